@@ -1,0 +1,170 @@
+# One Makefile, no recursion. A folder is a layer; sources are found by pattern, so a new file needs no line here.
+#   make            everything           make check      install packages, build, run all tests
+#   make demo       install packages, build, sort real text under a memory cap
+#   make asan tsan fuzz bench soak format deps install uninstall clean
+# Variables: PREFIX DESTDIR BUILD WERROR=1 SANITIZE=address,undefined|thread
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+BUILD   ?= build
+VERSION := $(shell sed -n 's/^\#define SPILLWAY_VERSION_STRING "\(.*\)"/\1/p' include/spillway/version.h)
+
+CXX      ?= g++
+CC       ?= gcc
+OPT      ?= -O2
+WARN     := -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wimplicit-fallthrough $(if $(WERROR),-Werror)
+SAN      := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
+CPPFLAGS := -I. -Iinclude -D_GNU_SOURCE
+CXXFLAGS  = -std=c++20 $(OPT) -g $(WARN) $(SAN) -MMD -MP
+CFLAGS    = -std=gnu11 $(OPT) -g -Wall -Wextra $(if $(WERROR),-Werror) -MMD -MP
+LDFLAGS  := $(SAN) -pthread
+
+# What is loaded into other people's programs: no exceptions, no RTTI, nothing of libstdc++, nothing exported by accident.
+# initial-exec: the library is never dlopen'ed, and malloc must not call __tls_get_addr, which may call malloc.
+PRELOAD_FLAGS := -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti -ftls-model=initial-exec -fno-builtin-malloc \
+                 -fno-threadsafe-statics -fno-plt
+
+BASE_SRC    := $(wildcard base/core/*.cc base/os/*.cc)
+PRELOAD_SRC := $(wildcard libpreload/*.cc libpreload/*/*.cc)
+TOOL_SRC    := $(wildcard tools/*.cc)
+SUPPORT_SRC := $(wildcard tests/support/*.cc)
+# The layers under the exported functions: these are linked into the unit tests (and their sanitizer builds).
+PRELOAD_INNER_SRC := $(filter-out $(addprefix libpreload/,interpose.cc small.cc exm_api.cc \
+  memory_calls.cc lifecycle.cc),$(PRELOAD_SRC))
+
+PIC := $(BUILD)/obj/pic
+OBJ := $(BUILD)/obj/std
+PRELOAD_LIB := $(BUILD)/lib/libspillway-preload.so
+VICTIMS     := $(patsubst tests/victims/%.cc,$(BUILD)/victims/%,$(wildcard tests/victims/*.cc)) \
+               $(patsubst tests/victims/%.c,$(BUILD)/victims/%,$(wildcard tests/victims/*.c)) \
+               $(patsubst tests/victims/plugins/%.c,$(BUILD)/victims/%.so,$(wildcard tests/victims/plugins/*.c))
+TEST_SUITES := unit $(foreach s,preload real,$(if $(wildcard tests/$(s)/*.cc),$(s)))
+TESTS       := $(TEST_SUITES:%=$(BUILD)/tests/%)
+BENCHES     := $(patsubst bench/malloc/%.cc,$(BUILD)/bench/%,$(wildcard bench/malloc/*.cc)) \
+               $(patsubst bench/outofcore/%.cc,$(BUILD)/bench/%,$(wildcard bench/outofcore/*.cc))
+
+.PHONY: all check test asan tsan fuzz bench soak demo install uninstall format deps clean victims
+.SECONDARY:
+all: $(PRELOAD_LIB) $(BUILD)/bin/spillway $(BUILD)/bin/exm $(TESTS) $(VICTIMS) $(BENCHES)
+
+# --- the preload library -------------------------------------------------------------------------------------------
+# Debian's jemalloc has no private prefix, so its public names are renamed in a copy of the archive and linked in:
+# the small-object path is a direct call, and the program may bring a jemalloc of its own without meeting ours.
+JEMALLOC_ARCHIVE ?= $(shell $(CC) -print-file-name=libjemalloc_pic.a)
+JEMALLOC_NAMES := malloc calloc realloc free memalign posix_memalign aligned_alloc valloc malloc_usable_size mallocx \
+  rallocx xallocx sallocx dallocx sdallocx nallocx mallctl mallctlnametomib mallctlbymib malloc_stats_print \
+  malloc_conf malloc_message
+$(BUILD)/obj/jemalloc.a: $(JEMALLOC_ARCHIVE) Makefile
+	@mkdir -p $(@D)
+	objcopy $(foreach n,$(JEMALLOC_NAMES),--redefine-sym $(n)=jemalloc_$(n)) $< $@
+
+$(PRELOAD_LIB): $(PRELOAD_SRC:%.cc=$(PIC)/%.o) $(BASE_SRC:%.cc=$(PIC)/%.o) $(BUILD)/obj/jemalloc.a libpreload/exports.map
+	@mkdir -p $(@D)
+	$(CC) -shared -o $@ $(filter %.o %.a,$^) -Wl,--version-script=libpreload/exports.map -Wl,--exclude-libs,ALL \
+	  -Wl,--wrap=je_pages_map,--wrap=je_extent_alloc_dss -Wl,-z,defs,-z,now,-z,relro,-z,nodelete \
+	  -Wl,-soname,$(@F) -static-libgcc -Wl,--as-needed -pthread -ldl -lm
+
+$(PIC)/%.o: %.cc
+	@mkdir -p $(@D)
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) $(PRELOAD_FLAGS) -c $< -o $@
+
+# --- programs ------------------------------------------------------------------------------------------------------
+$(OBJ)/%.o: %.cc
+	@mkdir -p $(@D)
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -c $< -o $@
+
+# Argument parsing and test code gain nothing from -O2, and half of the build's time is theirs.
+$(OBJ)/tools/%.o $(OBJ)/tests/%.o: OPT := -O0
+
+$(BUILD)/bin/spillway: $(TOOL_SRC:%.cc=$(OBJ)/%.o)
+	@mkdir -p $(@D)
+	$(CXX) $(LDFLAGS) -o $@ $^ -lfmt
+
+$(BUILD)/bin/exm: $(BUILD)/bin/spillway
+	ln -sf spillway $@
+
+# --- tests ---------------------------------------------------------------------------------------------------------
+$(BUILD)/victims/%: tests/victims/%.cc
+	@mkdir -p $(@D)
+	$(CXX) $(CPPFLAGS) -std=c++20 $(OPT) -g $(WARN) -MMD -MP -fno-builtin-malloc -rdynamic -o $@ $< -pthread -ldl -lutil
+$(BUILD)/victims/%: tests/victims/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -fno-builtin -rdynamic -o $@ $< -pthread -ldl -lutil
+$(BUILD)/victims/%.so: tests/victims/plugins/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -fno-builtin -fPIC -shared -o $@ $<
+# One victim is linked statically on purpose: spillway run must refuse it in words.
+$(BUILD)/victims/static_program: tests/victims/static_program.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -static -o $@ $<
+
+CATCH_MAIN := $(OBJ)/tests/support/catch_main.o
+define suite
+$$(BUILD)/tests/$(1): $$(patsubst %.cc,$$(OBJ)/%.o,$$(wildcard tests/$(1)/*.cc)) $$(SUPPORT_SRC:%.cc=$$(OBJ)/%.o) $(2)
+	@mkdir -p $$(@D)
+	$$(CXX) $$(LDFLAGS) -o $$@ $$^ -ldl -lfmt
+endef
+$(eval $(call suite,unit,$$(BASE_SRC:%.cc=$$(OBJ)/%.o) $$(PRELOAD_INNER_SRC:%.cc=$$(OBJ)/%.o)))
+$(eval $(call suite,preload,))
+$(eval $(call suite,real,))
+$(BUILD)/tests/preload $(BUILD)/tests/real: | $(PRELOAD_LIB) $(BUILD)/bin/exm $(VICTIMS)
+victims: $(VICTIMS)
+
+check: deps
+	+@scripts/check all
+test: all
+	@scripts/run-tests $(BUILD) $(TEST_SUITES)
+asan:
+	+$(MAKE) --no-print-directory BUILD=build-asan SANITIZE=address,undefined build-asan/tests/unit
+	scripts/run-tests build-asan unit
+tsan:
+	+$(MAKE) --no-print-directory BUILD=build-tsan SANITIZE=thread build-tsan/tests/unit
+	scripts/run-tests build-tsan unit
+fuzz:
+	scripts/fuzz
+soak: all
+	scripts/soak $(BUILD)
+demo: deps
+	+$(MAKE) --no-print-directory $(PRELOAD_LIB) $(BUILD)/bin/exm
+	scripts/demo $(BUILD)
+
+# --- benchmarks ----------------------------------------------------------------------------------------------------
+$(BUILD)/bench/%: bench/malloc/%.cc
+	@mkdir -p $(@D)
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -fno-builtin-malloc -o $@ $< -lbenchmark -pthread
+$(BUILD)/bench/%: bench/outofcore/%.cc
+	@mkdir -p $(@D)
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -o $@ $< -pthread
+bench: all
+	bench/run $(BUILD)
+
+# --- house keeping -------------------------------------------------------------------------------------------------
+deps:
+	@scripts/install-deps
+format:
+	clang-format -i $(shell git ls-files '*.cc' '*.h' '*.hpp' '*.c')
+clean:
+	rm -rf build build-asan build-tsan build-fuzz build-werror
+
+install: $(PRELOAD_LIB) $(BUILD)/bin/spillway
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/spillway \
+	  $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man7 \
+	  $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+	install -m 755 $(BUILD)/bin/spillway $(DESTDIR)$(PREFIX)/bin/spillway
+	ln -sf spillway $(DESTDIR)$(PREFIX)/bin/exm
+	install -m 755 $(PRELOAD_LIB) $(DESTDIR)$(PREFIX)/lib/
+	install -m 644 include/spillway/*.h* $(DESTDIR)$(PREFIX)/include/spillway/
+	install -m 644 man/spillway.1 man/exm.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	install -m 644 man/libspillway-preload.7 $(DESTDIR)$(PREFIX)/share/man/man7/
+	install -m 644 scripts/spillway.bash-completion $(DESTDIR)$(PREFIX)/share/bash-completion/completions/spillway
+	ln -sf spillway $(DESTDIR)$(PREFIX)/share/bash-completion/completions/exm
+	sed -e 's,@PREFIX@,$(PREFIX),' -e 's,@VERSION@,$(VERSION),' scripts/spillway.pc.in \
+	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/spillway.pc
+
+uninstall:
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/spillway bin/exm lib/libspillway-preload.so lib/pkgconfig/spillway.pc \
+	  share/man/man1/spillway.1 share/man/man1/exm.1 share/man/man7/libspillway-preload.7 \
+	  share/bash-completion/completions/spillway share/bash-completion/completions/exm)
+	rm -rf $(DESTDIR)$(PREFIX)/include/spillway
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,31 @@
+// clock.h - time that only goes forward.
+#pragma once
+#include <time.h>
+
+#include <cstdint>
+
+namespace spillway::os {
+
+inline uint64_t monotonic_ms() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_nsec) / 1'000'000;
+}
+
+// True once per so many milliseconds, for loops that wake more often.
+class Interval {
+ public:
+  explicit Interval(uint64_t ms) : ms_(ms) {}
+  bool is_over() {
+    const uint64_t now = monotonic_ms();
+    if (now - last_ < ms_) return false;
+    last_ = now;
+    return true;
+  }
+
+ private:
+  uint64_t ms_;
+  uint64_t last_ = 0;
+};
+
+}  // namespace spillway::os

@@ -1,0 +1,168 @@
+#include "base/os/file.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+
+#include "base/core/units.h"
+#include "base/os/keep_errno.h"
+
+namespace spillway::os {
+namespace {
+
+// Descriptor numbers from about 900 (RLIMIT_NOFILE 1024) or half the limit: above what programs number by
+// hand (shells use up to 255), below what makes the kernel's table large.
+int high_descriptor_floor() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 3;
+  return static_cast<int>(std::min<rlim_t>(limit.rlim_cur / 8 * 7, 900));
+}
+
+Result<Fd> create_and_unlink(const char* directory) {
+  char path[4096];
+  const int n = snprintf(path, sizeof path, "%s/spillway-XXXXXX", directory);
+  if (n < 0 || static_cast<size_t>(n) >= sizeof path) return Errno(ENAMETOOLONG);
+  Fd fd(mkostemp(path, O_CLOEXEC));
+  if (!fd.valid()) return Errno::last();
+  if (unlink(path) != 0) return Errno::last();
+  return fd;
+}
+
+Errno write_zeroes(int fd, uint64_t offset, uint64_t bytes) {
+  static const char zeroes[64 * kKiB] = {};
+  while (bytes > 0) {
+    const uint64_t n = std::min<uint64_t>(bytes, sizeof zeroes);
+    if (Errno e = write_all(fd, zeroes, n, offset); !e.ok()) return e;
+    offset += n;
+    bytes -= n;
+  }
+  return {};
+}
+
+}  // namespace
+
+Fd move_high(Fd fd) {
+  if (!fd.valid()) return fd;
+  const int high = fcntl(fd.get(), F_DUPFD_CLOEXEC, high_descriptor_floor());
+  return high >= 0 ? Fd(high) : std::move(fd);
+}
+
+Fd open_append(const char* path) {
+  KeepErrno keep;
+  return move_high(Fd(open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666)));
+}
+
+Fd duplicate(int fd) {
+  KeepErrno keep;
+  return Fd(fcntl(fd, F_DUPFD_CLOEXEC, high_descriptor_floor()));
+}
+
+Fd open_high(const char* path, int flags) { return move_high(Fd(open(path, flags | O_CLOEXEC))); }
+
+void Fd::reset() {
+  KeepErrno keep;
+  if (fd_ >= 0) close(fd_);
+  fd_ = -1;
+}
+
+Result<FileIdentity> identify(int fd) {
+  KeepErrno keep;
+  struct stat st {};
+  if (fstat(fd, &st) != 0) return Errno::last();
+  return FileIdentity{st.st_dev, st.st_ino};
+}
+
+Result<Fd> open_unlinked(const char* directory, bool allow_tmpfile) {
+  KeepErrno keep;
+  if (allow_tmpfile) {
+    Fd fd(open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC | O_EXCL, 0600));
+    if (fd.valid()) return move_high(std::move(fd));
+    // EISDIR: a kernel before 3.11; EOPNOTSUPP: NFS, FAT, old overlayfs. Everything else would fail below,
+    // too.
+    if (errno != EOPNOTSUPP && errno != EISDIR && errno != EINVAL) return Errno::last();
+  }
+  Result<Fd> fd = create_and_unlink(directory);
+  if (!fd) return fd.error();
+  return move_high(std::move(*fd));
+}
+
+Errno set_length(int fd, uint64_t bytes) {
+  KeepErrno keep;
+  rlimit limit{};
+  if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && bytes > limit.rlim_cur)
+    return Errno(EFBIG);
+  return ftruncate(fd, static_cast<off_t>(bytes)) == 0 ? Errno{} : Errno::last();
+}
+
+Errno preallocate(int fd, uint64_t offset, uint64_t bytes, bool allow_fallocate) {
+  KeepErrno keep;
+  while (allow_fallocate) {
+    if (fallocate(fd, 0, static_cast<off_t>(offset), static_cast<off_t>(bytes)) == 0) return {};
+    if (errno == EINTR) continue;
+    if (errno != EOPNOTSUPP && errno != ENOSYS) return Errno::last();
+    break;
+  }
+  return write_zeroes(fd, offset, bytes);
+}
+
+Errno zero_range(int fd, uint64_t offset, uint64_t bytes) {
+  KeepErrno keep;
+  while (fallocate(fd, FALLOC_FL_ZERO_RANGE, static_cast<off_t>(offset), static_cast<off_t>(bytes)) != 0)
+    if (errno != EINTR) return Errno::last();
+  return {};
+}
+
+void start_writeback(int fd, uint64_t offset, uint64_t bytes) {
+  KeepErrno keep;
+  sync_file_range(fd, static_cast<off_t>(offset), static_cast<off_t>(bytes), SYNC_FILE_RANGE_WRITE);
+}
+
+void drop_from_cache(int fd, uint64_t offset, uint64_t bytes) {
+  KeepErrno keep;
+  sync_file_range(fd, static_cast<off_t>(offset), static_cast<off_t>(bytes),
+                  SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+  posix_fadvise(fd, static_cast<off_t>(offset), static_cast<off_t>(bytes), POSIX_FADV_DONTNEED);
+}
+
+Errno write_stream(int fd, const char* text, uint64_t bytes) {
+  KeepErrno keep;
+  while (bytes > 0) {
+    const ssize_t n = write(fd, text, bytes);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return Errno::last();
+    text += n;
+    bytes -= static_cast<uint64_t>(n);
+  }
+  return {};
+}
+
+Errno write_all(int fd, const void* data, uint64_t bytes, uint64_t offset) {
+  KeepErrno keep;
+  const char* from = static_cast<const char*>(data);
+  while (bytes > 0) {
+    const ssize_t n = pwrite(fd, from, bytes, static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return Errno::last();
+    if (n == 0) return Errno(EIO);
+    from += n;
+    offset += static_cast<uint64_t>(n);
+    bytes -= static_cast<uint64_t>(n);
+  }
+  return {};
+}
+
+Result<bool> is_in_memory(const char* directory) {
+  KeepErrno keep;
+  struct statfs fs {};
+  if (statfs(directory, &fs) != 0) return Errno::last();
+  return fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC;
+}
+
+}  // namespace spillway::os

@@ -1,0 +1,84 @@
+// file.h - descriptors, and region files: unlinked from birth, so that no end of the process leaves one
+// behind.
+#pragma once
+#include <cstdint>
+#include <utility>
+
+#include "base/core/result.h"
+
+namespace spillway::os {
+
+// Owns a descriptor.
+class [[nodiscard]] Fd {
+ public:
+  constexpr Fd() = default;
+  explicit Fd(int fd) : fd_(fd) {}
+  Fd(Fd&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Fd& operator=(Fd&& other) noexcept {
+    if (this != &other) {
+      reset();
+      fd_ = std::exchange(other.fd_, -1);
+    }
+    return *this;
+  }
+  ~Fd() { reset(); }
+
+  int get() const { return fd_; }
+  bool valid() const { return fd_ >= 0; }
+  void reset();
+  int release() { return std::exchange(fd_, -1); }
+
+ private:
+  int fd_ = -1;
+};
+
+// The same file on a high descriptor number, close-on-exec, out of the way of programs that count on low
+// ones. What came in when that cannot be had.
+Fd move_high(Fd fd);
+// open(2) to a high number; invalid: it failed.
+Fd open_high(const char* path, int flags);
+
+// Which file a descriptor number means. Programs close descriptors that they did not open (daemons close
+// all), and the number may then be somebody's precious file: ask before every write, punch or preallocation.
+struct FileIdentity {
+  uint64_t device = 0;
+  uint64_t inode = 0;
+  bool operator==(const FileIdentity&) const = default;
+};
+Result<FileIdentity> identify(int fd);
+
+// A new file without a name in `directory`, close-on-exec, on a high descriptor number, out of the way of
+// programs that count on low ones. O_TMPFILE where the file system has it (`allow_tmpfile`), else created and
+// unlinked. EFBIG, ENOSPC, EROFS, ENOENT, EACCES, EMFILE ...
+Result<Fd> open_unlinked(const char* directory, bool allow_tmpfile);
+
+// Length of the file; the new part is a hole. EFBIG: more than the file system or RLIMIT_FSIZE permits
+// (checked first: the kernel would send SIGXFSZ).
+Errno set_length(int fd, uint64_t bytes);
+
+// Disk blocks for [offset, offset + bytes): from now on writing there cannot fail for lack of space.
+// Bytes that are in the file stay. `allow_fallocate` false, or a file system without it: writes zeroes, so
+// the range must be a hole then.
+Errno preallocate(int fd, uint64_t offset, uint64_t bytes, bool allow_fallocate);
+
+// The range reads as zeroes and keeps its disk blocks. EOPNOTSUPP where the file system cannot.
+Errno zero_range(int fd, uint64_t offset, uint64_t bytes);
+
+// Starts writing dirty pages of the range to disk and returns. A hint.
+void start_writeback(int fd, uint64_t offset, uint64_t bytes);
+// Waits for the writes, then drops pages that are not mapped from the page cache. A hint.
+void drop_from_cache(int fd, uint64_t offset, uint64_t bytes);
+
+// Opens for appending, creating it; and the same file as `fd` again, on a high number.
+Fd open_append(const char* path);
+Fd duplicate(int fd);
+// To a terminal or pipe as well; carries on after short writes.
+Errno write_stream(int fd, const char* text, uint64_t bytes);
+
+// Copies bytes into the file. Short writes are carried on; the error is the kernel's.
+Errno write_all(int fd, const void* data, uint64_t bytes, uint64_t offset);
+
+// tmpfs and ramfs: "out of core" there is memory.
+Result<bool> is_in_memory(const char* directory);
+
+}  // namespace spillway::os

@@ -1,0 +1,92 @@
+#include "base/os/memory.h"
+
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/os/keep_errno.h"
+
+namespace spillway::os {
+namespace {
+
+void* raw_mmap(void* base, uint64_t bytes, int protection, int flags, int fd, uint64_t offset) {
+  return reinterpret_cast<void*>(syscall(SYS_mmap, base, bytes, protection, flags, fd, offset));
+}
+
+Errno map_fixed(PageRange range, int protection, int flags, int fd, uint64_t offset) {
+  KeepErrno keep;
+  void* at = raw_mmap(range.base, range.bytes, protection, flags | MAP_FIXED, fd, offset);
+  if (at == MAP_FAILED) return Errno::last();
+  CHECK(at == range.base, "the kernel placed a fixed mapping elsewhere");
+  return {};
+}
+
+Errno raw_madvise(PageRange range, int advice) {
+  KeepErrno keep;  // free() comes through here
+  return syscall(SYS_madvise, range.base, range.bytes, advice) == 0 ? Errno{} : Errno::last();
+}
+
+}  // namespace
+
+Result<PageRange> reserve(uint64_t bytes, uint64_t alignment) {
+  KeepErrno keep;
+  const uint64_t padded = bytes + alignment - kPageBytes;
+  if (padded < bytes) return Errno(ENOMEM);
+  void* at = raw_mmap(nullptr, padded, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (at == MAP_FAILED) return Errno::last();
+  char* base = static_cast<char*>(at);
+  char* aligned = reinterpret_cast<char*>(round_up(reinterpret_cast<uint64_t>(base), alignment));
+  const uint64_t head = static_cast<uint64_t>(aligned - base);
+  if (head != 0) unreserve({base, head});
+  if (padded - head - bytes != 0) unreserve({aligned + bytes, padded - head - bytes});
+  return PageRange{aligned, bytes};
+}
+
+void unreserve(PageRange range) {
+  KeepErrno keep;
+  // Fails only when splitting a mapping would exceed vm.max_map_count; the address space then stays reserved.
+  syscall(SYS_munmap, range.base, range.bytes);
+}
+
+Errno make_inaccessible(PageRange range) {
+  return map_fixed(range, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+}
+Errno map_anonymous(PageRange range) {
+  return map_fixed(range, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+}
+Errno map_file_shared(PageRange range, int fd, uint64_t offset) {
+  return map_fixed(range, PROT_READ | PROT_WRITE, MAP_SHARED, fd, offset);
+}
+Errno map_file_private(PageRange range, int fd, uint64_t offset) {
+  // NORESERVE: the copy-on-write charge of a block larger than memory must not make fork fail.
+  return map_fixed(range, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd, offset);
+}
+
+Errno discard(PageRange range) { return raw_madvise(range, MADV_DONTNEED); }
+Errno punch_hole(PageRange range) { return raw_madvise(range, MADV_REMOVE); }
+Errno let_go(PageRange range) { return raw_madvise(range, MADV_DONTNEED); }
+Errno cached_pages(PageRange range, unsigned char* pages) {
+  KeepErrno keep;
+  return syscall(SYS_mincore, range.base, range.bytes, pages) == 0 ? Errno{} : Errno::last();
+}
+Errno prefetch(PageRange range) { return raw_madvise(range, MADV_WILLNEED); }
+Errno advise(PageRange range, int advice) { return raw_madvise(range, advice); }
+Errno use_huge_pages(PageRange range) { return raw_madvise(range, MADV_HUGEPAGE); }
+Errno not_in_children(PageRange range) { return raw_madvise(range, MADV_DONTFORK); }
+
+int program_madvise(void* base, uint64_t bytes, int advice) {
+  return static_cast<int>(syscall(SYS_madvise, base, bytes, advice));
+}
+int program_mprotect(void* base, uint64_t bytes, int protection) {
+  return static_cast<int>(syscall(SYS_mprotect, base, bytes, protection));
+}
+int program_munmap(void* base, uint64_t bytes) { return static_cast<int>(syscall(SYS_munmap, base, bytes)); }
+int program_mlock(const void* base, uint64_t bytes, unsigned flags, bool has_flags) {
+  return static_cast<int>(has_flags ? syscall(SYS_mlock2, base, bytes, flags)
+                                    : syscall(SYS_mlock, base, bytes));
+}
+void* program_mremap(void* base, uint64_t old_bytes, uint64_t new_bytes, int flags, void* target) {
+  return reinterpret_cast<void*>(syscall(SYS_mremap, base, old_bytes, new_bytes, flags, target));
+}
+
+}  // namespace spillway::os

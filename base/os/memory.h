@@ -1,0 +1,53 @@
+// memory.h - address space and what is behind it, by intent.
+// These are raw system calls: the preload library exports madvise, mprotect, mremap and munmap itself, to
+// watch the program's own calls, and must not meet its own hooks.
+#pragma once
+#include "base/core/page_range.h"
+#include "base/core/result.h"
+
+namespace spillway::os {
+
+// Address space with nothing in it: a touch is a SIGSEGV; costs no memory and no commit charge.
+// `alignment` is a power of two, at least a page. ENOMEM: RLIMIT_AS or no such hole.
+Result<PageRange> reserve(uint64_t bytes, uint64_t alignment);
+// Gives address space back. The range may be part of a reservation.
+void unreserve(PageRange range);
+// Back to the state after reserve(), whatever was mapped there.
+Errno make_inaccessible(PageRange range);
+
+// Zeroed memory of the process, read-write, in place of what was there.
+Errno map_anonymous(PageRange range);
+// The file's own bytes: writes reach the file, and everybody who maps it so.
+Errno map_file_shared(PageRange range, int fd, uint64_t offset);
+// A snapshot: reads come from the file until this process writes the page; writes stay here.
+// Exact only while nobody writes to the file any more.
+Errno map_file_private(PageRange range, int fd, uint64_t offset);
+
+// The next touch reads zeroes. Private anonymous memory only: a file mapping would give the old bytes back.
+Errno discard(PageRange range);
+// Shared file mappings: the pages and the disk blocks behind them are gone, the next touch reads zeroes from
+// a hole. Needs no descriptor. EOPNOTSUPP: the file system cannot punch holes.
+Errno punch_hole(PageRange range);
+// Shared file mappings: the process lets go of the pages, the page cache keeps them. The next touch is a
+// minor fault, or a read if the kernel needed the memory meanwhile.
+Errno let_go(PageRange range);
+
+// Sets bit 0 of pages[i] when page i of the range is in memory, mapped or not. ENOMEM: part of it is not
+// mapped.
+Errno cached_pages(PageRange range, unsigned char* pages);
+
+Errno prefetch(PageRange range);  // MADV_WILLNEED: starts the reads and returns
+// madvise(2)'s numbers, which exm's interface takes.
+enum Advice : int { kAdviceNormal = 0, kAdviceRandom = 1, kAdviceSequential = 2 };
+Errno advise(PageRange range, int advice);
+Errno use_huge_pages(PageRange range);  // a wish; EINVAL on kernels without them
+Errno not_in_children(PageRange range);
+
+// mprotect, mremap and so on as the program meant them, for the exported hooks.
+int program_madvise(void* base, uint64_t bytes, int advice);
+int program_mprotect(void* base, uint64_t bytes, int protection);
+int program_munmap(void* base, uint64_t bytes);
+int program_mlock(const void* base, uint64_t bytes, unsigned flags, bool has_flags);
+void* program_mremap(void* base, uint64_t old_bytes, uint64_t new_bytes, int flags, void* target);
+
+}  // namespace spillway::os

@@ -1,0 +1,118 @@
+#include "base/os/stop_threads.h"
+
+#include <linux/futex.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "base/os/keep_errno.h"
+#include "base/os/procfs.h"
+
+namespace spillway::os {
+namespace {
+
+std::atomic<int> stopping = 0;  // 1: whoever gets the signal waits
+std::atomic<int> standing = 0;  // threads that wait
+
+// Process and thread: in a child of a fork the number may be anybody's.
+std::atomic<uint64_t> left_running = 0;
+uint64_t in_this_process(int thread) {
+  return static_cast<uint64_t>(getpid()) << 32 | static_cast<uint32_t>(thread);
+}
+
+void stand_still(int) {
+  KeepErrno keep;
+  if (stopping.load() == 0) return;  // it came too late
+  standing.fetch_add(1);
+  while (stopping.load() != 0) syscall(SYS_futex, &stopping, FUTEX_WAIT_PRIVATE, 1, nullptr, nullptr, 0);
+  standing.fetch_sub(1);
+}
+
+// A real-time signal that the program does not use, with our handler; 0: there is none. The handler stays: a
+// thread may yet get a signal that was sent when it was blocked.
+int stop_signal() {
+  static int chosen = 0;
+  for (int s = SIGRTMAX - 1; chosen == 0 && s > SIGRTMIN; --s) {
+    struct sigaction old {};
+    if (sigaction(s, nullptr, &old) != 0 || old.sa_handler != SIG_DFL) continue;
+    struct sigaction ours {};
+    ours.sa_handler = stand_still;
+    ours.sa_flags = SA_RESTART;
+    sigfillset(&ours.sa_mask);
+    if (sigaction(s, &ours, nullptr) == 0) chosen = s;
+  }
+  return chosen;
+}
+
+bool blocks(int thread, int signal) {
+  char path[64], text[4096];
+  snprintf(path, sizeof path, "/proc/self/task/%d/status", thread);
+  if (!read_text(path, text, sizeof text)) return false;  // it ended
+  const char* mask = strstr(text, "SigBlk:");
+  return mask != nullptr && (strtoull(mask + 7, nullptr, 16) >> (signal - 1) & 1) != 0;
+}
+
+// Sends the signal to every thread that has not got it yet. -1: one blocks it; else how many have it by now.
+int signal_all(int signal, int* sent, int count, int most) {
+  ThreadList threads;
+  const int self = static_cast<int>(syscall(SYS_gettid));
+  while (const int thread = threads.next()) {
+    if (thread == self || in_this_process(thread) == left_running) continue;
+    bool known = false;
+    for (int i = 0; i < count; ++i) known |= sent[i] == thread;
+    if (known) continue;
+    if (count == most || blocks(thread, signal)) return -1;
+    if (syscall(SYS_tgkill, getpid(), thread, signal) == 0) sent[count++] = thread;
+  }
+  return count;
+}
+
+void let_go() {
+  stopping = 0;
+  syscall(SYS_futex, &stopping, FUTEX_WAKE_PRIVATE, INT32_MAX, nullptr, nullptr, 0);
+  // The next stop must not count those who are still leaving.
+  while (standing.load() != 0) sched_yield();
+}
+
+}  // namespace
+
+void leave_this_thread_running() { left_running = in_this_process(static_cast<int>(syscall(SYS_gettid))); }
+
+StopThreads::StopThreads() {
+  KeepErrno keep;
+  const int signal = stop_signal();
+  if (signal == 0) return;
+  constexpr int kMost = 512;
+  int sent[kMost];
+  int count = 0;
+  stopping = 1;
+  // Until a look at the list finds nobody new: threads that run may start others. A thread in an
+  // uninterruptible system call (a page being read) stands a little later; after half a second it is not
+  // worth waiting for.
+  for (int round = 0; round < 500; ++round) {
+    const int before = count;
+    count = signal_all(signal, sent, count, kMost);
+    if (count < 0) break;
+    if (count == before && standing.load() >= count) {
+      stopped_ = true;
+      return;
+    }
+    const timespec a_millisecond{0, 1'000'000};
+    nanosleep(&a_millisecond, nullptr);
+  }
+  let_go();
+}
+
+StopThreads::~StopThreads() {
+  if (stopped_) let_go();
+}
+
+}  // namespace spillway::os

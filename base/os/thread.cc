@@ -1,0 +1,53 @@
+#include "base/os/thread.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstdint>
+
+#include "base/os/keep_errno.h"
+
+namespace spillway::os {
+namespace {
+
+// sched_setattr(2) has no wrapper in glibc 2.36, and the kernel's header clashes with <sched.h>.
+struct SchedAttributes {
+  uint32_t size = sizeof(SchedAttributes);
+  uint32_t policy = SCHED_OTHER;
+  uint64_t flags = 0;
+  int32_t nice = 0;
+  uint32_t priority = 0;
+  uint64_t runtime_ns = 0, deadline_ns = 0, period_ns = 0;
+};
+
+}  // namespace
+
+bool start_thread(void* (*body)(void*), void* argument) {
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  pthread_t thread;
+  const bool started = pthread_create(&thread, nullptr, body, argument) == 0;
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (started) {
+    pthread_setname_np(thread, "spillway");
+    pthread_detach(thread);
+  }
+  return started;
+}
+
+void wake_soon() {
+  KeepErrno keep;
+  SchedAttributes attributes;
+  attributes.runtime_ns = 100'000;  // the least the kernel accepts
+  attributes.nice = -10;
+  if (syscall(SYS_sched_setattr, 0, &attributes, 0) == 0) return;
+  attributes.nice = getpriority(PRIO_PROCESS, 0);
+  syscall(SYS_sched_setattr, 0, &attributes, 0);
+}
+
+}  // namespace spillway::os

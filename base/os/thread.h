@@ -1,0 +1,14 @@
+// thread.h - a thread of the library's own inside somebody's program: no signal is ever delivered to it.
+#pragma once
+
+namespace spillway::os {
+
+// False: the system has no room for a thread.
+bool start_thread(void* (*body)(void*), void* argument);
+
+// Asks the scheduler to run the calling thread soon after it wakes, before threads that compute: what it does
+// is little, and late it is of no use. A hint: a short slice (kernel 6.12), and priority where that is
+// permitted.
+void wake_soon();
+
+}  // namespace spillway::os

@@ -1,0 +1,128 @@
+#include "libpreload/backing/access_advisor.h"
+
+#include <cstdlib>
+
+#include "base/os/memory.h"
+#include "libpreload/large.h"
+
+namespace spillway {
+namespace {
+
+constexpr uint64_t kFirstWindow = 4 * kMiB;     // of a stream: what a device delivers in about 2 ms
+constexpr uint64_t kLargestWindow = 16 * kMiB;  // larger gained nothing, and eats into small memory limits
+constexpr int kRunOfStream = 4;
+constexpr int kIdleRounds = 100;
+
+char* page_of(char* p) {
+  return reinterpret_cast<char*>(round_down(reinterpret_cast<uint64_t>(p), kPageBytes));
+}
+
+}  // namespace
+
+AccessAdvisor::Block& AccessAdvisor::block_of(Region* region) {
+  Block& block = blocks_[(reinterpret_cast<uint64_t>(region->span.base) >> kExtentShift) % kBlocks];
+  if (block.region != region || block.base != region->span.base) {
+    block = {};
+    block.region = region;
+    block.base = region->span.base;
+  }
+  return block;
+}
+
+void AccessAdvisor::on_fault(char* address) {
+  Region* region = LargeHeap::block_around(address);
+  // A block of a few windows is soon in memory, whatever the advice.
+  if (region == nullptr || region->span.bytes < 8 * kMiB) return;
+  if (region->advice_is_programs) return;
+  Block& block = block_of(region);
+  vote(block, page_of(address));
+  decide(block, address);
+}
+
+void AccessAdvisor::vote(Block& block, char* page) {
+  // The distance to the nearest of the last faults: several streams may run through a block.
+  int64_t distance = INT64_MAX;
+  for (char* earlier : block.last)
+    if (earlier != nullptr && std::abs(page - earlier) < std::abs(distance)) distance = page - earlier;
+  block.last[block.next++ % kRemembered] = page;
+  if (distance == INT64_MAX || distance == 0) return;
+
+  const int64_t pages = distance / static_cast<int64_t>(kPageBytes);
+  if (block.region->advice == os::kAdviceRandom) {
+    // Every page faults: only neighbours make a stream.
+    ++(std::abs(pages) <= 2 ? block.dense : block.scattered);
+    return;
+  }
+  // The kernel reads a window around the fault, so the next fault of a dense stream is just beyond it: half a
+  // window and a page away going backward. Multiples of 64 KiB are strides.
+  const bool far = std::abs(distance) > 4 * static_cast<int64_t>(window_bytes_);
+  const bool stride = std::abs(pages) >= 16 && pages % 16 == 0;
+  if (far || stride) {
+    ++block.scattered;
+    block.run = 0;
+    return;
+  }
+  ++block.dense;
+  block.run = distance < 0 ? block.run + 1 : 0;
+  if (block.run >= kRunOfStream) {
+    start_stream(block.region, page);
+    block.run = 0;
+  }
+}
+
+void AccessAdvisor::decide(Block& block, char* address) {
+  if (block.scattered + block.dense < kVotes) return;
+  const int advice = block.scattered >= kVotes * 3 / 4 ? os::kAdviceRandom
+                     : block.dense >= kVotes * 3 / 4   ? os::kAdviceNormal
+                                                       : -1;
+  block.scattered = block.dense = 0;
+  if (advice >= 0 && advice != block.region->advice) large_heap.advise_block(address, advice);
+}
+
+void AccessAdvisor::start_stream(Region* region, char* at) {
+  Stream* chosen = nullptr;
+  for (Stream& s : streams_) {
+    // Known already, and the reader caught up with it: read further ahead.
+    if (s.region == region && static_cast<uint64_t>(std::abs(at - s.front)) <= 2 * s.window + window_bytes_) {
+      s.window = std::min(2 * s.window, kLargestWindow);
+      chosen = &s;
+      break;
+    }
+    if (s.region == nullptr) chosen = &s;
+  }
+  if (chosen == nullptr) return;
+  if (chosen->region == nullptr) chosen->window = kFirstWindow;
+  chosen->region = region;
+  chosen->front = at;
+  chosen->idle = 0;
+  read_ahead(*chosen);
+}
+
+void AccessAdvisor::read_ahead(Stream& stream) {
+  stream.front -= stream.window;
+  // Advice for addresses that have just become somebody else's does no harm.
+  const PageRange range = PageRange{stream.front, stream.window}.intersect(stream.region->span);
+  if (range.empty())
+    stream = {};
+  else
+    (void)os::prefetch(range);
+}
+
+bool AccessAdvisor::advance_streams(const os::PageTable& pages) {
+  bool active = false;
+  for (Stream& s : streams_) {
+    if (s.region == nullptr) continue;
+    // The reader has come half-way through the window: its page there is mapped.
+    char* half_way = s.front + s.window / 2;
+    if (s.region->is_live_at(half_way) && pages.count({half_way, kPageBytes}).present != 0) {
+      s.idle = 0;
+      read_ahead(s);
+    } else if (++s.idle > kIdleRounds) {
+      s = {};
+    }
+    active |= s.region != nullptr;
+  }
+  return active;
+}
+
+}  // namespace spillway

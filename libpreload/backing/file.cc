@@ -1,0 +1,186 @@
+#include "libpreload/backing/file.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/os/fatal.h"
+#include "base/os/futex.h"
+#include "base/os/limits.h"
+#include "base/os/memory.h"
+#include "libpreload/backing/directory.h"
+#include "libpreload/settings.h"
+
+namespace spillway {
+namespace {
+
+// The whole granules of a range that continues a block: a partial first granule belongs to the block already.
+PageRange new_granules(PageRange range) {
+  char* first = reinterpret_cast<char*>(round_up(reinterpret_cast<uint64_t>(range.base), kExtentBytes));
+  if (first >= range.end()) return {};
+  return {first, round_up(static_cast<uint64_t>(range.end() - first), kExtentBytes)};
+}
+
+PageRange after(PageRange run, PageRange whole) {
+  return {run.end(), static_cast<uint64_t>(whole.end() - run.end())};
+}
+
+}  // namespace
+
+uint64_t FileBacking::chunk_bytes(uint64_t needed) const {
+  const uint64_t bytes =
+      std::min(os::chunk_of_address_space(needed), round_down(os::file_size_limit(), kExtentBytes));
+  return std::max(bytes, needed);
+}
+
+bool FileBacking::owns_file(const Chunk& chunk) {
+  if (chunk.fd < 0) return false;
+  auto file = os::identify(chunk.fd);
+  return file && *file == chunk.file;
+}
+
+Errno FileBacking::open(Chunk& chunk) {
+  Result<os::Fd> fd = region_directory.open_file();
+  if (!fd) return fd.error();
+  if (Errno e = os::set_length(fd->get(), chunk.range.bytes); !e.ok()) return e;
+  auto file = os::identify(fd->get());
+  if (!file) return file.error();
+  chunk.file = *file;
+  chunk.fd = fd->release();
+  return {};
+}
+
+void FileBacking::close(Chunk& chunk) {
+  if (owns_file(chunk)) os::Fd{chunk.fd}.reset();
+  chunk.fd = -1;
+}
+
+Errno FileBacking::ensure_file(Chunk& chunk) {
+  if (chunk.fd < 0) return open(chunk);
+  if (owns_file(chunk)) return {};
+  chunk.retired = true;
+  return Errno(EBADF);
+}
+
+Errno FileBacking::map_unmapped(Chunk& chunk, PageRange granules) {
+  while (!granules.empty()) {
+    const PageRange run = chunk.next_run(granules, /*mapped=*/false);
+    if (run.empty()) break;
+    if (Errno e = os::map_file_shared(run, chunk.fd, chunk.range.offset_of(run.base)); !e.ok()) return e;
+    chunk.set_mapped(run, true);
+    granules = after(run, granules);
+  }
+  return {};
+}
+
+Errno FileBacking::commit(Chunk& chunk, PageRange range) {
+  if (Errno e = ensure_file(chunk); !e.ok()) return e;
+  // The rest of a granule that is a snapshot needs no blocks: what is written there is this process's memory.
+  char* granule = reinterpret_cast<char*>(round_down(reinterpret_cast<uint64_t>(range.base), kExtentBytes));
+  PageRange blocks = range;
+  if (granule != range.base && !chunk.is_mapped(granule)) blocks = range.intersect(new_granules(range));
+  if (!blocks.empty())
+    if (Errno e = os::preallocate(chunk.fd, chunk.range.offset_of(blocks.base), blocks.bytes,
+                                  !settings.masked.fallocate);
+        !e.ok())
+      return e;
+  return map_unmapped(chunk, new_granules(range));
+}
+
+Errno FileBacking::discard(Chunk& chunk, PageRange range) {
+  while (!range.empty()) {
+    // Page by page runs of the same kind; granules are the unit of "mapped".
+    char* granule = reinterpret_cast<char*>(round_down(reinterpret_cast<uint64_t>(range.base), kExtentBytes));
+    const PageRange run = range.intersect({granule, kExtentBytes});
+    if (chunk.is_mapped(granule)) {
+      const bool zeroed = owns_file(chunk) && !settings.masked.punch &&
+                          os::zero_range(chunk.fd, chunk.range.offset_of(run.base), run.bytes).ok();
+      // Without holes in this file system the promise is kept the slow way.
+      if (!zeroed) memset(run.base, 0, run.bytes);
+    } else if (Errno e = os::map_anonymous(run); !e.ok()) {
+      return e;
+    }
+    range = after(run, range);
+  }
+  return {};
+}
+
+bool FileBacking::decommit(Chunk& chunk, PageRange granules, bool pristine) {
+  bool given_back = true;
+  const bool have_file = owns_file(chunk);
+  while (!granules.empty()) {
+    PageRange run = chunk.next_run(granules, /*mapped=*/true);
+    // What lies before the run is a snapshot or nothing: ours alone to drop.
+    const PageRange snapshot{granules.base, run.empty() ? granules.bytes : granules.offset_of(run.base)};
+    if (!snapshot.empty()) given_back &= os::make_inaccessible(snapshot).ok();
+    if (run.empty()) break;
+
+    if (pristine && have_file)
+      given_back &= os::map_file_shared(run, chunk.fd, chunk.range.offset_of(run.base)).ok();
+    if (settings.masked.punch || !os::punch_hole(run).ok()) given_back = false;
+    granules = after(run, granules);
+  }
+  return given_back;
+}
+
+// True: `run` is a private mapping of a file that nobody writes to.
+bool FileBacking::snapshot(Chunk& chunk, PageRange run) {
+  const uint64_t offset = chunk.range.offset_of(run.base);
+  if (owns_file(chunk)) return os::map_file_private(run, chunk.fd, offset).ok();
+  // The program closed our descriptor. The bytes are still mapped: give them a new file. Exact as long as no
+  // other thread writes meanwhile; programs that close all descriptors (daemons) do it before they start
+  // threads.
+  Result<os::Fd> copy = region_directory.open_file();
+  return copy && os::set_length(copy->get(), offset + run.bytes).ok() &&
+         os::write_all(copy->get(), run.base, run.bytes, offset).ok() &&
+         os::map_file_private(run, copy->get(), offset).ok();
+}
+
+void FileBacking::freeze(Chunk& chunk, PageRange live, ForkMode mode) {
+  for (PageRange rest = live; !rest.empty();) {
+    const PageRange run = chunk.next_run(rest, /*mapped=*/true);
+    if (run.empty()) break;
+    if (mode != ForkMode::kShared && !snapshot(chunk, run))
+      os::die("cannot make a snapshot of %llu MiB for a fork: no room in %s",
+              static_cast<unsigned long long>(run.bytes / kMiB), region_directory.path());
+    chunk.set_mapped(run, false);
+    rest = after(run, rest);
+  }
+}
+
+void FileBacking::wake_waiters(Chunk& chunk, void* address) {
+  if (!owns_file(chunk)) return;
+  // Another mapping of the same page of the file, which is what the kernel knows the waiter by.
+  const uint64_t offset = chunk.range.offset_of(address), page = round_down(offset, kPageBytes);
+  Result<PageRange> window = os::reserve(kPageBytes, kPageBytes);
+  if (!window) return;
+  if (os::map_file_shared(*window, chunk.fd, page).ok()) os::wake_all_shared(window->base + (offset - page));
+  os::unreserve(*window);
+}
+
+void FileBacking::finish_freeze(Chunk& chunk) {
+  for (PageRange rest = chunk.range; !rest.empty();) {
+    const PageRange run =
+        chunk.next_run(rest, /*mapped=*/true);  // free space, still mapped onto the old file
+    if (run.empty()) break;
+    if (!os::make_inaccessible(run).ok()) {
+      chunk.retired = true;  // out of mappings: never to be given out again
+      break;
+    }
+    chunk.set_mapped(run, false);
+    rest = after(run, rest);
+  }
+  close(chunk);
+}
+
+Errno FileBacking::thaw(Chunk& chunk, PageRange granules) {
+  if (Errno e = ensure_file(chunk); !e.ok()) return e;
+  const uint64_t offset = chunk.range.offset_of(granules.base);
+  if (Errno e = os::preallocate(chunk.fd, offset, granules.bytes, !settings.masked.fallocate); !e.ok())
+    return e;
+  if (Errno e = os::write_all(chunk.fd, granules.base, granules.bytes, offset); !e.ok()) return e;
+  if (Errno e = os::map_file_shared(granules, chunk.fd, offset); !e.ok()) return e;
+  chunk.set_mapped(granules, true);
+  return {};
+}
+
+}  // namespace spillway

@@ -1,0 +1,86 @@
+#include "libpreload/backing/pacer.h"
+
+#include <pthread.h>
+
+#include "base/os/clock.h"
+#include "base/os/fault_samples.h"
+#include "base/os/limits.h"
+#include "base/os/thread.h"
+#include "libpreload/backing/access_advisor.h"
+#include "libpreload/backing/access_sampler.h"
+#include "libpreload/backing/rehome.h"
+#include "libpreload/backing/residency.h"
+#include "libpreload/large.h"
+#include "libpreload/settings.h"
+#include "libpreload/stats.h"
+
+namespace spillway {
+
+constinit Pacer pacer;
+
+void Pacer::configure() {
+  uint64_t bytes = os::memory_limit_bytes() / 4;
+  if (settings.limit_bytes != 0) bytes = std::min(bytes, settings.limit_bytes / 2);
+  start_at_bytes_ = bytes;
+}
+
+void Pacer::start() {
+  State none = State::kNone;
+  if (!state_.compare_exchange_strong(none, State::kStarting)) return;
+  // Without a thread (RLIMIT_NPROC, memory) everything works but advice and limit; the next growth tries
+  // again.
+  state_ = os::start_thread(run, this) ? State::kRunning : State::kNone;
+}
+
+void* Pacer::run(void* self) {
+  static_cast<Pacer*>(self)->loop();
+  return nullptr;
+}
+
+void Pacer::loop() {
+  os::wake_soon();
+  os::PageTable pages;
+  (void)pages.open();  // without it (a process that may not be inspected) no page is known to be present
+  os::FaultSamples faults;
+  if (!settings.masked.perf) (void)faults.open();
+  AccessSampler sampler;
+  os::Interval sampling(50);
+  AccessAdvisor advisor(os::read_ahead_bytes(large_heap.any_file()));
+  Residency residency;
+  Rehome rehome;
+
+  for (int wait_ms = 0;;) {
+    faults.wait(wait_ms);
+    wait_ms = faults.is_open() ? 100 : 50;
+
+    os::FaultSample samples[256];
+    while (int n = faults.read(samples, 256))
+      for (int i = 0; i < n; ++i) advisor.on_fault(samples[i].address);
+    if (advisor.advance_streams(pages)) wait_ms = 1;
+    if (!faults.is_open() && sampling.is_over()) sampler.look(pages);
+
+    if (settings.limit_bytes != 0) wait_ms = std::min(wait_ms, residency.hold(pages, settings.limit_bytes));
+    if (forked_.exchange(false)) rehome.expect_snapshots(forks_);
+    wait_ms = std::min(wait_ms, rehome.run(pages));
+  }
+}
+
+void Pacer::after_fork_in_parent() { after_fork(); }
+
+void Pacer::after_fork_in_child() {
+  forget_thread();
+  after_fork();
+}
+
+void Pacer::forget_thread() {
+  state_ = State::kNone;
+  forked_ = true;
+}
+
+void Pacer::after_fork() {
+  forked_ = true;
+  // Each of the family may come to hold as much.
+  on_managed_bytes(stats.managed_bytes() * forks_);
+}
+
+}  // namespace spillway

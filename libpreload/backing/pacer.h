@@ -1,0 +1,48 @@
+// pacer.h - the one thread of the file backing: watches how blocks in files are used, and
+// gives advice (access_advisor), holds the limit (residency), makes snapshots after a fork spillable again
+// (rehome).
+//
+// There is none until large blocks are a matter for the memory at all (a quarter of it, or half of the
+// limit): a program that fits stays single-threaded. It blocks all signals. A forked child starts its own
+// when it needs one.
+#pragma once
+#include <atomic>
+#include <cstdint>
+
+namespace spillway {
+
+class Pacer {
+ public:
+  constexpr Pacer() = default;
+
+  // Large blocks have grown to so many bytes: starts the thread when that is enough. Not under the heap's
+  // lock.
+  void on_managed_bytes(uint64_t bytes) {
+    if (bytes >= start_at_bytes_.load(std::memory_order_relaxed)) start();
+  }
+  // After the settings are read.
+  void configure();
+
+  void before_fork() { forks_.fetch_add(1); }
+  void after_fork_in_parent();
+  void after_fork_in_child();
+  // In a child: the thread stayed with the parent, the next growth starts another.
+  void forget_thread();
+
+ private:
+  enum class State : int { kNone, kStarting, kRunning };
+  void start();
+  void after_fork();
+  static void* run(void* self);
+  void loop();
+
+  std::atomic<uint64_t> start_at_bytes_ = UINT64_MAX;
+  std::atomic<State> state_ = State::kNone;
+  std::atomic<unsigned> forks_ = 0;   // of this process and its ancestors
+  std::atomic<bool> forked_ = false;  // snapshots may have come into being
+};
+
+// The one of the process.
+extern constinit Pacer pacer;
+
+}  // namespace spillway

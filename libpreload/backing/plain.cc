@@ -1,0 +1,37 @@
+#include "libpreload/backing/plain.h"
+
+#include "base/os/limits.h"
+#include "base/os/memory.h"
+
+namespace spillway {
+
+uint64_t PlainBacking::chunk_bytes(uint64_t needed) const { return os::chunk_of_address_space(needed); }
+
+Errno PlainBacking::commit(Chunk& chunk, PageRange range) {
+  char* first = reinterpret_cast<char*>(round_up(reinterpret_cast<uint64_t>(range.base), kExtentBytes));
+  if (first >= range.end()) return {};  // within a granule that is there already
+  const PageRange granules{first, round_up(static_cast<uint64_t>(range.end() - first), kExtentBytes)};
+  for (PageRange rest = granules; !rest.empty();) {
+    const PageRange run = chunk.next_run(rest, /*mapped=*/false);
+    if (run.empty()) break;
+    if (Errno e = os::map_anonymous(run); !e.ok()) return Errno(ENOMEM);
+    // Blocks of less than a granule would get a whole huge page for their first byte.
+    if (range.bytes >= kExtentBytes) (void)os::use_huge_pages(run);
+    chunk.set_mapped(run, true);
+    rest = {run.end(), static_cast<uint64_t>(rest.end() - run.end())};
+  }
+  return {};
+}
+
+Errno PlainBacking::discard(Chunk&, PageRange range) { return os::discard(range); }
+
+bool PlainBacking::decommit(Chunk& chunk, PageRange granules, bool pristine) {
+  // A huge-page advice per block would survive; harmless. Kept mapped: a mapping per freed block would split
+  // the chunk into more mappings than vm.max_map_count allows.
+  if (!pristine && os::discard(granules).ok()) return true;
+  if (!os::make_inaccessible(granules).ok()) return false;
+  chunk.set_mapped(granules, false);
+  return true;
+}
+
+}  // namespace spillway

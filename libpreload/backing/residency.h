@@ -1,0 +1,30 @@
+// residency.h - SPILLWAY_LIMIT for blocks in files: when the process holds more of their pages than that, a
+// clock hand goes round the blocks and lets go of them, and write_behind takes them out of the page cache as
+// well: what comes back then comes from the device, no faster than it can be let go of again.
+//
+// Without a limit nothing of this happens: under memory pressure the kernel, which knows what was used last,
+// is better at it. Threads: the pacer's.
+#pragma once
+#include "base/os/procfs.h"
+#include "libpreload/backing/write_behind.h"
+
+namespace spillway {
+
+class Residency {
+ public:
+  // Lets go of pages if there are too many. Returns how long may be waited until the next look.
+  int hold(const os::PageTable& pages, uint64_t limit_bytes);
+
+ private:
+  os::MemoryMeter meter_;
+  uint64_t count_ours(const os::PageTable& pages);
+  uint64_t ours() const;
+  // Lets go of extents until ours() is low. False: all were let go of, and it is not.
+  bool sweep(uint64_t low_bytes);
+
+  char* hand_ = nullptr;
+  WriteBehind write_behind_;
+  uint64_t others_bytes_ = 0;  // resident file pages that are not ours: the program's code and libraries
+};
+
+}  // namespace spillway

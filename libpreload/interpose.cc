@@ -1,0 +1,203 @@
+// The exported malloc family. A hook is: guard, act, forward. A small block is jemalloc's after one compare
+// of the size (malloc) or one look into the page map (free): no lock, no system call, nothing of ours is
+// written.
+//
+// operator new and delete are not here on purpose: every C++ runtime implements them over malloc,
+// aligned_alloc and free, and a failure must throw the program's own std::bad_alloc, through its own
+// new_handler.
+#include <cerrno>
+#include <cstring>
+
+#include "base/core/units.h"
+#include "base/os/fatal.h"
+#include "libpreload/large.h"
+#include "libpreload/lifecycle.h"
+#include "libpreload/settings.h"
+#include "libpreload/small.h"
+
+#define EXPORT extern "C" __attribute__((visibility("default")))
+#define LIKELY(x) __builtin_expect(!!(x), 1)
+#define UNLIKELY(x) __builtin_expect(!!(x), 0)
+
+namespace spillway {
+namespace {
+
+// The block this thread freed last, unless it allocated since: freeing it again is the commonest double free,
+// and jemalloc would hand the block out twice. One store in malloc, one compare in free.
+thread_local void* last_freed __attribute__((tls_model("initial-exec"))) = nullptr;
+
+bool is_large(size_t bytes) {
+  return UNLIKELY(bytes >= settings.threshold_bytes.load(std::memory_order_relaxed));
+}
+
+void* out_of_memory() {
+  errno = ENOMEM;
+  return nullptr;
+}
+
+__attribute__((noinline)) void* allocate_large(size_t bytes, size_t alignment, bool zeroed) {
+  ensure_started();
+  if (!is_large(bytes))  // the environment names a larger threshold than the built-in one
+    return zeroed                             ? jemalloc_calloc(1, bytes)
+           : alignment > alignof(max_align_t) ? jemalloc_memalign(alignment, bytes)
+                                              : jemalloc_malloc(bytes);
+  return large_heap.allocate(bytes, alignment, zeroed);
+}
+
+[[noreturn]] __attribute__((noinline)) void not_a_block(const char* function, void* p) {
+  Region* region = page_map.region_at(p);
+  if (region != nullptr && region->state != Region::State::kLive && region->span.contains(p))
+    os::die("%s(): %p was freed twice", function, p);
+  os::die("%s(): %p is not the start of an allocated block", function, p);
+}
+
+__attribute__((noinline)) void free_other(void* p) {
+  if (p == nullptr) return;
+  Region* region = LargeHeap::block_at(p);
+  if (region == nullptr) not_a_block("free", p);
+  large_heap.release(*region);
+}
+
+__attribute__((noinline, noreturn)) void freed_twice(void* p) { os::die("free(): %p was freed twice", p); }
+
+__attribute__((noinline)) void* realloc_across(void* p, size_t bytes) {
+  ensure_started();
+  const bool large = is_large(bytes);
+  if (is_small(p)) {
+    if (!large) return jemalloc_realloc(p, bytes);
+    void* block = large_heap.allocate(bytes, kExtentBytes, /*zeroed=*/false);
+    if (block == nullptr) return nullptr;
+    memcpy(block, p, std::min(bytes, jemalloc_malloc_usable_size(p)));
+    jemalloc_free(p);
+    return block;
+  }
+  Region* region = LargeHeap::block_at(p);
+  if (region == nullptr) not_a_block("realloc", p);
+  if (large) return large_heap.resize_in_place(*region, bytes) ? p : large_heap.move(*region, bytes);
+
+  void* block = jemalloc_malloc(bytes);
+  if (block == nullptr) return nullptr;
+  memcpy(block, p, std::min<size_t>(bytes, region->committed));
+  large_heap.release(*region);
+  return block;
+}
+
+void* aligned(size_t alignment, size_t bytes) {
+  last_freed = nullptr;
+  if (is_large(bytes)) return allocate_large(bytes, alignment, false);
+  return jemalloc_memalign(alignment, bytes);
+}
+
+}  // namespace
+}  // namespace spillway
+
+using namespace spillway;
+
+EXPORT void* malloc(size_t bytes) {
+  last_freed = nullptr;
+  if (is_large(bytes)) return allocate_large(bytes, kExtentBytes, false);
+  return jemalloc_malloc(bytes);
+}
+
+EXPORT void free(void* p) {
+  if (LIKELY(is_small(p))) {
+    if (UNLIKELY(p == last_freed)) freed_twice(p);
+    last_freed = p;
+    return jemalloc_free(p);
+  }
+  free_other(p);
+}
+
+EXPORT void* calloc(size_t count, size_t size) {
+  last_freed = nullptr;
+  size_t bytes;
+  if (UNLIKELY(__builtin_mul_overflow(count, size, &bytes))) return out_of_memory();
+  if (is_large(bytes)) return allocate_large(bytes, kExtentBytes, true);
+  return jemalloc_calloc(count, size);
+}
+
+EXPORT void* realloc(void* p, size_t bytes) {
+  if (p == nullptr) return malloc(bytes);
+  if (bytes == 0) {  // as glibc
+    free(p);
+    return nullptr;
+  }
+  if (UNLIKELY(p == last_freed)) freed_twice(p);
+  last_freed = nullptr;
+  if (LIKELY(is_small(p) && !is_large(bytes))) return jemalloc_realloc(p, bytes);
+  return realloc_across(p, bytes);
+}
+
+EXPORT void* reallocarray(void* p, size_t count, size_t size) {
+  size_t bytes;
+  if (UNLIKELY(__builtin_mul_overflow(count, size, &bytes))) return out_of_memory();
+  return realloc(p, bytes);
+}
+
+EXPORT void* memalign(size_t alignment, size_t bytes) {
+  // glibc rounds up to a power of two.
+  if (UNLIKELY(alignment > SIZE_MAX / 2 + 1)) {
+    errno = EINVAL;
+    return nullptr;
+  }
+  size_t power = sizeof(void*);
+  while (power < alignment) power *= 2;
+  return aligned(power, bytes);
+}
+
+EXPORT int posix_memalign(void** block, size_t alignment, size_t bytes) {
+  if (!is_power_of_two(alignment) || alignment % sizeof(void*) != 0) return EINVAL;
+  const int saved = errno;  // the result carries the error, errno does not
+  void* p = aligned(alignment, bytes);
+  errno = saved;
+  if (p == nullptr) return ENOMEM;
+  *block = p;
+  return 0;
+}
+
+EXPORT void* aligned_alloc(size_t alignment, size_t bytes) {
+  if (!is_power_of_two(alignment)) {
+    errno = EINVAL;
+    return nullptr;
+  }
+  return aligned(alignment, bytes);
+}
+
+EXPORT void* valloc(size_t bytes) { return aligned(kPageBytes, bytes); }
+
+EXPORT void* pvalloc(size_t bytes) {
+  if (bytes > SIZE_MAX - kPageBytes) return out_of_memory();
+  return aligned(kPageBytes, round_up(bytes, kPageBytes));
+}
+
+EXPORT size_t malloc_usable_size(void* p) {
+  if (p == nullptr) return 0;
+  if (LIKELY(is_small(p))) return jemalloc_malloc_usable_size(p);
+  Region* region = LargeHeap::block_at(p);
+  if (region == nullptr) not_a_block("malloc_usable_size", p);
+  return region->committed;
+}
+
+EXPORT void cfree(void* p) { free(p); }
+EXPORT void free_sized(void* p, size_t) { free(p); }
+EXPORT void free_aligned_sized(void* p, size_t, size_t) { free(p); }
+
+EXPORT int malloc_trim(size_t) {
+  const bool trimmed = large_heap.trim();
+  char purge[] = "arena.4096.purge";  // MALLCTL_ARENAS_ALL
+  jemalloc_mallctl(purge, nullptr, nullptr, nullptr, 0);
+  return trimmed ? 1 : 0;
+}
+
+// Names by which some programs reach glibc's allocator around the standard ones: they must meet the same
+// heap.
+EXPORT void* __libc_malloc(size_t bytes) __attribute__((alias("malloc"), copy(malloc)));
+EXPORT void __libc_free(void* p) __attribute__((alias("free"), copy(free)));
+EXPORT void* __libc_calloc(size_t count, size_t size) __attribute__((alias("calloc"), copy(calloc)));
+EXPORT void* __libc_realloc(void* p, size_t bytes) __attribute__((alias("realloc"), copy(realloc)));
+EXPORT void* __libc_memalign(size_t alignment, size_t bytes)
+    __attribute__((alias("memalign"), copy(memalign)));
+EXPORT void* __libc_valloc(size_t bytes) __attribute__((alias("valloc"), copy(valloc)));
+EXPORT void* __libc_pvalloc(size_t bytes) __attribute__((alias("pvalloc"), copy(pvalloc)));
+EXPORT int __posix_memalign(void** block, size_t alignment, size_t bytes)
+    __attribute__((alias("posix_memalign"), copy(posix_memalign)));

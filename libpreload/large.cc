@@ -1,0 +1,433 @@
+#include "libpreload/large.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/os/fatal.h"
+#include "base/os/futex.h"
+#include "base/os/keep_errno.h"
+#include "base/os/memory.h"
+#include "libpreload/backing/directory.h"
+#include "libpreload/backing/pacer.h"
+#include "libpreload/settings.h"
+#include "libpreload/stats.h"
+
+namespace spillway {
+
+constinit LargeHeap large_heap;
+
+namespace {
+
+// Freed blocks whose pages are kept: enough for the temporaries of a numerical program, little beside its
+// data.
+constexpr uint64_t kMaxRecycledBytes = 256 * kMiB;
+
+// Half of user space: more is refused before rounding could overflow.
+constexpr uint64_t kMostBytes = uint64_t{1} << 46;
+
+uint64_t max_recycled_bytes() {
+  const uint64_t limit = settings.limit_bytes;
+  return limit == 0 ? kMaxRecycledBytes : std::min(kMaxRecycledBytes, limit / 8);
+}
+
+PageRange committed_range(const Region& region) { return {region.span.base, region.committed}; }
+// Beyond these a region is head-room: address space with nothing in it.
+PageRange committed_granules(const Region& region) {
+  return {region.span.base, round_up(region.committed, kExtentBytes)};
+}
+
+}  // namespace
+
+Backing& LargeHeap::preferred() {
+  const bool want_file = settings.backing != Settings::BackingChoice::kPlain && !file_failed_;
+  return want_file ? static_cast<Backing&>(file_) : plain_;
+}
+
+Errno LargeHeap::open_chunk(Backing& backing, uint64_t bytes) {
+  for (uint64_t size = backing.chunk_bytes(bytes);;
+       size = std::max(bytes, round_down(size / 2, kExtentBytes))) {
+    Result<PageRange> range = os::reserve(size, kExtentBytes);
+    Errno error = range ? Errno{} : range.error();
+    if (range) {
+      Chunk* chunk = space_.add_chunk(*range, backing);
+      error = chunk != nullptr ? backing.open(*chunk) : Errno(ENOMEM);
+      if (error.ok()) return {};
+      if (chunk != nullptr) space_.remove_chunk(*chunk);
+      os::unreserve(*range);
+    }
+    // Less may do where the address space (ENOMEM) or the file's length (EFBIG) is limited.
+    if (size == bytes || !(error == ENOMEM || error == EFBIG)) return error;
+  }
+}
+
+void LargeHeap::forget_chunk(Chunk& chunk) {
+  const PageRange range = chunk.range;
+  chunk.backing->close(chunk);
+  space_.remove_chunk(chunk);
+  os::unreserve(range);
+}
+
+// A region of `span` bytes of which the first `bytes` are committed; in no list, not yet live.
+Region* LargeHeap::acquire(Backing& backing, uint64_t span, uint64_t alignment, uint64_t bytes,
+                           bool& recycled, Errno& error) {
+  // Once more after a new chunk, and that twice if the program closed the file of the first.
+  for (int attempt = 0; attempt < 4; ++attempt) {
+    Region* region = space_.take(backing, span, alignment, Region::State::kRecycled);
+    recycled = region != nullptr;
+    if (region == nullptr) region = space_.take(backing, span, alignment, Region::State::kFree);
+    if (region == nullptr) {
+      error = open_chunk(backing, span + (alignment > kExtentBytes ? alignment : 0));
+      if (!error.ok()) return nullptr;
+      continue;
+    }
+    const uint64_t there = region->committed;
+    if (there < bytes) {
+      const PageRange missing{region->span.base + there, bytes - there};
+      error = backing.commit(*region->chunk, missing);
+      if (!error.ok()) {
+        space_.give_back(*region, region->state);
+        if (error == EBADF) continue;  // the program closed the chunk's file; the chunk is retired
+        return nullptr;
+      }
+      region->committed = bytes;
+    }
+    stats.recycled += recycled;
+    return region;
+  }
+  return nullptr;
+}
+
+Region* LargeHeap::acquire_anywhere(uint64_t span, uint64_t alignment, uint64_t bytes, bool& recycled) {
+  for (;;) {
+    Errno error(ENOMEM);
+    Backing& backing = preferred();
+    if (Region* region = acquire(backing, span, alignment, bytes, recycled, error)) return region;
+    if (error == ENOSPC || error == EDQUOT || error == ENOMEM || error == EIO) {
+      if (!release_oldest_recycled()) return nullptr;  // full; what freed blocks keep is all there is to give
+    } else if (&backing == &file_) {
+      // No file can be had here: the program runs on as it would without us.
+      if (error == EFBIG || error == EMFILE || error == ENFILE) {
+        // This block only: the next may be smaller, or descriptors be free again.
+        static bool said = false;
+        if (!std::exchange(said, true))
+          settings.warn("a block of %llu MiB stays in memory: %s (%s)",
+                        static_cast<unsigned long long>(bytes / kMiB), strerror(error.code()),
+                        error == EFBIG ? "see ulimit -f" : "see ulimit -n");
+        error = Errno(ENOMEM);
+        return acquire(plain_, span, alignment, bytes, recycled, error);
+      }
+      file_failed_ = true;
+      settings.warn("no file for large blocks in %s: %s; they stay in memory (plain)",
+                    region_directory.path(), strerror(error.code()));
+    } else {
+      return nullptr;
+    }
+  }
+}
+
+void* LargeHeap::allocate_span(uint64_t bytes, uint64_t span, uint64_t alignment, bool zeroed) {
+  KeepErrno keep;
+  os::NoCancellation no_cancellation;
+  Region* region;
+  bool recycled = false;
+  {
+    os::Locked locked(lock_);
+    region = acquire_anywhere(span, std::max(alignment, kExtentBytes), round_up(bytes, kPageBytes), recycled);
+    if (region != nullptr) {
+      space_.mark_live(*region);
+      stats.on_allocate(*region);
+    }
+  }
+  if (region == nullptr) return nullptr;
+  if (zeroed && recycled) memset(region->span.base, 0, bytes);
+  stats.note_call_site(*region, bytes);
+  pacer.on_managed_bytes(stats.managed_bytes());
+  return region->span.base;
+}
+
+void* LargeHeap::allocate(uint64_t bytes, uint64_t alignment, bool zeroed) {
+  void* block = nullptr;
+  if (bytes <= kMostBytes && alignment <= kMostBytes)
+    block = allocate_span(bytes, round_up(bytes, kExtentBytes), alignment, zeroed);
+  if (block == nullptr) errno = ENOMEM;
+  return block;
+}
+
+void LargeHeap::give_back(Region& region) {
+  Chunk& chunk = *region.chunk;
+  Backing& backing = *chunk.backing;
+  if (const PageRange used = committed_granules(region); used.bytes < region.span.bytes) {
+    Region* head_room = space_.cut(region, used.bytes);
+    if (chunk.next_run(head_room->span, /*mapped=*/true).empty() ||
+        backing.decommit(chunk, head_room->span, false))
+      space_.give_back(*head_room, Region::State::kFree);
+    else
+      space_.give_back(*head_room, Region::State::kRecycled);
+  }
+  const bool all_ours = chunk.next_run(region.span, /*mapped=*/false).empty();
+  const bool keep = all_ours && !region.disturbed && !chunk.retired && !region.shared_with_children &&
+                    region.span.bytes <= max_recycled_bytes();
+  if (keep) {
+    if (region.advice != 0) (void)os::advise(region.span, 0);
+    space_.give_back(region, Region::State::kRecycled);
+    while (space_.recycled_bytes() > max_recycled_bytes() && release_oldest_recycled()) {
+    }
+    return;
+  }
+  const bool pristine = region.disturbed || region.advice != 0;
+  if (backing.decommit(chunk, region.span, pristine)) {
+    space_.give_back(region, Region::State::kFree);
+  } else {
+    chunk.keeps_freed_space = true;
+    if (!all_ours) region.committed = 0;  // the granules of a snapshot are gone: commit maps them again
+    space_.give_back(region, Region::State::kRecycled);
+  }
+  // Address space is precious only where it is limited, and chunks are small there.
+  if (chunk.live_regions == 0 && (chunk.retired || chunk.range.bytes < 64 * kGiB)) forget_chunk(chunk);
+}
+
+bool LargeHeap::release_oldest_recycled() {
+  Region* oldest = space_.oldest_recycled();
+  while (oldest != nullptr && oldest->chunk->keeps_freed_space) oldest = space_.next_recycled(*oldest);
+  if (oldest == nullptr) return false;
+  space_.unlist(*oldest);
+  Chunk& chunk = *oldest->chunk;
+  const bool given_back = chunk.backing->decommit(chunk, oldest->span, /*pristine=*/false);
+  if (!given_back) chunk.keeps_freed_space = true;
+  space_.give_back(*oldest, given_back ? Region::State::kFree : Region::State::kRecycled);
+  return true;
+}
+
+void LargeHeap::release(Region& region) {
+  KeepErrno keep;
+  os::Locked locked(lock_);
+  // Two threads may free one block at once; the second finds it gone.
+  if (region.state != Region::State::kLive)
+    os::die("free(): %p was freed twice", static_cast<void*>(region.span.base));
+  stats.on_release(region);
+  give_back(region);
+}
+
+bool LargeHeap::resize_in_place(Region& region, uint64_t bytes) {
+  KeepErrno keep;
+  if (bytes > kMostBytes) return false;
+  bool done;
+  {
+    os::Locked locked(lock_);
+    done = resize(region, bytes);
+  }
+  pacer.on_managed_bytes(stats.managed_bytes());
+  return done;
+}
+
+bool LargeHeap::resize(Region& region, uint64_t bytes) {
+  const uint64_t pages = round_up(bytes, kPageBytes);
+  const uint64_t span = round_up(bytes, kExtentBytes);
+  Backing& backing = *region.chunk->backing;
+
+  if (pages > region.committed) {
+    if (span > region.span.bytes) {
+      bool recycled = false;
+      if (region.shared_with_children || region.disturbed) return false;
+      const uint64_t before = region.span.bytes;
+      if (!space_.extend(region, span, recycled)) return false;
+      const uint64_t committed = region.committed;
+      if (!backing.commit(*region.chunk, {region.span.base + committed, pages - committed}).ok()) {
+        Region* rest = space_.cut(region, before);
+        rest->committed = 0;
+        space_.give_back(*rest, recycled ? Region::State::kRecycled : Region::State::kFree);
+        return false;
+      }
+    } else {
+      const uint64_t committed = region.committed;
+      if (!backing.commit(*region.chunk, {region.span.base + committed, pages - committed}).ok())
+        return false;
+    }
+    stats.on_resize(region, pages);
+    region.committed = pages;
+    return true;
+  }
+  if (span < committed_granules(region).bytes) {
+    stats.on_resize(region, span);
+    Region* rest = space_.cut(region, span);
+    rest->disturbed = region.disturbed.load();
+    rest->shared_with_children = region.shared_with_children;
+    rest->advice = region.advice.load();
+    give_back(*rest);
+    region.committed = std::min<uint64_t>(region.committed, span);
+  }
+  return true;
+}
+
+void* LargeHeap::move(Region& region, uint64_t bytes) {
+  if (bytes > kMostBytes) {
+    errno = ENOMEM;
+    return nullptr;
+  }
+  // A block that grows once grows again: address space for as much again costs nothing.
+  const uint64_t span = round_up(bytes, kExtentBytes);
+  void* block =
+      allocate_span(bytes, span > region.span.bytes ? 2 * span : span, kExtentBytes, /*zeroed=*/false);
+  if (block == nullptr) {
+    errno = ENOMEM;
+    return nullptr;
+  }
+  memcpy(block, region.span.base, std::min<uint64_t>(bytes, region.committed));
+  release(region);
+  return block;
+}
+
+Errno LargeHeap::discard(Region& region, PageRange range) {
+  os::Locked locked(lock_);
+  return region.chunk->backing->discard(*region.chunk, range.intersect(committed_range(region)));
+}
+
+Errno LargeHeap::withdraw(Region& region, PageRange range) {
+  os::Locked locked(lock_);
+  region.disturbed = true;
+  if (Errno e = region.chunk->backing->discard(*region.chunk, range); !e.ok()) return e;
+  return Errno{os::program_mprotect(range.base, range.bytes, 0) == 0 ? 0 : errno};
+}
+
+PageRange LargeHeap::next_extent_of(Chunk& chunk, const char* from, bool mapped) {
+  Region* region = from > chunk.range.base ? page_map.region_at(from) : space_.first_of(chunk);
+  if (region == nullptr || region->chunk != &chunk ||
+      !region->span.contains(std::max<const char*>(from, chunk.range.base)))
+    region = space_.first_of(chunk);  // what was there when the caller came by last time is gone
+  for (; region != nullptr; region = space_.next_of(*region)) {
+    if (region->state != Region::State::kLive || region->shared_with_children || region->span.end() <= from)
+      continue;
+    const PageRange blocks = committed_granules(*region);
+    for (char* g = std::max(const_cast<char*>(from), blocks.base); g < blocks.end(); g += kExtentBytes)
+      if (chunk.is_mapped(g) == mapped) return {g, kExtentBytes};
+  }
+  return {};
+}
+
+PageRange LargeHeap::next_extent(const char* from, bool mapped) {
+  os::Locked locked(lock_);
+  PageRange first;
+  for (Chunk* c = space_.chunks(); c != nullptr; c = c->next) {
+    if (c->backing != &file_ || c->range.end() <= from || (!first.empty() && c->range.base > first.base))
+      continue;
+    const PageRange extent = next_extent_of(*c, from, mapped);
+    if (!extent.empty()) first = extent;
+  }
+  return first;
+}
+
+// The live region in a file that maps this extent as its own, or null.
+Region* LargeHeap::own_extent(PageRange extent) {
+  Region* region = block_around(extent.base);
+  return region != nullptr && region->chunk->backing == &file_ && region->chunk->is_mapped(extent.base)
+             ? region
+             : nullptr;
+}
+
+bool LargeHeap::let_go(PageRange extent) {
+  os::Locked locked(lock_);
+  return own_extent(extent) != nullptr && os::let_go(extent).ok();
+}
+
+LargeHeap::FileExtent LargeHeap::file_extent(PageRange extent) {
+  os::Locked locked(lock_);
+  Region* region = own_extent(extent);
+  if (region == nullptr || !FileBacking::owns_file(*region->chunk)) return {};
+  return {region->chunk->fd, region->chunk->range.offset_of(extent.base)};
+}
+
+// Both without the lock: they may wait for the device. At worst they ask the same of another file, whose
+// descriptor took the number meanwhile, and lose nothing there.
+void LargeHeap::start_writeback(PageRange extent) {
+  if (const FileExtent at = file_extent(extent); at.fd >= 0)
+    os::start_writeback(at.fd, at.offset, extent.bytes);
+}
+void LargeHeap::drop_from_cache(PageRange extent) {
+  if (const FileExtent at = file_extent(extent); at.fd >= 0)
+    os::drop_from_cache(at.fd, at.offset, extent.bytes);
+}
+
+bool LargeHeap::thaw_extent(PageRange extent) {
+  Region* region = block_around(extent.base);
+  if (region == nullptr || region->chunk->is_mapped(extent.base)) return false;
+  return region->chunk->backing->thaw(*region->chunk, extent).ok();
+}
+
+void LargeHeap::advise_block(const char* p, int advice) {
+  os::Locked locked(lock_);
+  Region* region = block_around(p);
+  if (region == nullptr || region->advice_is_programs || region->disturbed) return;
+  if (os::advise(committed_granules(*region), advice).ok()) region->advice = advice;
+}
+
+int LargeHeap::any_file() {
+  os::Locked locked(lock_);
+  for (Chunk* c = space_.chunks(); c != nullptr; c = c->next)
+    if (FileBacking::owns_file(*c)) return c->fd;
+  return -1;
+}
+
+bool LargeHeap::trim() {
+  os::Locked locked(lock_);
+  bool some = false;
+  while (release_oldest_recycled()) some = true;
+  return some;
+}
+
+void LargeHeap::retire_chunks() {
+  os::Locked locked(lock_);
+  for (Chunk *c = space_.chunks(), *next; c != nullptr; c = next) {
+    next = c->next;
+    if (c->backing != &file_) continue;
+    c->retired = true;
+    if (c->live_regions == 0) forget_chunk(*c);  // nobody will be freed there any more
+  }
+  file_failed_ = false;
+}
+
+void LargeHeap::before_fork() {
+  KeepErrno keep;
+  lock_.lock();
+  fork_mode_ = settings.fork_mode;
+  while (release_oldest_recycled()) {
+  }
+  for (Chunk* c = space_.chunks(); c != nullptr; c = c->next) {
+    for (Region* r = space_.first_of(*c); r != nullptr; r = space_.next_of(*r)) {
+      if (r->state != Region::State::kLive) continue;
+      const bool shared = fork_mode_ == ForkMode::kShared || r->shared_with_children;
+      if (c->backing == &file_) r->shared_with_children = shared;
+      c->backing->freeze(*c, r->span, shared ? ForkMode::kShared : ForkMode::kSnapshot);
+    }
+  }
+  if (space_.chunks() == nullptr) return;
+  void* waits[64];
+  const int waiting = os::shared_futex_waits(waits, 64);
+  for (Chunk* c = space_.chunks(); c != nullptr; c = c->next) {
+    for (int i = 0; i < waiting; ++i)
+      if (c->range.contains(waits[i])) c->backing->wake_waiters(*c, waits[i]);
+    c->backing->finish_freeze(*c);
+  }
+  // What could not be given back lies in files that are left now; here it is as good as new.
+  while (Region* region = space_.oldest_recycled()) {
+    space_.unlist(*region);
+    space_.give_back(*region, Region::State::kFree);
+  }
+}
+
+void LargeHeap::after_fork_in_parent() { lock_.unlock(); }
+
+void LargeHeap::after_fork_in_child() {
+  KeepErrno keep;
+  if (fork_mode_ == ForkMode::kDuplicate) {
+    for (Chunk* c = space_.chunks(); c != nullptr; c = c->next)
+      for (Region* r = space_.first_of(*c); r != nullptr; r = space_.next_of(*r))
+        if (r->state == Region::State::kLive && !r->shared_with_children)
+          if (Errno e = c->backing->thaw(*c, committed_granules(*r)); !e.ok())
+            settings.warn("a forked child keeps a snapshot instead of a duplicate: %s", strerror(e.code()));
+  }
+  lock_.unlock();
+}
+
+}  // namespace spillway

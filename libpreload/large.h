@@ -1,0 +1,115 @@
+// large.h - blocks at or above the threshold: who has which, how they grow, what happens to them when freed.
+//
+// A block is a region of a chunk, on a 2 MiB boundary (or its own larger alignment). It grows in place while
+// the address space behind it is free; a block that had to move once gets as much room again. A freed block
+// keeps its pages and disk blocks for the next request, up to a bound, since first-touch is most of the price
+// of a large block. Threads: any. One lock, for large blocks only; nobody holds it while touching the
+// program's memory.
+#pragma once
+#include "base/os/lock.h"
+#include "libpreload/address_space.h"
+#include "libpreload/backing/file.h"
+#include "libpreload/backing/plain.h"
+
+namespace spillway {
+
+class LargeHeap {
+ public:
+  constexpr LargeHeap() : space_(page_map) {}
+
+  // Null with ENOMEM. `alignment` is a power of two. `bytes` > 0.
+  void* allocate(uint64_t bytes, uint64_t alignment, bool zeroed);
+  // `block` is what region_of returned it for. Keeps errno.
+  void release(Region& region);
+  // Changes the size without moving: true, and the first bytes are as they were.
+  bool resize_in_place(Region& region, uint64_t bytes);
+  // A block of `bytes` with the contents of the old one, which is gone; null: no room, and the old one is
+  // untouched.
+  void* move(Region& region, uint64_t bytes);
+
+  // The live block that starts at p, or null. No lock.
+  static Region* block_at(const void* p) {
+    Region* r = page_map.region_at(p);
+    return r != nullptr && r->is_block(p) ? r : nullptr;
+  }
+  // The live block that p lies in, or null. No lock.
+  static Region* block_around(const void* p) {
+    Region* r = page_map.region_at(p);
+    return r != nullptr && r->is_live_at(p) ? r : nullptr;
+  }
+
+  // The program's own calls on the block's pages (page-aligned, within one block).
+  Errno discard(Region& region, PageRange range);
+  // The range is no longer ours: the program unmapped or moved it. Until the block is freed it stays
+  // reserved.
+  Errno withdraw(Region& region, PageRange range);
+
+  // For the pacer. Extents of live blocks in files, in the order of addresses, the first at or after `from`:
+  // the process's own, or snapshots of the last fork. Empty: none.
+  PageRange next_own_extent(const char* from) { return next_extent(from, /*mapped=*/true); }
+  PageRange next_snapshot_extent(const char* from) { return next_extent(from, /*mapped=*/false); }
+  // Drops an own extent's pages from the process; the page cache has them. False: it is no longer there.
+  bool let_go(PageRange extent);
+  // Starts the writes of dirty pages; waits for them and drops pages that nobody maps from the page cache.
+  // Nothing happens when the extent is no longer the process's own.
+  void start_writeback(PageRange extent);
+  void drop_from_cache(PageRange extent);
+  // Makes a snapshot extent the process's own. The caller holds the lock and has stopped all other threads.
+  bool thaw_extent(PageRange extent);
+  // Advice for the block at `p`, unless the program gave its own.
+  void advise_block(const char* p, int advice);
+  // The descriptor of some region file; -1: there is none.
+  int any_file();
+
+  // Gives recycled memory back to the system. True: there was some.
+  bool trim();
+  // Later chunks go to the directory that region_directory names now.
+  void retire_chunks();
+
+  void before_fork();
+  void after_fork_in_parent();
+  void after_fork_in_child();
+
+  // A live block that satisfies `visit` last returned true for; each under the lock.
+  template <typename Visit>
+  void for_each_block(Visit visit) {
+    os::Locked locked(lock_);
+    for (Chunk* c = space_.chunks(); c != nullptr; c = c->next)
+      for (Region* r = space_.first_of(*c); r != nullptr; r = space_.next_of(*r))
+        if (r->state == Region::State::kLive) visit(*r);
+  }
+
+  os::Lock& lock() { return lock_; }
+
+ private:
+  Region* acquire(Backing& backing, uint64_t span, uint64_t alignment, uint64_t bytes, bool& recycled,
+                  Errno& error);
+  Region* acquire_anywhere(uint64_t span, uint64_t alignment, uint64_t bytes, bool& recycled);
+  Errno open_chunk(Backing& backing, uint64_t bytes);
+  void forget_chunk(Chunk& chunk);
+  bool resize(Region& region, uint64_t bytes);
+  void give_back(Region& region);
+  void* allocate_span(uint64_t bytes, uint64_t span, uint64_t alignment, bool zeroed);
+  bool release_oldest_recycled();
+  Region* own_extent(PageRange extent);
+  struct FileExtent {
+    int fd = -1;
+    uint64_t offset = 0;
+  };
+  FileExtent file_extent(PageRange extent);
+  PageRange next_extent(const char* from, bool mapped);
+  PageRange next_extent_of(Chunk& chunk, const char* from, bool mapped);
+  Backing& preferred();
+
+  os::Lock lock_;
+  AddressSpace space_;
+  FileBacking file_;
+  PlainBacking plain_;
+  bool file_failed_ = false;  // said once: files cannot be had, blocks are in memory
+  ForkMode fork_mode_ = ForkMode::kSnapshot;
+};
+
+// The one of the process.
+extern constinit LargeHeap large_heap;
+
+}  // namespace spillway

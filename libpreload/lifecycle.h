@@ -1,0 +1,10 @@
+// lifecycle.h - the library's beginning and end, and fork between them.
+#pragma once
+
+namespace spillway {
+
+// Reads the environment and registers with fork, once. Called by the constructor and, for libraries whose
+// constructors run before ours, by the first request that might be large.
+void ensure_started();
+
+}  // namespace spillway

@@ -1,0 +1,37 @@
+// settings.h - what the environment asks for, parsed once; the API may change some of it later.
+// Wrong values: one line that names variable, value and the accepted forms; the default counts.
+#pragma once
+#include <atomic>
+#include <cstdint>
+
+#include "libpreload/backing/backing.h"
+
+namespace spillway {
+
+struct Settings {
+  enum class BackingChoice { kAuto, kFile, kPlain };
+
+  std::atomic<uint64_t> threshold_bytes = 4 * kMiB;
+  uint64_t limit_bytes = 0;  // 0: the kernel decides what stays in memory
+  BackingChoice backing = BackingChoice::kAuto;
+  std::atomic<ForkMode> fork_mode = ForkMode::kSnapshot;
+  bool quiet = false;
+  bool stats = false;
+  const char* stats_file = nullptr;  // null: stderr
+  const char* directory = nullptr;   // SPILLWAY_DIR, else TMPDIR, else null
+  const char* directory_name = "";   // the variable it came from, for messages
+
+  // SPILLWAY_MASK: features to behave as if the kernel had not, so that their absence can be tested anywhere.
+  struct {
+    bool tmpfile = false, fallocate = false, punch = false, perf = false;
+  } masked;
+
+  void read_environment();
+  // A line on stderr unless quiet.
+  void warn(const char* format, ...) const __attribute__((format(printf, 2, 3)));
+};
+
+// The one of the process. The threshold is valid before read_environment(), everything else after it.
+extern constinit Settings settings;
+
+}  // namespace spillway

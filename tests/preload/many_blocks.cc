@@ -1,0 +1,24 @@
+// Very many blocks, and many threads that exchange them.
+#include <catch2/catch.hpp>
+
+#include "tests/support/victims.h"
+
+using namespace spillway::test;
+
+TEST_CASE("a hundred thousand large blocks do not run into vm.max_map_count and give their memory back") {
+  ok_on_every_backing("many_large_blocks", {"64k"}, {"SPILLWAY_THRESHOLD=64k"});
+}
+TEST_CASE("16 threads that exchange blocks find no corruption and no growth") {
+  for (const std::string& backing : kBackings) {
+    for (const char* threshold : {"SPILLWAY_THRESHOLD=4M", "SPILLWAY_THRESHOLD=64k"})
+      require_ok(run_victim(backing, "threads_exchange_blocks", {"16", "3000"}, {threshold}));
+  }
+}
+TEST_CASE("16 threads that exchange blocks find no corruption while memory is held under a limit") {
+  require_ok(run_victim("file", "threads_exchange_blocks", {"16", "2000"},
+                        {"SPILLWAY_THRESHOLD=64k", "SPILLWAY_LIMIT=32M"}));
+}
+TEST_CASE("threads that exchange blocks find no corruption where files cannot be punched") {
+  require_ok(run_victim("file", "threads_exchange_blocks", {"4", "2000"},
+                        {"SPILLWAY_THRESHOLD=64k", "SPILLWAY_MASK=punch"}));
+}

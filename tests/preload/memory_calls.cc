@@ -1,0 +1,28 @@
+// mprotect, mlock, madvise and mremap of the program on our blocks and on its own mappings: as on plain
+// Linux.
+#include <catch2/catch.hpp>
+
+#include "tests/support/victims.h"
+
+using namespace spillway::test;
+
+TEST_CASE("mprotect of part of a block protects it, and freed blocks come back writable") {
+  same_on_every_backing("mprotect_part");
+}
+TEST_CASE("mlock of a block keeps it in memory until it is unlocked or freed") {
+  same_on_every_backing("mlock_block");
+}
+TEST_CASE("MADV_DONTNEED gives zeros and leaves the rest of the block") {
+  same_on_every_backing("madvise_dontneed_gives_zeros");
+  ok_on_every_backing("madvise_dontneed_gives_zeros", {}, {"SPILLWAY_MASK=punch"});
+}
+TEST_CASE("other advice does what it does on anonymous memory") {
+  same_on_every_backing("madvise_as_on_plain_memory");
+}
+TEST_CASE("MADV_DONTNEED of one side of a fork leaves the other side's data") {
+  same_on_every_backing("madvise_in_a_child");
+}
+TEST_CASE("mremap of the program's own mappings is left alone") {
+  same_on_every_backing("mremap_of_own_mappings");
+}
+TEST_CASE("mremap of pages of a block moves their contents") { same_on_every_backing("mremap_of_blocks"); }

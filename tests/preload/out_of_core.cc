@@ -1,0 +1,74 @@
+// A block four times the budget: the right bytes, in every order of access, and a bounded peak.
+#include <catch2/catch.hpp>
+
+#include "tests/support/memory_cap.h"
+#include "tests/support/paths.h"
+#include "tests/support/victims.h"
+
+using namespace spillway::test;
+
+namespace {
+
+constexpr size_t kMiB = 1 << 20, kLimit = 64 * kMiB;
+
+void block_of_four_times_the_limit(const std::string& order, const std::string& threads) {
+  const Words args = {order, threads, "256M"};
+  const Outcome plain = run_plainly("out_of_core", args);
+  require_ok(plain);
+  // What the program needs besides the block: the same program with a small one.
+  const size_t baseline = run_plainly("out_of_core", {order, threads, "1M"}).max_rss_bytes;
+
+  const Outcome got = run_victim("file", "out_of_core", args, {"SPILLWAY_LIMIT=64M"});
+  require_ok(got);
+  CHECK(got.out == plain.out);
+  INFO("baseline " << baseline / kMiB << " MiB, " << got.text());
+  CHECK(got.max_rss_bytes <= kLimit + kLimit / 4 + baseline);
+}
+
+}  // namespace
+
+TEST_CASE("one thread working forward on four times the limit stays under it") {
+  block_of_four_times_the_limit("forward", "1");
+}
+TEST_CASE("one thread working backward on four times the limit stays under it") {
+  block_of_four_times_the_limit("backward", "1");
+}
+TEST_CASE("one thread working in strides on four times the limit stays under it") {
+  block_of_four_times_the_limit("strided", "1");
+}
+TEST_CASE("one thread working at random on four times the limit stays under it") {
+  block_of_four_times_the_limit("random", "1");
+}
+TEST_CASE("8 threads working forward on four times the limit stay under it") {
+  block_of_four_times_the_limit("forward", "8");
+}
+TEST_CASE("8 threads working backward on four times the limit stay under it") {
+  block_of_four_times_the_limit("backward", "8");
+}
+TEST_CASE("8 threads working in strides on four times the limit stay under it") {
+  block_of_four_times_the_limit("strided", "8");
+}
+TEST_CASE("8 threads working at random on four times the limit stay under it") {
+  block_of_four_times_the_limit("random", "8");
+}
+
+TEST_CASE("a block four times a memory cgroup is right although no limit was set") {
+  if (!MemoryCap::possible()) return;
+  for (const char* order : {"forward", "backward", "strided", "random"}) {
+    const Outcome plain = run_plainly("out_of_core", {order, "2", "256M"});
+    MemoryCap cap(64 * kMiB);
+    Command command = preloaded({"SPILLWAY_BACKING=file"}, {victim("out_of_core"), order, "2", "256M"});
+    command.cap = &cap;
+    const Outcome got = run(command);
+    INFO(order << ": " << got.text() << " OOM kills " << cap.oom_kills());
+    require_ok(got);
+    CHECK(got.out == plain.out);
+  }
+}
+TEST_CASE("the plain backing has the right bytes too") {
+  same_on_every_backing("out_of_core", {"random", "8", "64M"});
+}
+
+TEST_CASE("16 threads that touch one extent on disk all go on after about one read") {
+  same_on_every_backing("threads_touch_one_extent");
+}

@@ -1,0 +1,132 @@
+// access_advisor_test.cc - which advice a pattern of faults earns.
+#include "libpreload/backing/access_advisor.h"
+
+#include <random>
+
+#include "base/os/memory.h"
+#include "tests/unit/heap_fixture.h"
+
+#include "tests/unit/catch.h"
+
+using namespace spillway;
+using test::BackingChoice;
+using test::Block;
+using test::HeapFixture;
+
+namespace {
+
+constexpr uint64_t kWindow = 128 * kKiB;
+constexpr uint64_t kBlockBytes = 256 * kMiB;
+
+struct Advised {
+  HeapFixture heap{BackingChoice::kFile};
+  Block block{kBlockBytes};
+  AccessAdvisor advisor{kWindow};
+
+  int advice() { return block.region().advice; }
+  void scattered_faults(unsigned seed, int count) {
+    std::mt19937_64 random(seed);
+    for (int i = 0; i < count; ++i) advisor.on_fault(block.data() + random() % kBlockBytes);
+  }
+  void stream_of_faults(int64_t step, int count, char* from) {
+    for (int i = 0; i < count; ++i, from += step) advisor.on_fault(from);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("faults all over a block earn the advice that accesses are random") {
+  Advised a;
+  a.scattered_faults(1, 65);
+  CHECK(a.advice() == os::kAdviceRandom);
+}
+
+TEST_CASE("a few faults decide nothing") {
+  Advised a;
+  a.scattered_faults(2, 30);
+  CHECK(a.advice() == os::kAdviceNormal);
+}
+
+TEST_CASE("a forward stream keeps normal advice") {
+  Advised a;
+  a.stream_of_faults(static_cast<int64_t>(kWindow + kPageBytes), 400, a.block.data());
+  CHECK(a.advice() == os::kAdviceNormal);
+}
+
+TEST_CASE("several streams at once are streams") {
+  Advised a;
+  for (uint64_t i = 0; i < 100; ++i)
+    for (uint64_t stream = 0; stream < 4; ++stream)
+      a.advisor.on_fault(a.block.data() + stream * 64 * kMiB + i * (kWindow + kPageBytes));
+  CHECK(a.advice() == os::kAdviceNormal);
+}
+
+TEST_CASE("a large constant stride is no stream") {
+  Advised a;
+  a.stream_of_faults(kMiB, 65, a.block.data());
+  CHECK(a.advice() == os::kAdviceRandom);
+}
+
+TEST_CASE("page after page takes the advice back that accesses are random") {
+  Advised a;
+  a.scattered_faults(3, 65);
+  REQUIRE(a.advice() == os::kAdviceRandom);
+  a.stream_of_faults(kPageBytes, 200, a.block.data());
+  CHECK(a.advice() == os::kAdviceNormal);
+}
+
+TEST_CASE("the program's own advice stays") {
+  Advised a;
+  a.block.region().advice_is_programs = true;
+  a.scattered_faults(4, 200);
+  CHECK(a.advice() == os::kAdviceNormal);
+}
+
+TEST_CASE("faults in small blocks, freed blocks and foreign memory teach nothing") {
+  Advised a;
+  Block small(4 * kMiB);
+  std::mt19937 random(5);
+  for (int i = 0; i < 200; ++i) a.advisor.on_fault(small.data() + random() % (4 * kMiB));
+  CHECK(small.region().advice == os::kAdviceNormal);
+  char* const gone = a.block.data();
+  Block keeps_the_chunk(2 * kMiB);
+  a.block.free();
+  a.advisor.on_fault(gone);
+  a.advisor.on_fault(reinterpret_cast<char*>(&a));
+  a.advisor.on_fault(nullptr);
+  CHECK(LargeHeap::block_around(gone) == nullptr);
+}
+
+TEST_CASE("what was learned of a freed block does not count for the next one there") {
+  Advised a;
+  Block keeps_the_chunk(2 * kMiB);
+  a.scattered_faults(6, 65);
+  REQUIRE(a.advice() == os::kAdviceRandom);
+  char* const at = a.block.data();
+  a.block.free();
+  Block next(kBlockBytes);
+  REQUIRE(next.data() == at);
+  CHECK(next.region().advice == os::kAdviceNormal);
+}
+
+TEST_CASE("a backward stream is read ahead until nobody follows it") {
+  Advised a;
+  os::PageTable pages;
+  REQUIRE(pages.open().ok());
+  CHECK_FALSE(a.advisor.advance_streams(pages));
+  const int64_t step = static_cast<int64_t>(kWindow / 2 + kPageBytes);
+  a.stream_of_faults(-step, 8, a.block.data() + kBlockBytes / 2);
+  CHECK(a.advisor.advance_streams(pages));
+  int rounds = 0;
+  while (a.advisor.advance_streams(pages) && rounds < 1000) ++rounds;
+  CHECK(rounds > 10);
+  CHECK(rounds < 1000);
+}
+
+TEST_CASE("a forward stream is left to the kernel") {
+  Advised a;
+  os::PageTable pages;
+  REQUIRE(pages.open().ok());
+  a.stream_of_faults(static_cast<int64_t>(kWindow + kPageBytes), 50, a.block.data());
+  CHECK_FALSE(a.advisor.advance_streams(pages));
+}

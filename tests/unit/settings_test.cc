@@ -1,0 +1,198 @@
+// settings_test.cc - what the environment asks for.
+#include "libpreload/settings.h"
+
+#include <cstdlib>
+#include <initializer_list>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/os/limits.h"
+#include "tests/unit/in_child.h"
+
+#include "tests/unit/catch.h"
+
+using namespace spillway;
+using Choice = Settings::BackingChoice;
+
+namespace {
+
+// The settings that these variables alone give, and what was said about them.
+struct Read {
+  Read(std::initializer_list<std::pair<const char*, const char*>> environment) {
+    for (const char* name : kNames) {
+      const char* before = getenv(name);
+      before_.emplace_back(before != nullptr, before != nullptr ? before : "");
+      unsetenv(name);
+    }
+    for (const auto& [name, value] : environment) setenv(name, value, 1);
+    test::CaughtStderr caught;
+    settings.read_environment();
+    said = caught.text();
+  }
+  // Not earlier: settings point into the environment.
+  ~Read() {
+    for (size_t i = 0; i < before_.size(); ++i)
+      before_[i].first ? setenv(kNames[i], before_[i].second.c_str(), 1) : unsetenv(kNames[i]);
+  }
+  Read(const Read&) = delete;
+  Read& operator=(const Read&) = delete;
+  Settings* operator->() { return &settings; }
+
+  Settings settings;
+  std::string said;
+
+ private:
+  static constexpr const char* kNames[] = {"SPILLWAY_THRESHOLD", "SPILLWAY_LIMIT", "SPILLWAY_BACKING",
+                                           "SPILLWAY_DIR",       "SPILLWAY_STATS", "SPILLWAY_CHILD_COW",
+                                           "SPILLWAY_MASK",      "SPILLWAY_QUIET", "EXM_THRESHOLD",
+                                           "EXM_CHILD_COW",      "TMPDIR"};
+  std::vector<std::pair<bool, std::string>> before_;
+};
+
+bool says(const std::string& text, std::vector<const char*> words) {
+  for (const char* word : words)
+    if (text.find(word) == std::string::npos) return false;
+  return text.starts_with("spillway: ") && text.find('\n') == text.size() - 1;
+}
+
+}  // namespace
+
+TEST_CASE("an empty environment gives the defaults, in silence") {
+  Read got{};
+  CHECK(got->threshold_bytes == 4 * kMiB);
+  CHECK(got->limit_bytes == 0);
+  CHECK(got->backing == Choice::kAuto);
+  CHECK(got->fork_mode == ForkMode::kSnapshot);
+  CHECK_FALSE(got->quiet);
+  CHECK_FALSE(got->stats);
+  CHECK(got->directory == nullptr);
+  CHECK(got.said == "");
+}
+
+TEST_CASE("variables that are set and empty count as not set") {
+  Read got{{"SPILLWAY_THRESHOLD", ""}, {"SPILLWAY_DIR", ""}, {"TMPDIR", ""}, {"SPILLWAY_BACKING", ""}};
+  CHECK(got->threshold_bytes == 4 * kMiB);
+  CHECK(got->directory == nullptr);
+  CHECK(got.said == "");
+}
+
+TEST_CASE("the threshold is a size, of either name, and ours wins") {
+  CHECK(Read {
+    { "SPILLWAY_THRESHOLD", "64k" }
+  } -> threshold_bytes == 64 * kKiB);
+  CHECK(Read {
+    { "EXM_THRESHOLD", "100000" }
+  } -> threshold_bytes == 100000);
+  CHECK(Read {
+    {"EXM_THRESHOLD", "1M"}, { "SPILLWAY_THRESHOLD", "2M" }
+  } -> threshold_bytes == 2 * kMiB);
+}
+
+TEST_CASE("a wrong threshold is named with the forms that are accepted, and the default counts") {
+  for (const char* value : {"abc", "0", "-5", "1.2.3G"}) {
+    Read got{{"EXM_THRESHOLD", value}};
+    INFO(value << ": " << got.said);
+    CHECK(got->threshold_bytes == 4 * kMiB);
+    CHECK(says(got.said, {"EXM_THRESHOLD", value, "expected", "4M"}));
+  }
+}
+
+TEST_CASE("the limit is a size or a share of the memory there is") {
+  CHECK(Read {
+    { "SPILLWAY_LIMIT", "256M" }
+  } -> limit_bytes == 256 * kMiB);
+  const uint64_t half = Read {
+    { "SPILLWAY_LIMIT", "50%" }
+    } -> limit_bytes;
+  const uint64_t all = os::memory_limit_bytes();
+  CHECK(half >= all / 2 - 1);
+  CHECK(half <= all / 2 + 1);
+}
+
+TEST_CASE("a wrong limit is named, and there is none") {
+  for (const char* value : {"much", "0", "%"}) {
+    Read got{{"SPILLWAY_LIMIT", value}};
+    INFO(value << ": " << got.said);
+    CHECK(got->limit_bytes == 0);
+    CHECK(says(got.said, {"SPILLWAY_LIMIT", value, "expected", "%"}));
+  }
+}
+
+TEST_CASE("the backing has three names and no others") {
+  CHECK(Read {
+    { "SPILLWAY_BACKING", "auto" }
+  } -> backing == Choice::kAuto);
+  CHECK(Read {
+    { "SPILLWAY_BACKING", "file" }
+  } -> backing == Choice::kFile);
+  CHECK(Read {
+    { "SPILLWAY_BACKING", "plain" }
+  } -> backing == Choice::kPlain);
+  Read got{{"SPILLWAY_BACKING", "tape"}};
+  CHECK(got->backing == Choice::kAuto);
+  CHECK(says(got.said, {"SPILLWAY_BACKING", "tape", "auto", "file", "plain"}));
+}
+
+TEST_CASE("the fork mode is a number, of either name, and ours wins") {
+  CHECK(Read {
+    { "SPILLWAY_CHILD_COW", "0" }
+  } -> fork_mode == ForkMode::kShared);
+  CHECK(Read {
+    { "EXM_CHILD_COW", "2" }
+  } -> fork_mode == ForkMode::kDuplicate);
+  CHECK(Read {
+    {"EXM_CHILD_COW", "2"}, { "SPILLWAY_CHILD_COW", "1" }
+  } -> fork_mode == ForkMode::kSnapshot);
+}
+
+TEST_CASE("a wrong fork mode is named, and it is a snapshot") {
+  for (const char* value : {"3", "yes", "1x", "99999999999999999999"}) {
+    Read got{{"SPILLWAY_CHILD_COW", value}};
+    INFO(value << ": " << got.said);
+    CHECK(got->fork_mode == ForkMode::kSnapshot);
+    CHECK(says(got.said, {"SPILLWAY_CHILD_COW", value, "0", "1", "2"}));
+  }
+}
+
+TEST_CASE("the directory is SPILLWAY_DIR, else TMPDIR, and messages know which") {
+  Read both{{"SPILLWAY_DIR", "/a"}, {"TMPDIR", "/b"}};
+  CHECK(std::string(both->directory) == "/a");
+  CHECK(std::string(both->directory_name) == "SPILLWAY_DIR");
+  Read one{{"TMPDIR", "/b"}};
+  CHECK(std::string(one->directory) == "/b");
+  CHECK(std::string(one->directory_name) == "TMPDIR");
+}
+
+TEST_CASE("statistics go to stderr for 1, to a file for a name, nowhere for 0") {
+  Read to_stderr{{"SPILLWAY_STATS", "1"}};
+  CHECK(to_stderr->stats);
+  CHECK(to_stderr->stats_file == nullptr);
+  Read to_file{{"SPILLWAY_STATS", "/tmp/report"}};
+  CHECK(to_file->stats);
+  CHECK(std::string(to_file->stats_file) == "/tmp/report");
+  CHECK_FALSE(Read {
+    { "SPILLWAY_STATS", "0" }
+  } -> stats);
+}
+
+TEST_CASE("masked features are whole words between commas") {
+  Read got{{"SPILLWAY_MASK", "tmpfile, punch"}};
+  CHECK(got->masked.tmpfile);
+  CHECK(got->masked.punch);
+  CHECK_FALSE(got->masked.fallocate);
+  CHECK_FALSE(got->masked.perf);
+  Read other{{"SPILLWAY_MASK", "perforated,fallocate"}};
+  CHECK(other->masked.fallocate);
+  CHECK_FALSE(other->masked.perf);
+}
+
+TEST_CASE("a quiet process says nothing of wrong values") {
+  Read got{{"SPILLWAY_QUIET", "1"}, {"SPILLWAY_THRESHOLD", "abc"}};
+  CHECK(got->quiet);
+  CHECK(got->threshold_bytes == 4 * kMiB);
+  CHECK(got.said == "");
+  CHECK_FALSE(Read {
+    { "SPILLWAY_QUIET", "0" }
+  } -> quiet);
+}

@@ -1,0 +1,147 @@
+// stop_threads_test.cc - every other thread stands still.
+#include "base/os/stop_threads.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "base/os/lock.h"
+#include "tests/support/wait.h"
+
+#include "tests/unit/catch.h"
+
+using namespace spillway;
+
+namespace {
+
+// The thread sanitizer has a thread of its own, which blocks all signals: nobody can be stopped there.
+#ifdef __SANITIZE_THREAD__
+constexpr bool kCanStop = false;
+#else
+constexpr bool kCanStop = true;
+#endif
+
+// Threads that count as fast as they can.
+class Counters {
+ public:
+  explicit Counters(int threads, bool block_signals = false) : counts_(static_cast<size_t>(threads)) {
+    for (auto& count : counts_)
+      threads_.emplace_back([this, &count, block_signals] {
+        if (block_signals) {
+          sigset_t all;
+          sigfillset(&all);
+          pthread_sigmask(SIG_SETMASK, &all, nullptr);
+        }
+        while (!done_) count.fetch_add(1);
+      });
+    REQUIRE(all_move());
+  }
+  ~Counters() {
+    done_ = true;
+    for (auto& t : threads_) t.join();
+  }
+
+  std::vector<uint64_t> now() const {
+    std::vector<uint64_t> all;
+    for (const auto& c : counts_) all.push_back(c.load());
+    return all;
+  }
+  bool all_move() const {
+    const auto before = now();
+    return test::wait_until([&] {
+      const auto after = now();
+      for (size_t i = 0; i < before.size(); ++i)
+        if (after[i] == before[i]) return false;
+      return true;
+    });
+  }
+
+ private:
+  std::atomic<bool> done_ = false;
+  std::vector<std::atomic<uint64_t>> counts_;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace
+
+TEST_CASE("threads stand still while they are stopped and go on afterwards") {
+  if (!kCanStop) return;
+  Counters counters(4);
+  for (int round = 0; round < 20; ++round) {
+    {
+      os::StopThreads stop;
+      REQUIRE(stop.stopped());
+      const auto before = counters.now();
+      for (int i = 0; i < 200; ++i) sched_yield();  // with the processor theirs, they would count
+      REQUIRE(counters.now() == before);
+    }
+    REQUIRE(counters.all_move());
+  }
+}
+
+TEST_CASE("a thread that waits for a lock is stopped, too, and gets the lock afterwards") {
+  if (!kCanStop) return;
+  os::Lock lock;
+  std::atomic<bool> waits = false, got = false;
+  lock.lock();
+  std::thread thread([&] {
+    waits = true;
+    os::Locked locked(lock);
+    got = true;
+  });
+  REQUIRE(test::wait_until([&] { return waits.load(); }));
+  {
+    os::StopThreads stop;
+    CHECK(stop.stopped());
+    lock.unlock();
+    for (int i = 0; i < 200; ++i) sched_yield();
+    CHECK_FALSE(got);
+  }
+  thread.join();
+  CHECK(got);
+}
+
+TEST_CASE("when one thread blocks all signals nobody is stopped") {
+  Counters deaf(1, /*block_signals=*/true);
+  Counters counters(3);
+  for (int round = 0; round < 5; ++round) {
+    os::StopThreads stop;
+    CHECK_FALSE(stop.stopped());
+    CHECK(counters.all_move());
+    CHECK(deaf.all_move());
+  }
+}
+
+TEST_CASE("a process of one thread is stopped as it is") {
+  if (!kCanStop) return;
+  // Threads of earlier tests may still be on their way out.
+  CHECK(test::wait_until([] { return os::StopThreads().stopped(); }));
+}
+
+TEST_CASE("stopping leaves a system call that can be restarted alone") {
+  if (!kCanStop) return;
+  int pipe_ends[2];
+  REQUIRE(pipe(pipe_ends) == 0);
+  std::atomic<bool> waits = false;
+  ssize_t result = -2;
+  std::thread reader([&] {
+    char c;
+    waits = true;
+    result = read(pipe_ends[0], &c, 1);
+  });
+  REQUIRE(test::wait_until([&] { return waits.load(); }));
+  for (int round = 0; round < 5; ++round) {
+    os::StopThreads stop;
+    CHECK(stop.stopped());
+  }
+  REQUIRE(write(pipe_ends[1], "x", 1) == 1);
+  reader.join();
+  CHECK(result == 1);
+  close(pipe_ends[0]);
+  close(pipe_ends[1]);
+}
