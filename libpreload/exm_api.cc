@@ -22,7 +22,7 @@ namespace {
 // "/proc/PID/fd/N" while the chunk has a file; a snapshot after a fork is in one that only its mapping names.
 bool path_of(const Region& region, char* path, size_t bytes) {
   const Chunk& chunk = *region.chunk;
-  if (strcmp(chunk.backing->name(), "file") != 0) return false;
+  if (!chunk.backing->in_files()) return false;
   if (!chunk.is_mapped(region.span.base) || !FileBacking::owns_file(chunk))
     return os::mapped_file_path(region.span.base, path, bytes);
   snprintf(path, bytes, "/proc/%d/fd/%d", os::process_id(), chunk.fd);

@@ -40,9 +40,9 @@ PageRange committed_granules(const Region& region) {
 
 }  // namespace
 
-Backing& LargeHeap::preferred() {
-  const bool want_file = settings.backing != Settings::BackingChoice::kPlain && !file_failed_;
-  return want_file ? static_cast<Backing&>(file_) : plain_;
+Backing& LargeHeap::preferred(uint64_t bytes) {
+  if (settings.backing == Settings::BackingChoice::kPlain || file_failed_) return plain_;
+  return bytes < kExtentBytes ? small_file_ : file_;
 }
 
 Errno LargeHeap::open_chunk(Backing& backing, uint64_t bytes) {
@@ -102,11 +102,11 @@ Region* LargeHeap::acquire(Backing& backing, uint64_t span, uint64_t alignment, 
 Region* LargeHeap::acquire_anywhere(uint64_t span, uint64_t alignment, uint64_t bytes, bool& recycled) {
   for (;;) {
     Errno error(ENOMEM);
-    Backing& backing = preferred();
+    Backing& backing = preferred(bytes);
     if (Region* region = acquire(backing, span, alignment, bytes, recycled, error)) return region;
     if (error == ENOSPC || error == EDQUOT || error == ENOMEM || error == EIO) {
       if (!release_oldest_recycled()) return nullptr;  // full; what freed blocks keep is all there is to give
-    } else if (&backing == &file_) {
+    } else if (backing.in_files()) {
       // No file can be had here: the program runs on as it would without us.
       if (error == EFBIG || error == EMFILE || error == ENFILE) {
         // This block only: the next may be smaller, or descriptors be free again.
@@ -170,7 +170,7 @@ void LargeHeap::give_back(Region& region) {
   const bool keep = all_ours && !region.disturbed && !chunk.retired && !region.shared_with_children &&
                     region.span.bytes <= max_recycled_bytes();
   if (keep) {
-    if (region.advice != 0) (void)os::advise(region.span, 0);
+    if (region.advice != 0) (void)backing.advise(region.span, os::kAdviceNormal);
     space_.give_back(region, Region::State::kRecycled);
     while (space_.recycled_bytes() > max_recycled_bytes() && release_oldest_recycled()) {
     }
@@ -230,7 +230,7 @@ bool LargeHeap::resize(Region& region, uint64_t bytes) {
   if (pages > region.committed) {
     if (span > region.span.bytes) {
       bool recycled = false;
-      if (region.shared_with_children || region.disturbed) return false;
+      if (region.shared_with_children || region.disturbed || &backing == &small_file_) return false;
       const uint64_t before = region.span.bytes;
       if (!space_.extend(region, span, recycled)) return false;
       const uint64_t committed = region.committed;
@@ -310,7 +310,7 @@ PageRange LargeHeap::next_extent(const char* from, bool mapped) {
   os::Locked locked(lock_);
   PageRange first;
   for (Chunk* c = space_.chunks(); c != nullptr; c = c->next) {
-    if (c->backing != &file_ || c->range.end() <= from || (!first.empty() && c->range.base > first.base))
+    if (!c->backing->in_files() || c->range.end() <= from || (!first.empty() && c->range.base > first.base))
       continue;
     const PageRange extent = next_extent_of(*c, from, mapped);
     if (!extent.empty()) first = extent;
@@ -321,7 +321,7 @@ PageRange LargeHeap::next_extent(const char* from, bool mapped) {
 // The live region in a file that maps this extent as its own, or null.
 Region* LargeHeap::own_extent(PageRange extent) {
   Region* region = block_around(extent.base);
-  return region != nullptr && region->chunk->backing == &file_ && region->chunk->is_mapped(extent.base)
+  return region != nullptr && region->chunk->backing->in_files() && region->chunk->is_mapped(extent.base)
              ? region
              : nullptr;
 }
@@ -359,7 +359,7 @@ void LargeHeap::advise_block(const char* p, int advice) {
   os::Locked locked(lock_);
   Region* region = block_around(p);
   if (region == nullptr || region->advice_is_programs || region->disturbed) return;
-  if (os::advise(committed_granules(*region), advice).ok()) region->advice = advice;
+  if (region->chunk->backing->advise(committed_granules(*region), advice).ok()) region->advice = advice;
 }
 
 int LargeHeap::any_file() {
@@ -380,7 +380,7 @@ void LargeHeap::retire_chunks() {
   os::Locked locked(lock_);
   for (Chunk *c = space_.chunks(), *next; c != nullptr; c = next) {
     next = c->next;
-    if (c->backing != &file_) continue;
+    if (!c->backing->in_files()) continue;
     c->retired = true;
     if (c->live_regions == 0) forget_chunk(*c);  // nobody will be freed there any more
   }
@@ -397,7 +397,7 @@ void LargeHeap::before_fork() {
     for (Region* r = space_.first_of(*c); r != nullptr; r = space_.next_of(*r)) {
       if (r->state != Region::State::kLive) continue;
       const bool shared = fork_mode_ == ForkMode::kShared || r->shared_with_children;
-      if (c->backing == &file_) r->shared_with_children = shared;
+      if (c->backing->in_files()) r->shared_with_children = shared;
       c->backing->freeze(*c, r->span, shared ? ForkMode::kShared : ForkMode::kSnapshot);
     }
   }

@@ -99,11 +99,12 @@ class LargeHeap {
   FileExtent file_extent(PageRange extent);
   PageRange next_extent(const char* from, bool mapped);
   PageRange next_extent_of(Chunk& chunk, const char* from, bool mapped);
-  Backing& preferred();
+  Backing& preferred(uint64_t bytes);
 
   os::Lock lock_;
   AddressSpace space_;
-  FileBacking file_;
+  FileBacking file_{FileBacking::Unit::kGranule};
+  FileBacking small_file_{FileBacking::Unit::kPage};
   PlainBacking plain_;
   bool file_failed_ = false;  // said once: files cannot be had, blocks are in memory
   ForkMode fork_mode_ = ForkMode::kSnapshot;

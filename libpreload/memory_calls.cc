@@ -38,11 +38,9 @@ int as_result(Errno e) {
   return -1;
 }
 
-bool is_files(const Region& region) { return strcmp(region.chunk->backing->name(), "file") == 0; }
-
 int advise(void* base, size_t bytes, int advice) {
   Region* region = block_of(base, bytes);
-  if (region == nullptr || !is_files(*region)) {
+  if (region == nullptr || !region->chunk->backing->in_files()) {
     if (region != nullptr) region->disturbed = true;
     return os::program_madvise(base, bytes, advice);
   }
@@ -61,7 +59,7 @@ int advise(void* base, size_t bytes, int advice) {
     case MADV_SEQUENTIAL:
       region->advice_is_programs = true;
       region->disturbed = true;
-      break;
+      return as_result(region->chunk->backing->advise(pages(base, bytes), advice));
     case MADV_HUGEPAGE:
     case MADV_NOHUGEPAGE:
     case MADV_MERGEABLE:

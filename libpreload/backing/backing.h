@@ -52,6 +52,8 @@ enum class ForkMode { kShared = 0, kSnapshot = 1, kDuplicate = 2 };
 class Backing {
  public:
   virtual const char* name() const = 0;
+  // Blocks are in files: they can be read ahead, let go of and written behind.
+  virtual bool in_files() const { return false; }
 
   // How much address space a chunk of this backing should have, at least `needed` (both in whole granules).
   virtual uint64_t chunk_bytes(uint64_t needed) const = 0;
@@ -65,6 +67,9 @@ class Backing {
   // block that owns the rest of the granule. ENOMEM, ENOSPC: no room. EBADF: the chunk's file is lost.
   // Nothing has changed then.
   virtual Errno commit(Chunk& chunk, PageRange range) = 0;
+
+  // madvise(2) with MADV_NORMAL, MADV_RANDOM or MADV_SEQUENTIAL, as far as it does no harm here. Page-aligned.
+  virtual Errno advise(PageRange range, int advice) = 0;
 
   // The next touch reads zeroes; the bytes stay committed. Page-aligned.
   virtual Errno discard(Chunk& chunk, PageRange range) = 0;

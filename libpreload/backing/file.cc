@@ -20,6 +20,10 @@ PageRange new_granules(PageRange range) {
   return {first, round_up(static_cast<uint64_t>(range.end() - first), kExtentBytes)};
 }
 
+char* granule_of(char* address) {
+  return reinterpret_cast<char*>(round_down(reinterpret_cast<uint64_t>(address), kExtentBytes));
+}
+
 PageRange after(PageRange run, PageRange whole) {
   return {run.end(), static_cast<uint64_t>(whole.end() - run.end())};
 }
@@ -61,11 +65,17 @@ Errno FileBacking::ensure_file(Chunk& chunk) {
   return Errno(EBADF);
 }
 
+// Maps the file over the run.
+Errno FileBacking::map(const Chunk& chunk, PageRange run) {
+  if (Errno e = os::map_file_shared(run, chunk.fd, chunk.range.offset_of(run.base)); !e.ok()) return e;
+  return unit_ == Unit::kPage ? os::advise(run, os::kAdviceRandom) : Errno{};
+}
+
 Errno FileBacking::map_unmapped(Chunk& chunk, PageRange granules) {
   while (!granules.empty()) {
     const PageRange run = chunk.next_run(granules, /*mapped=*/false);
     if (run.empty()) break;
-    if (Errno e = os::map_file_shared(run, chunk.fd, chunk.range.offset_of(run.base)); !e.ok()) return e;
+    if (Errno e = map(chunk, run); !e.ok()) return e;
     chunk.set_mapped(run, true);
     granules = after(run, granules);
   }
@@ -74,10 +84,10 @@ Errno FileBacking::map_unmapped(Chunk& chunk, PageRange granules) {
 
 Errno FileBacking::commit(Chunk& chunk, PageRange range) {
   if (Errno e = ensure_file(chunk); !e.ok()) return e;
+  PageRange blocks = new_granules(range);
   // The rest of a granule that is a snapshot needs no blocks: what is written there is this process's memory.
-  char* granule = reinterpret_cast<char*>(round_down(reinterpret_cast<uint64_t>(range.base), kExtentBytes));
-  PageRange blocks = range;
-  if (granule != range.base && !chunk.is_mapped(granule)) blocks = range.intersect(new_granules(range));
+  if (unit_ == Unit::kPage && (range.base == blocks.base || chunk.is_mapped(granule_of(range.base))))
+    blocks = range;
   if (!blocks.empty())
     if (Errno e = os::preallocate(chunk.fd, chunk.range.offset_of(blocks.base), blocks.bytes,
                                   !settings.masked.fallocate);
@@ -86,10 +96,14 @@ Errno FileBacking::commit(Chunk& chunk, PageRange range) {
   return map_unmapped(chunk, new_granules(range));
 }
 
+Errno FileBacking::advise(PageRange range, int advice) {
+  return unit_ == Unit::kPage ? Errno{} : os::advise(range, advice);
+}
+
 Errno FileBacking::discard(Chunk& chunk, PageRange range) {
   while (!range.empty()) {
     // Page by page runs of the same kind; granules are the unit of "mapped".
-    char* granule = reinterpret_cast<char*>(round_down(reinterpret_cast<uint64_t>(range.base), kExtentBytes));
+    char* granule = granule_of(range.base);
     const PageRange run = range.intersect({granule, kExtentBytes});
     if (chunk.is_mapped(granule)) {
       const bool zeroed = owns_file(chunk) && !settings.masked.punch &&
@@ -114,8 +128,7 @@ bool FileBacking::decommit(Chunk& chunk, PageRange granules, bool pristine) {
     if (!snapshot.empty()) given_back &= os::make_inaccessible(snapshot).ok();
     if (run.empty()) break;
 
-    if (pristine && have_file)
-      given_back &= os::map_file_shared(run, chunk.fd, chunk.range.offset_of(run.base)).ok();
+    if (pristine && have_file) given_back &= map(chunk, run).ok();
     if (settings.masked.punch || !os::punch_hole(run).ok()) given_back = false;
     granules = after(run, granules);
   }
@@ -178,7 +191,7 @@ Errno FileBacking::thaw(Chunk& chunk, PageRange granules) {
   if (Errno e = os::preallocate(chunk.fd, offset, granules.bytes, !settings.masked.fallocate); !e.ok())
     return e;
   if (Errno e = os::write_all(chunk.fd, granules.base, granules.bytes, offset); !e.ok()) return e;
-  if (Errno e = os::map_file_shared(granules, chunk.fd, offset); !e.ok()) return e;
+  if (Errno e = map(chunk, granules); !e.ok()) return e;
   chunk.set_mapped(granules, true);
   return {};
 }

@@ -3,7 +3,10 @@
 //
 // One file per chunk, and the offset in it is the offset in the chunk, so that neighbouring blocks are one
 // mapping (vm.max_map_count is 65,530) and need one descriptor. Disk blocks are allocated before the program
-// gets the memory: a full disk is ENOMEM there and then, not SIGBUS later.
+// gets the memory: a full disk is ENOMEM there and then, not SIGBUS later. Blocks of a granule and more get
+// whole granules, since the kernel reads ahead in units (folios) of up to 2 MiB and allocates all of a unit
+// that is written to. Smaller blocks get their pages only, or a hundred thousand of them would take 200 GB:
+// they are in chunks of their own, advised MADV_RANDOM throughout, where the unit is the page.
 //
 // Fork: a live range that was mapped shared becomes a private mapping of the same file, and both processes
 // leave that file alone from then on; both see the snapshot, pages they write are their own. Later blocks go
@@ -16,11 +19,16 @@ namespace spillway {
 
 class FileBacking final : public Backing {
  public:
+  enum class Unit { kGranule, kPage };  // of allocation on disk; with kPage a block is less than a granule
+  explicit constexpr FileBacking(Unit unit) : unit_(unit) {}
+
   const char* name() const override { return "file"; }
+  bool in_files() const override { return true; }
   uint64_t chunk_bytes(uint64_t needed) const override;
   Errno open(Chunk& chunk) override;
   void close(Chunk& chunk) override;
   Errno commit(Chunk& chunk, PageRange range) override;
+  Errno advise(PageRange range, int advice) override;
   Errno discard(Chunk& chunk, PageRange range) override;
   bool decommit(Chunk& chunk, PageRange granules, bool pristine) override;
   void freeze(Chunk& chunk, PageRange live, ForkMode mode) override;
@@ -33,8 +41,11 @@ class FileBacking final : public Backing {
 
  private:
   Errno ensure_file(Chunk& chunk);
+  Errno map(const Chunk& chunk, PageRange run);
   Errno map_unmapped(Chunk& chunk, PageRange granules);
   bool snapshot(Chunk& chunk, PageRange run);
+
+  const Unit unit_;
 };
 
 }  // namespace spillway

@@ -23,6 +23,8 @@ Errno PlainBacking::commit(Chunk& chunk, PageRange range) {
   return {};
 }
 
+Errno PlainBacking::advise(PageRange range, int advice) { return os::advise(range, advice); }
+
 Errno PlainBacking::discard(Chunk&, PageRange range) { return os::discard(range); }
 
 bool PlainBacking::decommit(Chunk& chunk, PageRange granules, bool pristine) {

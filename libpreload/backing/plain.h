@@ -13,6 +13,7 @@ class PlainBacking final : public Backing {
   Errno open(Chunk&) override { return {}; }
   void close(Chunk&) override {}
   Errno commit(Chunk& chunk, PageRange range) override;
+  Errno advise(PageRange range, int advice) override;
   Errno discard(Chunk& chunk, PageRange range) override;
   bool decommit(Chunk& chunk, PageRange granules, bool pristine) override;
   // The kernel's own copy-on-write is the snapshot.

@@ -22,6 +22,7 @@ class NoBacking final : public Backing {
   Errno open(Chunk&) override { return {}; }
   void close(Chunk&) override {}
   Errno commit(Chunk&, PageRange) override { return {}; }
+  Errno advise(PageRange, int) override { return {}; }
   Errno discard(Chunk&, PageRange) override { return {}; }
   bool decommit(Chunk&, PageRange, bool) override { return true; }
   void freeze(Chunk&, PageRange, ForkMode) override {}

@@ -21,7 +21,7 @@ namespace {
 
 // An open chunk of 32 MiB.
 struct FileChunk {
-  FileChunk() {
+  explicit FileChunk(FileBacking::Unit unit = FileBacking::Unit::kGranule) : backing(unit) {
     (void)region_directory.change(directory.path().c_str());
     auto range = os::reserve(32 * kMiB, kExtentBytes);
     REQUIRE(range);
@@ -59,12 +59,28 @@ TEST_CASE("committed space is mapped, zero, and has its disk blocks before anybo
     Set<bool> masked(settings.masked.fallocate, !fallocate);
     FileChunk f;
     REQUIRE(f.backing.commit(*f.chunk, f.range(4 * kMiB, 5 * kMiB)).ok());
-    CHECK(f.disk_bytes() >= 5 * kMiB);
+    CHECK(f.disk_bytes() >= 6 * kMiB);
     CHECK(f.disk_bytes() < 8 * kMiB);
     const PageRange run = f.chunk->next_run(f.chunk->range, true);
     CHECK(run.base == f.at(4 * kMiB));
     CHECK(run.bytes == 6 * kMiB);
     CHECK(test::is_zero(run.base, 5 * kMiB));
+  }
+}
+
+TEST_CASE("writing to committed space takes no more of the disk") {
+  constexpr uint64_t kSlack = 64 * kKiB;  // the file system's own
+  for (const auto unit : {FileBacking::Unit::kGranule, FileBacking::Unit::kPage}) {
+    FileChunk f(unit);
+    const uint64_t bytes = unit == FileBacking::Unit::kPage ? 64 * kKiB : kExtentBytes + 64 * kKiB;
+    for (uint64_t at = 0; at < 16 * kMiB; at += 4 * kMiB) {
+      REQUIRE(f.backing.commit(*f.chunk, f.range(at, bytes)).ok());
+      REQUIRE(f.backing.advise(f.range(at, bytes), os::kAdviceNormal).ok());
+    }
+    const uint64_t before = f.disk_bytes();
+    CHECK(before < 4 * round_up(bytes, unit == FileBacking::Unit::kPage ? kPageBytes : kExtentBytes) + kSlack);
+    for (uint64_t at = 0; at < 16 * kMiB; at += 4 * kMiB) *f.at(at) = *f.at(at + bytes - 1) = 1;
+    CHECK(f.disk_bytes() < before + kSlack);
   }
 }
 
@@ -190,7 +206,7 @@ TEST_CASE("a chunk is closed with its descriptor") {
 }
 
 TEST_CASE("a chunk is no longer than files may be, but always as long as needed") {
-  FileBacking backing;
+  FileBacking backing(FileBacking::Unit::kGranule);
   test::SoftLimit limit(RLIMIT_FSIZE, 100 * kMiB + 1);
   CHECK(backing.chunk_bytes(4 * kMiB) == 100 * kMiB);
   CHECK(backing.chunk_bytes(200 * kMiB) == 200 * kMiB);

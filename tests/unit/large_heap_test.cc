@@ -148,6 +148,17 @@ TEST_CASE("a block does not grow into its neighbour but moves, and then has room
   }
 }
 
+TEST_CASE("a block of less than a granule grows in it, and moves with its bytes when it outgrows it") {
+  HeapFixture heap(BackingChoice::kFile);
+  Block block(64 * kKiB);
+  test::stamp(block.data(), 64 * kKiB, 7);
+  REQUIRE(block.grow_or_shrink(kMiB));
+  CHECK(test::is_zero(block.data() + 64 * kKiB, kMiB - 64 * kKiB));
+  CHECK_FALSE(block.grow_or_shrink(3 * kMiB));
+  REQUIRE(block.move(3 * kMiB));
+  CHECK(test::has_stamp(block.data(), 64 * kKiB, 7));
+}
+
 TEST_CASE("a block that shrinks gives back whole granules and keeps the rest of its bytes") {
   for (const char* backing : kBackingNames) {
     HeapFixture heap(choice(backing));
