@@ -12,6 +12,11 @@ inline uint64_t monotonic_ms() {
   return static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_nsec) / 1'000'000;
 }
 
+inline void sleep_us(int us) {
+  const timespec time{us / 1'000'000, us % 1'000'000 * 1'000L};
+  nanosleep(&time, nullptr);
+}
+
 // True once per so many milliseconds, for loops that wake more often.
 class Interval {
  public:

@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "base/core/check.h"
 #include "base/os/keep_errno.h"
 #include "base/os/procfs.h"
 
@@ -23,9 +24,14 @@ std::atomic<int> stopping = 0;  // 1: whoever gets the signal waits
 std::atomic<int> standing = 0;  // threads that wait
 
 // Process and thread: in a child of a fork the number may be anybody's.
-std::atomic<uint64_t> left_running = 0;
+std::atomic<uint64_t> left_running[4] = {};
 uint64_t in_this_process(int thread) {
   return static_cast<uint64_t>(getpid()) << 32 | static_cast<uint32_t>(thread);
+}
+bool is_left_running(int thread) {
+  for (const auto& one : left_running)
+    if (one == in_this_process(thread)) return true;
+  return false;
 }
 
 void stand_still(int) {
@@ -65,7 +71,7 @@ int signal_all(int signal, int* sent, int count, int most) {
   ThreadList threads;
   const int self = static_cast<int>(syscall(SYS_gettid));
   while (const int thread = threads.next()) {
-    if (thread == self || in_this_process(thread) == left_running) continue;
+    if (thread == self || is_left_running(thread)) continue;
     bool known = false;
     for (int i = 0; i < count; ++i) known |= sent[i] == thread;
     if (known) continue;
@@ -84,7 +90,15 @@ void let_go() {
 
 }  // namespace
 
-void leave_this_thread_running() { left_running = in_this_process(static_cast<int>(syscall(SYS_gettid))); }
+void leave_this_thread_running() {
+  const uint64_t self = in_this_process(static_cast<int>(syscall(SYS_gettid)));
+  for (auto& one : left_running) {
+    uint64_t there = one;
+    const bool is_stale = there >> 32 != self >> 32;  // of this process's parent
+    if (is_stale && one.compare_exchange_strong(there, self)) return;
+  }
+  CHECK(false, "more than four threads to be left running");
+}
 
 StopThreads::StopThreads() {
   KeepErrno keep;

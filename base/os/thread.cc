@@ -26,12 +26,20 @@ struct SchedAttributes {
 
 }  // namespace
 
-bool start_thread(void* (*body)(void*), void* argument) {
+bool start_thread(void* (*body)(void*), void* argument, Urgency urgency) {
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
+  pthread_attr_t real_time;
+  const sched_param priority{1};
+  pthread_attr_init(&real_time);
+  pthread_attr_setinheritsched(&real_time, PTHREAD_EXPLICIT_SCHED);
+  pthread_attr_setschedpolicy(&real_time, SCHED_FIFO);
+  pthread_attr_setschedparam(&real_time, &priority);
   pthread_t thread;
-  const bool started = pthread_create(&thread, nullptr, body, argument) == 0;
+  bool started = urgency == Urgency::kAtOnce && pthread_create(&thread, &real_time, body, argument) == 0;
+  if (!started) started = pthread_create(&thread, nullptr, body, argument) == 0;
+  pthread_attr_destroy(&real_time);
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (started) {
     pthread_setname_np(thread, "spillway");

@@ -3,8 +3,13 @@
 
 namespace spillway::os {
 
+enum class Urgency {
+  kNormal,
+  kAtOnce,  // real-time priority from the start, where that is permitted. For threads that never compute.
+};
+
 // False: the system has no room for a thread.
-bool start_thread(void* (*body)(void*), void* argument);
+bool start_thread(void* (*body)(void*), void* argument, Urgency urgency = Urgency::kNormal);
 
 // Asks the scheduler to run the calling thread soon after it wakes, before threads that compute: what it does
 // is little, and late it is of no use. A hint: a short slice (kernel 6.12), and priority where that is

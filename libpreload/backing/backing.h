@@ -68,7 +68,8 @@ class Backing {
   // Nothing has changed then.
   virtual Errno commit(Chunk& chunk, PageRange range) = 0;
 
-  // madvise(2) with MADV_NORMAL, MADV_RANDOM or MADV_SEQUENTIAL, as far as it does no harm here. Page-aligned.
+  // madvise(2) with MADV_NORMAL, MADV_RANDOM or MADV_SEQUENTIAL, as far as it does no harm here.
+  // Page-aligned.
   virtual Errno advise(PageRange range, int advice) = 0;
 
   // The next touch reads zeroes; the bytes stay committed. Page-aligned.

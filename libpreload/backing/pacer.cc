@@ -25,6 +25,8 @@ void Pacer::configure() {
 }
 
 void Pacer::start() {
+  // First: a program that starts to fill its blocks is over a small limit in milliseconds.
+  if (settings.limit_bytes != 0 && !limit_held_.exchange(true)) limit_held_ = Residency::start_thread();
   State none = State::kNone;
   if (!state_.compare_exchange_strong(none, State::kStarting)) return;
   // Without a thread (RLIMIT_NPROC, memory) everything works but advice and limit; the next growth tries
@@ -46,7 +48,6 @@ void Pacer::loop() {
   AccessSampler sampler;
   os::Interval sampling(50);
   AccessAdvisor advisor(os::read_ahead_bytes(large_heap.any_file()));
-  Residency residency;
   Rehome rehome;
 
   for (int wait_ms = 0;;) {
@@ -59,7 +60,6 @@ void Pacer::loop() {
     if (advisor.advance_streams(pages)) wait_ms = 1;
     if (!faults.is_open() && sampling.is_over()) sampler.look(pages);
 
-    if (settings.limit_bytes != 0) wait_ms = std::min(wait_ms, residency.hold(pages, settings.limit_bytes));
     if (forked_.exchange(false)) rehome.expect_snapshots(forks_);
     wait_ms = std::min(wait_ms, rehome.run(pages));
   }
@@ -74,6 +74,7 @@ void Pacer::after_fork_in_child() {
 
 void Pacer::forget_thread() {
   state_ = State::kNone;
+  limit_held_ = false;
   forked_ = true;
 }
 

@@ -38,8 +38,9 @@ class Pacer {
 
   std::atomic<uint64_t> start_at_bytes_ = UINT64_MAX;
   std::atomic<State> state_ = State::kNone;
-  std::atomic<unsigned> forks_ = 0;   // of this process and its ancestors
-  std::atomic<bool> forked_ = false;  // snapshots may have come into being
+  std::atomic<unsigned> forks_ = 0;       // of this process and its ancestors
+  std::atomic<bool> limit_held_ = false;  // by residency's thread
+  std::atomic<bool> forked_ = false;      // snapshots may have come into being
 };
 
 // The one of the process.

@@ -2,23 +2,37 @@
 
 #include <algorithm>
 
+#include "base/os/clock.h"
+#include "base/os/stop_threads.h"
+#include "base/os/thread.h"
 #include "libpreload/large.h"
+#include "libpreload/settings.h"
 
 namespace spillway {
 
+bool Residency::start_thread() { return os::start_thread(run, nullptr, os::Urgency::kAtOnce); }
+
+void* Residency::run(void*) {
+  os::leave_this_thread_running();
+  Residency residency;
+  os::PageTable pages;
+  (void)pages.open();
+  for (;;) os::sleep_us(residency.hold(pages, settings.limit_bytes));
+}
+
 int Residency::hold(const os::PageTable& pages, uint64_t limit_bytes) {
-  // Act from three fifths of the limit on, down to half: a program that finds its pages in the page cache
-  // maps 5 GB/s, and the next look may be some milliseconds late on a busy machine.
-  const uint64_t high = limit_bytes / 5 * 3, low = limit_bytes / 2;
+  // Act from half of the limit on: a program that finds its pages in the page cache maps 30 MB and more in a
+  // millisecond, and the next look may be late on a busy machine.
+  const uint64_t high = limit_bytes / 2, low = limit_bytes / 8 * 3;
   if (ours() > high) {
     if (!sweep(low)) {
       // A whole round, and still too much: some is not ours.
       const uint64_t all = meter_.read().file_bytes;
       others_bytes_ = all - std::min(all, count_ours(pages));
     }
-    return 1;
+    return 200;
   }
-  return ours() > limit_bytes / 4 ? 1 : 5;
+  return ours() > limit_bytes / 4 ? 200 : 1000;
 }
 
 uint64_t Residency::ours() const {

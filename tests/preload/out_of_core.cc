@@ -9,16 +9,16 @@ using namespace spillway::test;
 
 namespace {
 
-constexpr size_t kMiB = 1 << 20, kLimit = 64 * kMiB;
+constexpr size_t kMiB = 1 << 20, kLimit = 128 * kMiB;
 
 void block_of_four_times_the_limit(const std::string& order, const std::string& threads) {
-  const Words args = {order, threads, "256M"};
+  const Words args = {order, threads, "512M"};
   const Outcome plain = run_plainly("out_of_core", args);
   require_ok(plain);
   // What the program needs besides the block: the same program with a small one.
   const size_t baseline = run_plainly("out_of_core", {order, threads, "1M"}).max_rss_bytes;
 
-  const Outcome got = run_victim("file", "out_of_core", args, {"SPILLWAY_LIMIT=64M"});
+  const Outcome got = run_victim("file", "out_of_core", args, {"SPILLWAY_LIMIT=128M"});
   require_ok(got);
   CHECK(got.out == plain.out);
   INFO("baseline " << baseline / kMiB << " MiB, " << got.text());

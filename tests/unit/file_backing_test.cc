@@ -78,7 +78,8 @@ TEST_CASE("writing to committed space takes no more of the disk") {
       REQUIRE(f.backing.advise(f.range(at, bytes), os::kAdviceNormal).ok());
     }
     const uint64_t before = f.disk_bytes();
-    CHECK(before < 4 * round_up(bytes, unit == FileBacking::Unit::kPage ? kPageBytes : kExtentBytes) + kSlack);
+    CHECK(before <
+          4 * round_up(bytes, unit == FileBacking::Unit::kPage ? kPageBytes : kExtentBytes) + kSlack);
     for (uint64_t at = 0; at < 16 * kMiB; at += 4 * kMiB) *f.at(at) = *f.at(at + bytes - 1) = 1;
     CHECK(f.disk_bytes() < before + kSlack);
   }
