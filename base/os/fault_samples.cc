@@ -69,18 +69,30 @@ Errno FaultSamples::open() {
   return result;
 }
 
+void FaultSamples::close_ring(Ring& ring) {
+  munmap(ring.pages, kPageBytes + kDataBytes);
+  ::close(ring.fd);
+}
+
 void FaultSamples::close() {
-  for (int i = 0; i < ring_count_; ++i) {
-    munmap(rings_[i].pages, kPageBytes + kDataBytes);
-    ::close(rings_[i].fd);
-  }
+  for (int i = 0; i < ring_count_; ++i) close_ring(rings_[i]);
   ring_count_ = 0;
 }
 
 void FaultSamples::wait(int timeout_ms) {
+  // What ended before the last wait has been read by now.
+  for (int i = 0; i < ring_count_;) {
+    if (!rings_[i].ended) {
+      ++i;
+      continue;
+    }
+    close_ring(rings_[i]);
+    rings_[i] = rings_[--ring_count_];
+  }
   pollfd fds[kMaxRings];
   for (int i = 0; i < ring_count_; ++i) fds[i] = {rings_[i].fd, POLLIN, 0};
   poll(fds, static_cast<nfds_t>(ring_count_), timeout_ms);
+  for (int i = 0; i < ring_count_; ++i) rings_[i].ended = (fds[i].revents & POLLHUP) != 0;
 }
 
 int FaultSamples::read(FaultSample* samples, int count) {

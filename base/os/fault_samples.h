@@ -37,8 +37,10 @@ class FaultSamples {
   struct Ring {
     int fd = -1;
     void* pages = nullptr;
+    bool ended = false;  // its thread, and all that this one started: poll(2) would return at once for ever
   };
   Errno open_ring(int thread, int cpu);
+  static void close_ring(Ring& ring);
 
   Ring rings_[kMaxRings];
   int ring_count_ = 0;

@@ -1,5 +1,6 @@
 #include "libpreload/backing/access_advisor.h"
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "base/os/memory.h"
@@ -11,6 +12,7 @@ namespace {
 constexpr uint64_t kFirstWindow = 4 * kMiB;     // of a stream: what a device delivers in about 2 ms
 constexpr uint64_t kLargestWindow = 16 * kMiB;  // larger gained nothing, and eats into small memory limits
 constexpr int kRunOfStream = 4;
+constexpr uint64_t kSmallWindow = 256 * kKiB;
 constexpr int kIdleRounds = 100;
 
 char* page_of(char* p) {
@@ -39,11 +41,22 @@ void AccessAdvisor::on_fault(char* address) {
   decide(block, address);
 }
 
-void AccessAdvisor::vote(Block& block, char* page) {
-  // The distance to the nearest of the last faults: several streams may run through a block.
+// To the nearest of the last faults, since several streams may run through a block; but of no more than so
+// many that most of the block remains far from all of them.
+int64_t AccessAdvisor::distance_to_nearest(const Block& block, const char* page) const {
+  const uint64_t windows = block.region->span.bytes / (8 * window_bytes_);
+  const int compared =
+      std::clamp<int>(static_cast<int>(std::min<uint64_t>(windows, kRemembered)), 1, kRemembered);
   int64_t distance = INT64_MAX;
-  for (char* earlier : block.last)
+  for (int i = 1; i <= compared; ++i) {
+    const char* earlier = block.last[(block.next + kRemembered - i) % kRemembered];
     if (earlier != nullptr && std::abs(page - earlier) < std::abs(distance)) distance = page - earlier;
+  }
+  return distance;
+}
+
+void AccessAdvisor::vote(Block& block, char* page) {
+  const int64_t distance = distance_to_nearest(block, page);
   block.last[block.next++ % kRemembered] = page;
   if (distance == INT64_MAX || distance == 0) return;
 
@@ -54,10 +67,13 @@ void AccessAdvisor::vote(Block& block, char* page) {
     return;
   }
   // The kernel reads a window around the fault, so the next fault of a dense stream is just beyond it: half a
-  // window and a page away going backward. Multiples of 64 KiB are strides.
-  const bool far = std::abs(distance) > 4 * static_cast<int64_t>(window_bytes_);
-  const bool stride = std::abs(pages) >= 16 && pages % 16 == 0;
-  if (far || stride) {
+  // window and a page away going backward. Multiples of 64 KiB are strides, in which small windows help less
+  // than they cost.
+  const int64_t window = static_cast<int64_t>(window_bytes_);
+  const bool far = std::abs(distance) > window + window / 4;
+  const bool gone = std::abs(distance) < window / 2 - 2 * static_cast<int64_t>(kPageBytes);
+  const bool stride = window_bytes_ <= kSmallWindow && std::abs(pages) >= 16 && pages % 16 == 0;
+  if (far || gone || stride) {
     ++block.scattered;
     block.run = 0;
     return;
@@ -70,11 +86,17 @@ void AccessAdvisor::vote(Block& block, char* page) {
   }
 }
 
+int AccessAdvisor::votes_needed(const Block& block) const {
+  // Each vote under normal advice may cost a window.
+  return block.region->advice != os::kAdviceRandom && window_bytes_ > kSmallWindow ? 16 : 64;
+}
+
 void AccessAdvisor::decide(Block& block, char* address) {
-  if (block.scattered + block.dense < kVotes) return;
-  const int advice = block.scattered >= kVotes * 3 / 4 ? os::kAdviceRandom
-                     : block.dense >= kVotes * 3 / 4   ? os::kAdviceNormal
-                                                       : -1;
+  const int votes = votes_needed(block);
+  if (block.scattered + block.dense < votes) return;
+  const int advice = block.scattered >= votes * 3 / 4 ? os::kAdviceRandom
+                     : block.dense >= votes * 3 / 4   ? os::kAdviceNormal
+                                                      : -1;
   block.scattered = block.dense = 0;
   if (advice >= 0 && advice != block.region->advice) large_heap.advise_block(address, advice);
 }

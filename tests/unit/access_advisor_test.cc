@@ -19,9 +19,10 @@ constexpr uint64_t kWindow = 128 * kKiB;
 constexpr uint64_t kBlockBytes = 256 * kMiB;
 
 struct Advised {
+  explicit Advised(uint64_t window = kWindow) : advisor(window) {}
   HeapFixture heap{BackingChoice::kFile};
   Block block{kBlockBytes};
-  AccessAdvisor advisor{kWindow};
+  AccessAdvisor advisor;
 
   int advice() { return block.region().advice; }
   void scattered_faults(unsigned seed, int count) {
@@ -64,6 +65,28 @@ TEST_CASE("several streams at once are streams") {
 TEST_CASE("a large constant stride is no stream") {
   Advised a;
   a.stream_of_faults(kMiB, 65, a.block.data());
+  CHECK(a.advice() == os::kAdviceRandom);
+}
+
+TEST_CASE("with a large read-ahead few faults all over a block suffice, also when all are within some windows") {
+  Advised a(8 * kMiB);
+  a.scattered_faults(7, 40);
+  CHECK(a.advice() == os::kAdviceRandom);
+}
+
+TEST_CASE("with a large read-ahead streams keep normal advice") {
+  for (const int64_t windows_in_halves : {1, 2, -1}) {
+    Advised a(8 * kMiB);
+    const int64_t step = windows_in_halves * static_cast<int64_t>(4 * kMiB);
+    a.stream_of_faults(step, 30, a.block.data() + (step > 0 ? 0 : kBlockBytes - kPageBytes));
+    CHECK(a.advice() == os::kAdviceNormal);
+  }
+}
+
+TEST_CASE("pages that were read ahead and are gone when they are needed speak against reading ahead") {
+  Advised a(8 * kMiB);
+  std::mt19937_64 random(8);
+  for (int i = 0; i < 40; ++i) a.advisor.on_fault(a.block.data() + 64 * kMiB + random() % (3 * kMiB));
   CHECK(a.advice() == os::kAdviceRandom);
 }
 
