@@ -326,9 +326,11 @@ Region* LargeHeap::own_extent(PageRange extent) {
              : nullptr;
 }
 
-bool LargeHeap::let_go(PageRange extent) {
+bool LargeHeap::let_go(PageRange run) {
   os::Locked locked(lock_);
-  return own_extent(extent) != nullptr && os::let_go(extent).ok();
+  for (uint64_t at = 0; at < run.bytes; at += kExtentBytes)
+    if (own_extent(run.sub(at, kExtentBytes)) == nullptr) return false;
+  return os::let_go(run).ok();
 }
 
 LargeHeap::FileExtent LargeHeap::file_extent(PageRange extent) {

@@ -48,8 +48,9 @@ class LargeHeap {
   // the process's own, or snapshots of the last fork. Empty: none.
   PageRange next_own_extent(const char* from) { return next_extent(from, /*mapped=*/true); }
   PageRange next_snapshot_extent(const char* from) { return next_extent(from, /*mapped=*/false); }
-  // Drops an own extent's pages from the process; the page cache has them. False: it is no longer there.
-  bool let_go(PageRange extent);
+  // Drops the pages of neighbouring own extents from the process; the page cache has them. False: some are no
+  // longer there, nothing was done.
+  bool let_go(PageRange run);
   // Starts the writes of dirty pages; waits for them and drops pages that nobody maps from the page cache.
   // Nothing happens when the extent is no longer the process's own.
   void start_writeback(PageRange extent);

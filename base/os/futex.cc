@@ -36,4 +36,14 @@ void wake_all_shared(void* address) {
   syscall(SYS_futex, address, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
 }
 
+void wait(const std::atomic<uint32_t>& word, uint32_t value) {
+  KeepErrno keep;
+  syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, value, nullptr, nullptr, 0);
+}
+
+void wake_all(const std::atomic<uint32_t>& word) {
+  KeepErrno keep;
+  syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, INT32_MAX, nullptr, nullptr, 0);
+}
+
 }  // namespace spillway::os

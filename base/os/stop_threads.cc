@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
@@ -14,6 +15,7 @@
 #include <cstring>
 
 #include "base/core/check.h"
+#include "base/os/clock.h"
 #include "base/os/keep_errno.h"
 #include "base/os/procfs.h"
 
@@ -22,6 +24,8 @@ namespace {
 
 std::atomic<int> stopping = 0;  // 1: whoever gets the signal waits
 std::atomic<int> standing = 0;  // threads that wait
+std::atomic<int> stopper =
+    0;  // the process in which somebody stops threads: in a child of a fork it is stale
 
 // Process and thread: in a child of a fork the number may be anybody's.
 std::atomic<uint64_t> left_running[4] = {};
@@ -58,27 +62,58 @@ int stop_signal() {
   return chosen;
 }
 
-bool blocks(int thread, int signal) {
+struct ThreadState {
+  bool blocks_signal = false, sleeps = false;
+};
+
+ThreadState state_of(int thread, int signal) {
   char path[64], text[4096];
   snprintf(path, sizeof path, "/proc/self/task/%d/status", thread);
-  if (!read_text(path, text, sizeof text)) return false;  // it ended
+  if (!read_text(path, text, sizeof text)) return {};  // it ended
   const char* mask = strstr(text, "SigBlk:");
-  return mask != nullptr && (strtoull(mask + 7, nullptr, 16) >> (signal - 1) & 1) != 0;
+  const char* state = strstr(text, "State:\t");
+  return {mask != nullptr && (strtoull(mask + 7, nullptr, 16) >> (signal - 1) & 1) != 0,
+          state != nullptr && state[7] == 'S'};
 }
 
-// Sends the signal to every thread that has not got it yet. -1: one blocks it; else how many have it by now.
-int signal_all(int signal, int* sent, int count, int most) {
+// The threads that were sent the signal.
+struct Signalled {
+  static constexpr int kMost = 512;
+  int threads[kMost];
+  int count = 0;
+
+  bool has(int thread) const { return std::find(threads, threads + count, thread) != threads + count; }
+};
+
+// Sends the signal to every thread that has not got it yet. False: one blocks it.
+bool signal_more(int signal, StopThreads::Which which, Signalled& sent) {
   ThreadList threads;
   const int self = static_cast<int>(syscall(SYS_gettid));
   while (const int thread = threads.next()) {
-    if (thread == self || is_left_running(thread)) continue;
-    bool known = false;
-    for (int i = 0; i < count; ++i) known |= sent[i] == thread;
-    if (known) continue;
-    if (count == most || blocks(thread, signal)) return -1;
-    if (syscall(SYS_tgkill, getpid(), thread, signal) == 0) sent[count++] = thread;
+    if (thread == self || is_left_running(thread) || sent.has(thread)) continue;
+    const ThreadState state = state_of(thread, signal);
+    if (which == StopThreads::kRunning && state.sleeps) continue;
+    if (state.blocks_signal || sent.count == Signalled::kMost) return false;
+    if (syscall(SYS_tgkill, getpid(), thread, signal) == 0) sent.threads[sent.count++] = thread;
   }
-  return count;
+  return true;
+}
+
+// Threads that ended before the signal reached them are not waited for.
+void forget_ended(Signalled& sent) {
+  sent.count = static_cast<int>(
+      std::remove_if(sent.threads, sent.threads + sent.count,
+                     [](int thread) { return syscall(SYS_tgkill, getpid(), thread, 0) != 0; }) -
+      sent.threads);
+}
+
+// The right to stop threads. False: another thread has it.
+bool begin() {
+  int there = stopper.load();
+  if (there == getpid() || !stopper.compare_exchange_strong(there, getpid())) return false;
+  standing = 0;
+  stopping = 1;
+  return true;
 }
 
 void let_go() {
@@ -86,6 +121,7 @@ void let_go() {
   syscall(SYS_futex, &stopping, FUTEX_WAKE_PRIVATE, INT32_MAX, nullptr, nullptr, 0);
   // The next stop must not count those who are still leaving.
   while (standing.load() != 0) sched_yield();
+  stopper = 0;
 }
 
 }  // namespace
@@ -100,27 +136,25 @@ void leave_this_thread_running() {
   CHECK(false, "more than four threads to be left running");
 }
 
-StopThreads::StopThreads() {
+StopThreads::StopThreads(Which which) {
   KeepErrno keep;
   const int signal = stop_signal();
-  if (signal == 0) return;
-  constexpr int kMost = 512;
-  int sent[kMost];
-  int count = 0;
-  stopping = 1;
+  if (signal == 0 || !begin()) return;
+  Signalled sent;
   // Until a look at the list finds nobody new: threads that run may start others. A thread in an
   // uninterruptible system call (a page being read) stands a little later; after half a second it is not
   // worth waiting for.
   for (int round = 0; round < 500; ++round) {
-    const int before = count;
-    count = signal_all(signal, sent, count, kMost);
-    if (count < 0) break;
-    if (count == before && standing.load() >= count) {
-      stopped_ = true;
-      return;
+    const int before = sent.count;
+    if (!signal_more(signal, which, sent)) break;
+    if (sent.count == before) {
+      forget_ended(sent);
+      if (standing.load() >= sent.count) {
+        stopped_ = true;
+        return;
+      }
     }
-    const timespec a_millisecond{0, 1'000'000};
-    nanosleep(&a_millisecond, nullptr);
+    sleep_us(round < 20 ? 50 : 1000);
   }
   let_go();
 }

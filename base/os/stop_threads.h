@@ -2,7 +2,8 @@
 // the object lives. By a real-time signal whose handler waits: what garbage collectors do.
 //
 // The cost, and why it is used for nothing frequent: system calls that are never restarted (nanosleep, poll,
-// epoll_wait) return EINTR. Threads that block the signal cannot be stopped; then nobody is.
+// epoll_wait) return EINTR. Threads that block the signal cannot be stopped; then nobody is. One stop at a
+// time: a second finds that it could stop nobody.
 #pragma once
 
 namespace spillway::os {
@@ -13,7 +14,10 @@ void leave_this_thread_running();
 
 class [[nodiscard]] StopThreads {
  public:
-  StopThreads();
+  // kRunning leaves alone those that sleep in a system call: enough to keep a program from going on, and no
+  // sleep is cut short.
+  enum Which { kAll, kRunning };
+  explicit StopThreads(Which which = kAll);
   ~StopThreads();
   StopThreads(const StopThreads&) = delete;
   StopThreads& operator=(const StopThreads&) = delete;

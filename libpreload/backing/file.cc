@@ -68,6 +68,8 @@ Errno FileBacking::ensure_file(Chunk& chunk) {
 // Maps the file over the run.
 Errno FileBacking::map(const Chunk& chunk, PageRange run) {
   if (Errno e = os::map_file_shared(run, chunk.fd, chunk.range.offset_of(run.base)); !e.ok()) return e;
+  // A limit cannot be held when one fault maps 2 MiB that happen to be in the page cache.
+  if (settings.limit_bytes != 0) (void)os::use_small_pages(run);
   return unit_ == Unit::kPage ? os::advise(run, os::kAdviceRandom) : Errno{};
 }
 

@@ -5,6 +5,7 @@
 #include "base/os/clock.h"
 #include "base/os/fault_samples.h"
 #include "base/os/limits.h"
+#include "base/os/stop_threads.h"
 #include "base/os/thread.h"
 #include "libpreload/backing/access_advisor.h"
 #include "libpreload/backing/access_sampler.h"
@@ -26,7 +27,7 @@ void Pacer::configure() {
 
 void Pacer::start() {
   // First: a program that starts to fill its blocks is over a small limit in milliseconds.
-  if (settings.limit_bytes != 0 && !limit_held_.exchange(true)) limit_held_ = Residency::start_thread();
+  if (settings.limit_bytes != 0 && !limit_held_.exchange(true)) limit_held_ = Residency::start_threads();
   State none = State::kNone;
   if (!state_.compare_exchange_strong(none, State::kStarting)) return;
   // Without a thread (RLIMIT_NPROC, memory) everything works but advice and limit; the next growth tries
@@ -40,6 +41,7 @@ void* Pacer::run(void* self) {
 }
 
 void Pacer::loop() {
+  os::leave_this_thread_running();
   os::wake_soon();
   os::PageTable pages;
   (void)pages.open();  // without it (a process that may not be inspected) no page is known to be present

@@ -1,6 +1,7 @@
 #include "libpreload/backing/residency.h"
 
 #include <algorithm>
+#include <new>
 
 #include "base/os/clock.h"
 #include "base/os/stop_threads.h"
@@ -10,11 +11,18 @@
 
 namespace spillway {
 
-bool Residency::start_thread() { return os::start_thread(run, nullptr, os::Urgency::kAtOnce); }
+bool Residency::start_threads() {
+  // In a child of a fork the parent's is there, in whatever state.
+  alignas(Residency) static char storage[sizeof(Residency)];
+  auto* residency = new (storage) Residency;
+  // Both before the program touches its block: to create a thread takes 100 ms while others fault.
+  return residency->write_behind_.start(settings.limit_bytes / 4) &&
+         os::start_thread(run, residency, os::Urgency::kAtOnce);
+}
 
-void* Residency::run(void*) {
+void* Residency::run(void* self) {
   os::leave_this_thread_running();
-  Residency residency;
+  Residency& residency = *static_cast<Residency*>(self);
   os::PageTable pages;
   (void)pages.open();
   for (;;) os::sleep_us(residency.hold(pages, settings.limit_bytes));
@@ -25,6 +33,7 @@ int Residency::hold(const os::PageTable& pages, uint64_t limit_bytes) {
   // millisecond, and the next look may be late on a busy machine.
   const uint64_t high = limit_bytes / 2, low = limit_bytes / 8 * 3;
   if (ours() > high) {
+    (void)write_behind_.start(limit_bytes / 4);  // without it there is only the kernel's own writeback
     if (!sweep(low)) {
       // A whole round, and still too much: some is not ours.
       const uint64_t all = meter_.read().file_bytes;
@@ -47,22 +56,30 @@ uint64_t Residency::count_ours(const os::PageTable& pages) {
   return present;
 }
 
+// Neighbouring extents from the hand on: letting go of many at once costs little more than of one.
+PageRange Residency::next_run(uint64_t most_bytes) {
+  PageRange run = large_heap.next_own_extent(hand_);
+  while (!run.empty() && run.bytes < most_bytes) {
+    const PageRange next = large_heap.next_own_extent(run.end());
+    if (next.base != run.end()) break;
+    run.bytes += next.bytes;
+  }
+  return run;
+}
+
 bool Residency::sweep(uint64_t low_bytes) {
-  constexpr int kExtentsPerLook = 4;
   char* const start = hand_;
   bool wrapped = false;
-  for (int n = 1; ours() > low_bytes; ++n) {
-    for (int i = 0; i < kExtentsPerLook; ++i) {
-      const PageRange extent = large_heap.next_own_extent(hand_);
-      if (extent.empty() || (wrapped && extent.base >= start)) {
-        if (wrapped) return false;
-        wrapped = true;
-        hand_ = nullptr;
-        continue;
-      }
-      hand_ = extent.end();
-      if (large_heap.let_go(extent)) write_behind_.push(extent);
+  while (ours() > low_bytes) {
+    const PageRange run = next_run(low_bytes / 4);
+    if (run.empty() || (wrapped && run.base >= start)) {
+      if (wrapped) return false;
+      wrapped = true;
+      hand_ = nullptr;
+      continue;
     }
+    hand_ = run.end();
+    if (large_heap.let_go(run)) write_behind_.push(run);
   }
   return true;
 }

@@ -13,8 +13,9 @@ namespace spillway {
 
 class Residency {
  public:
-  // A thread that holds settings.limit_bytes for as long as the process lives. False: no room for one.
-  static bool start_thread();
+  // A thread that holds settings.limit_bytes for as long as the process lives, and one that writes behind.
+  // False: no room for them.
+  static bool start_threads();
   // What it does again and again: lets go of pages if there are too many. Returns how long may be waited
   // until the next look, in us.
   int hold(const os::PageTable& pages, uint64_t limit_bytes);
@@ -23,6 +24,7 @@ class Residency {
   static void* run(void* self);
   uint64_t count_ours(const os::PageTable& pages);
   uint64_t ours() const;
+  PageRange next_run(uint64_t most_bytes);
   // Lets go of extents until ours() is low. False: all were let go of, and it is not.
   bool sweep(uint64_t low_bytes);
 

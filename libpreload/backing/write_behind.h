@@ -1,8 +1,9 @@
 // write_behind.h - takes extents that the process has let go of to disk and out of the page cache, so that a
 // limit bounds memory and not only page tables. A thread of its own: a write waits when the device's queue is
-// full, and whoever lets go of extents must not. Threads: push() from one thread at a time, any.
+// full, and whoever lets go of extents must not. Between the two is a ring without a lock, or the thread that
+// holds the limit would wait for this one to be scheduled. Threads: push() from one thread at a time.
 #pragma once
-#include <pthread.h>
+#include <atomic>
 
 #include "base/core/page_range.h"
 
@@ -10,19 +11,26 @@ namespace spillway {
 
 class WriteBehind {
  public:
-  // Remembers an extent. When 1,024 wait already, the kernel's own writeback has to do.
-  void push(PageRange extent);
+  // Starts the thread, if it does not run. A program that dirties pages faster than the device writes them is
+  // stopped while more than `most_bytes` are queued, or the page cache would take what the process lets go of
+  // and give it back at once. False: no room for a thread.
+  bool start(uint64_t most_bytes);
+  // Remembers a run of extents. When kQueued wait already, the kernel's own writeback has to do.
+  void push(PageRange run);
 
  private:
-  static constexpr unsigned kQueued = 1024;
-  static constexpr unsigned kBatch = 8;  // 16 MiB on their way: enough to keep a device busy
+  static constexpr uint32_t kQueued = 1024;
+  static constexpr uint64_t kBatchBytes = 16 * kMiB;  // on their way at once: enough to keep a device busy
   static void* run(void* self);
-  unsigned take(PageRange* batch);
+  bool is_empty() const { return pushed_.load(std::memory_order_acquire) == popped_; }
+  PageRange pop();
+  void write(PageRange run);
+  void drain();
 
-  pthread_mutex_t mutex_ = PTHREAD_MUTEX_INITIALIZER;
-  pthread_cond_t some_ = PTHREAD_COND_INITIALIZER;
   PageRange queue_[kQueued];
-  unsigned first_ = 0, count_ = 0;
+  std::atomic<uint32_t> pushed_ = 0, popped_ = 0;  // count up for ever, modulo 2^32
+  std::atomic<uint64_t> queued_bytes_ = 0;         // let go of, and not yet out of the page cache
+  uint64_t most_bytes_ = UINT64_MAX;
   bool running_ = false;
 };
 

@@ -1,17 +1,21 @@
 // stop_threads_test.cc - every other thread stands still.
 #include "base/os/stop_threads.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <fstream>
+#include <string>
 #include <thread>
 #include <vector>
 
 #include "base/os/lock.h"
 #include "tests/support/wait.h"
+#include "tests/unit/in_child.h"
 
 #include "tests/unit/catch.h"
 
@@ -25,6 +29,14 @@ constexpr bool kCanStop = false;
 #else
 constexpr bool kCanStop = true;
 #endif
+
+bool sleeps(pid_t thread) {
+  std::ifstream stat("/proc/self/task/" + std::to_string(thread) + "/stat");
+  std::string text;
+  std::getline(stat, text);
+  const size_t name_end = text.rfind(") ");
+  return name_end != std::string::npos && text[name_end + 2] == 'S';
+}
 
 // Threads that count as fast as they can.
 class Counters {
@@ -115,6 +127,50 @@ TEST_CASE("when one thread blocks all signals nobody is stopped") {
     CHECK(counters.all_move());
     CHECK(deaf.all_move());
   }
+}
+
+TEST_CASE("only running threads are stopped when that is asked for, and nobody's sleep is cut short") {
+  if (!kCanStop) return;
+  int pipe_ends[2];
+  REQUIRE(pipe(pipe_ends) == 0);
+  std::atomic<pid_t> sleeper_id = 0;
+  int result = -2;
+  std::thread sleeper([&] {
+    sleeper_id = gettid();
+    pollfd in{pipe_ends[0], POLLIN, 0};
+    result = poll(&in, 1, -1);  // never restarted after a signal
+  });
+  REQUIRE(test::wait_until([&] { return sleeper_id != 0 && sleeps(sleeper_id); }));
+  {
+    Counters counters(2);
+    for (int round = 0; round < 20; ++round) {
+      os::StopThreads stop(os::StopThreads::kRunning);
+      REQUIRE(stop.stopped());
+      const auto before = counters.now();
+      for (int i = 0; i < 200; ++i) sched_yield();
+      REQUIRE(counters.now() == before);
+    }
+  }
+  REQUIRE(write(pipe_ends[1], "x", 1) == 1);
+  sleeper.join();
+  CHECK(result == 1);
+  close(pipe_ends[0]);
+  close(pipe_ends[1]);
+}
+
+TEST_CASE("two do not stop threads at once: the second finds that it cannot") {
+  if (!kCanStop) return;
+  os::StopThreads first;
+  REQUIRE(first.stopped());
+  os::StopThreads second;
+  CHECK_FALSE(second.stopped());
+}
+
+TEST_CASE("a child of a fork can stop its threads although its parent was stopping its own") {
+  if (!kCanStop || !test::kForkIsFine) return;
+  os::StopThreads parents;
+  REQUIRE(parents.stopped());
+  CHECK(test::in_child([] { return os::StopThreads().stopped() ? 0 : 1; }).exit_code == 0);
 }
 
 TEST_CASE("a process of one thread is stopped as it is") {
