@@ -334,21 +334,10 @@ bool LargeHeap::let_go(PageRange run) {
 }
 
 LargeHeap::FileExtent LargeHeap::file_extent(PageRange extent) {
-  os::Locked locked(lock_);
   Region* region = own_extent(extent);
-  if (region == nullptr || !FileBacking::owns_file(*region->chunk)) return {};
-  return {region->chunk->fd, region->chunk->range.offset_of(extent.base)};
-}
-
-// Both without the lock: they may wait for the device. At worst they ask the same of another file, whose
-// descriptor took the number meanwhile, and lose nothing there.
-void LargeHeap::start_writeback(PageRange extent) {
-  if (const FileExtent at = file_extent(extent); at.fd >= 0)
-    os::start_writeback(at.fd, at.offset, extent.bytes);
-}
-void LargeHeap::drop_from_cache(PageRange extent) {
-  if (const FileExtent at = file_extent(extent); at.fd >= 0)
-    os::drop_from_cache(at.fd, at.offset, extent.bytes);
+  if (region == nullptr) return {};
+  const Chunk& chunk = *region->chunk;
+  return {chunk.fd, chunk.file, chunk.range.offset_of(extent.base)};
 }
 
 bool LargeHeap::thaw_extent(PageRange extent) {

@@ -51,10 +51,13 @@ class LargeHeap {
   // Drops the pages of neighbouring own extents from the process; the page cache has them. False: some are no
   // longer there, nothing was done.
   bool let_go(PageRange run);
-  // Starts the writes of dirty pages; waits for them and drops pages that nobody maps from the page cache.
-  // Nothing happens when the extent is no longer the process's own.
-  void start_writeback(PageRange extent);
-  void drop_from_cache(PageRange extent);
+  // Where an own extent is; fd -1: it is no longer the process's own. The caller holds the lock.
+  struct FileExtent {
+    int fd = -1;
+    os::FileIdentity file;
+    uint64_t offset = 0;
+  };
+  FileExtent file_extent(PageRange extent);
   // Makes a snapshot extent the process's own. The caller holds the lock and has stopped all other threads.
   bool thaw_extent(PageRange extent);
   // Advice for the block at `p`, unless the program gave its own.
@@ -93,11 +96,6 @@ class LargeHeap {
   void* allocate_span(uint64_t bytes, uint64_t span, uint64_t alignment, bool zeroed);
   bool release_oldest_recycled();
   Region* own_extent(PageRange extent);
-  struct FileExtent {
-    int fd = -1;
-    uint64_t offset = 0;
-  };
-  FileExtent file_extent(PageRange extent);
   PageRange next_extent(const char* from, bool mapped);
   PageRange next_extent_of(Chunk& chunk, const char* from, bool mapped);
   Backing& preferred(uint64_t bytes);

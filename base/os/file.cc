@@ -2,8 +2,10 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <sched.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -65,6 +67,20 @@ Fd duplicate(int fd) {
 }
 
 Fd open_high(const char* path, int flags) { return move_high(Fd(open(path, flags | O_CLOEXEC))); }
+
+bool use_own_descriptors() {
+  KeepErrno keep;
+  return unshare(CLONE_FILES) == 0 && syscall(SYS_close_range, 0u, ~0u, 0u) == 0;
+}
+
+Result<Fd> fetch_descriptor(int programs) {
+  KeepErrno keep;
+  const Fd process(static_cast<int>(syscall(SYS_pidfd_open, getpid(), 0)));
+  if (!process.valid()) return Errno::last();
+  Fd fd(static_cast<int>(syscall(SYS_pidfd_getfd, process.get(), programs, 0)));
+  if (!fd.valid()) return Errno::last();
+  return fd;
+}
 
 void Fd::reset() {
   KeepErrno keep;

@@ -47,6 +47,12 @@ struct FileIdentity {
 };
 Result<FileIdentity> identify(int fd);
 
+// The calling thread gets a table of descriptors of its own, empty: what it opens never takes the number that
+// the program's next open(2) counts on. False: not permitted (seccomp), the program's is used.
+bool use_own_descriptors();
+// The program's descriptor, in the calling thread's own table. EBADF: it has none; ENOSYS: before Linux 5.6.
+Result<Fd> fetch_descriptor(int programs);
+
 // A new file without a name in `directory`, close-on-exec, on a high descriptor number, out of the way of
 // programs that count on low ones. O_TMPFILE where the file system has it (`allow_tmpfile`), else created and
 // unlinked. EFBIG, ENOSPC, EROFS, ENOENT, EACCES, EMFILE ...

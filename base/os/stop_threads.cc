@@ -22,7 +22,7 @@
 namespace spillway::os {
 namespace {
 
-std::atomic<int> stopping = 0;  // 1: whoever gets the signal waits
+std::atomic<int> stopping = 0;  // the number of the stop that is going on, which its signals carry; 0: none
 std::atomic<int> standing = 0;  // threads that wait
 std::atomic<int> stopper =
     0;  // the process in which somebody stops threads: in a child of a fork it is stale
@@ -38,12 +38,25 @@ bool is_left_running(int thread) {
   return false;
 }
 
-void stand_still(int) {
+void stand_still(int, siginfo_t* info, void*) {
   KeepErrno keep;
-  if (stopping.load() == 0) return;  // it came too late
+  const int mine = info->si_value.sival_int;
+  // A signal of an earlier stop may come late: whoever sent it no longer counts on this thread, and whoever
+  // stops threads now may count on its going on.
+  if (info->si_code != SI_QUEUE || stopping.load() != mine) return;
   standing.fetch_add(1);
-  while (stopping.load() != 0) syscall(SYS_futex, &stopping, FUTEX_WAIT_PRIVATE, 1, nullptr, nullptr, 0);
+  while (stopping.load() == mine)
+    syscall(SYS_futex, &stopping, FUTEX_WAIT_PRIVATE, mine, nullptr, nullptr, 0);
   standing.fetch_sub(1);
+}
+
+bool send(int signal, int thread) {
+  siginfo_t info{};
+  info.si_code = SI_QUEUE;
+  info.si_pid = getpid();
+  info.si_uid = getuid();
+  info.si_value.sival_int = stopping.load();
+  return syscall(SYS_rt_tgsigqueueinfo, getpid(), thread, signal, &info) == 0;
 }
 
 // A real-time signal that the program does not use, with our handler; 0: there is none. The handler stays: a
@@ -54,8 +67,8 @@ int stop_signal() {
     struct sigaction old {};
     if (sigaction(s, nullptr, &old) != 0 || old.sa_handler != SIG_DFL) continue;
     struct sigaction ours {};
-    ours.sa_handler = stand_still;
-    ours.sa_flags = SA_RESTART;
+    ours.sa_sigaction = stand_still;
+    ours.sa_flags = SA_RESTART | SA_SIGINFO;
     sigfillset(&ours.sa_mask);
     if (sigaction(s, &ours, nullptr) == 0) chosen = s;
   }
@@ -94,7 +107,7 @@ bool signal_more(int signal, StopThreads::Which which, Signalled& sent) {
     const ThreadState state = state_of(thread, signal);
     if (which == StopThreads::kRunning && state.sleeps) continue;
     if (state.blocks_signal || sent.count == Signalled::kMost) return false;
-    if (syscall(SYS_tgkill, getpid(), thread, signal) == 0) sent.threads[sent.count++] = thread;
+    if (send(signal, thread)) sent.threads[sent.count++] = thread;
   }
   return true;
 }
@@ -111,8 +124,10 @@ void forget_ended(Signalled& sent) {
 bool begin() {
   int there = stopper.load();
   if (there == getpid() || !stopper.compare_exchange_strong(there, getpid())) return false;
+  static int number = 0;
+  number = number % INT32_MAX + 1;
   standing = 0;
-  stopping = 1;
+  stopping = number;
   return true;
 }
 

@@ -28,6 +28,7 @@ void Pacer::configure() {
 void Pacer::start() {
   // First: a program that starts to fill its blocks is over a small limit in milliseconds.
   if (settings.limit_bytes != 0 && !limit_held_.exchange(true)) limit_held_ = Residency::start_threads();
+  if (forks_ != 0 && !rehoming_.exchange(true)) rehoming_ = os::start_thread(rehome, nullptr);
   State none = State::kNone;
   if (!state_.compare_exchange_strong(none, State::kStarting)) return;
   // Without a thread (RLIMIT_NPROC, memory) everything works but advice and limit; the next growth tries
@@ -40,17 +41,28 @@ void* Pacer::run(void* self) {
   return nullptr;
 }
 
+void* Pacer::rehome(void*) {
+  os::leave_this_thread_running();
+  os::PageTable pages;
+  (void)pages.open();  // without it (a process that may not be inspected) no page is known to be present
+  Rehome rehome;
+  for (;;) {
+    if (pacer.forked_.exchange(false)) rehome.expect_snapshots(pacer.forks_);
+    os::sleep_us(1000 * rehome.run(pages));
+  }
+}
+
 void Pacer::loop() {
   os::leave_this_thread_running();
   os::wake_soon();
+  AccessAdvisor advisor(os::read_ahead_bytes(large_heap.any_file()));
+  (void)os::use_own_descriptors();
   os::PageTable pages;
-  (void)pages.open();  // without it (a process that may not be inspected) no page is known to be present
+  (void)pages.open();
   os::FaultSamples faults;
   if (!settings.masked.perf) (void)faults.open();
   AccessSampler sampler;
   os::Interval sampling(50);
-  AccessAdvisor advisor(os::read_ahead_bytes(large_heap.any_file()));
-  Rehome rehome;
 
   for (int wait_ms = 0;;) {
     faults.wait(wait_ms);
@@ -61,9 +73,6 @@ void Pacer::loop() {
       for (int i = 0; i < n; ++i) advisor.on_fault(samples[i].address);
     if (advisor.advance_streams(pages)) wait_ms = 1;
     if (!faults.is_open() && sampling.is_over()) sampler.look(pages);
-
-    if (forked_.exchange(false)) rehome.expect_snapshots(forks_);
-    wait_ms = std::min(wait_ms, rehome.run(pages));
   }
 }
 
@@ -77,6 +86,7 @@ void Pacer::after_fork_in_child() {
 void Pacer::forget_thread() {
   state_ = State::kNone;
   limit_held_ = false;
+  rehoming_ = false;
   forked_ = true;
 }
 

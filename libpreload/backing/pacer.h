@@ -1,10 +1,10 @@
-// pacer.h - the one thread of the file backing: watches how blocks in files are used, and
-// gives advice (access_advisor), holds the limit (residency), makes snapshots after a fork spillable again
-// (rehome).
+// pacer.h - the threads of the file backing: one watches how blocks in files are used and gives advice
+// (access_advisor), one holds the limit with another that writes behind (residency), one makes snapshots
+// after a fork spillable again (rehome); the last two only where there is a limit, a fork.
 //
-// There is none until large blocks are a matter for the memory at all (a quarter of it, or half of the
-// limit): a program that fits stays single-threaded. It blocks all signals. A forked child starts its own
-// when it needs one.
+// There are none until large blocks are a matter for the memory at all (a quarter of it, or half of the
+// limit): a program that fits stays single-threaded. They block all signals, and have descriptors of their
+// own where that is possible. A forked child starts its own when it needs them.
 #pragma once
 #include <atomic>
 #include <cstdint>
@@ -34,12 +34,14 @@ class Pacer {
   void start();
   void after_fork();
   static void* run(void* self);
+  static void* rehome(void*);
   void loop();
 
   std::atomic<uint64_t> start_at_bytes_ = UINT64_MAX;
   std::atomic<State> state_ = State::kNone;
   std::atomic<unsigned> forks_ = 0;       // of this process and its ancestors
   std::atomic<bool> limit_held_ = false;  // by residency's thread
+  std::atomic<bool> rehoming_ = false;    // by a thread of its own
   std::atomic<bool> forked_ = false;      // snapshots may have come into being
 };
 

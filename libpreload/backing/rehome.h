@@ -2,7 +2,8 @@
 // process, which nothing can spill. When that has become much, the granules it is in are copied to the
 // process's own file and mapped shared again, while the other threads stand still (nothing else keeps a write
 // between copy and mapping from being lost, short of userfaultfd). Holds for the parent and for children, so
-// that they all spill again. Threads: the pacer's.
+// that they all spill again. Threads: one of its own, which
+// opens the files that the process's other threads allocate in.
 #pragma once
 #include "base/os/procfs.h"
 

@@ -4,6 +4,7 @@
 #include <new>
 
 #include "base/os/clock.h"
+#include "base/os/file.h"
 #include "base/os/stop_threads.h"
 #include "base/os/thread.h"
 #include "libpreload/large.h"
@@ -13,16 +14,17 @@ namespace spillway {
 
 bool Residency::start_threads() {
   // In a child of a fork the parent's is there, in whatever state.
-  alignas(Residency) static char storage[sizeof(Residency)];
-  auto* residency = new (storage) Residency;
+  alignas(WriteBehind) static char storage[sizeof(WriteBehind)];
+  auto* write_behind = new (storage) WriteBehind;
   // Both before the program touches its block: to create a thread takes 100 ms while others fault.
-  return residency->write_behind_.start(settings.limit_bytes / 4) &&
-         os::start_thread(run, residency, os::Urgency::kAtOnce);
+  return write_behind->start(settings.limit_bytes / 4) &&
+         os::start_thread(run, write_behind, os::Urgency::kAtOnce);
 }
 
-void* Residency::run(void* self) {
+void* Residency::run(void* write_behind) {
   os::leave_this_thread_running();
-  Residency& residency = *static_cast<Residency*>(self);
+  (void)os::use_own_descriptors();
+  Residency residency(*static_cast<WriteBehind*>(write_behind));
   os::PageTable pages;
   (void)pages.open();
   for (;;) os::sleep_us(residency.hold(pages, settings.limit_bytes));

@@ -13,6 +13,8 @@ namespace spillway {
 
 class Residency {
  public:
+  explicit Residency(WriteBehind& write_behind) : write_behind_(write_behind) {}
+
   // A thread that holds settings.limit_bytes for as long as the process lives, and one that writes behind.
   // False: no room for them.
   static bool start_threads();
@@ -30,7 +32,7 @@ class Residency {
 
   os::MemoryMeter meter_;
   char* hand_ = nullptr;
-  WriteBehind write_behind_;
+  WriteBehind& write_behind_;
   uint64_t others_bytes_ = 0;  // resident file pages that are not ours: the program's code and libraries
 };
 

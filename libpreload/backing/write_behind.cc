@@ -1,6 +1,6 @@
 #include "libpreload/backing/write_behind.h"
 
-#include <algorithm>
+#include <utility>
 
 #include "base/os/clock.h"
 #include "base/os/futex.h"
@@ -25,45 +25,74 @@ void WriteBehind::push(PageRange run) {
   os::wake_all(pushed_);
 }
 
-PageRange WriteBehind::pop() {
-  const uint32_t popped = popped_.load(std::memory_order_relaxed);
-  const PageRange run = queue_[popped % kQueued];
-  popped_.store(popped + 1, std::memory_order_release);
-  return run;
-}
-
-void WriteBehind::write(PageRange run) {
-  while (!run.empty()) {
-    const PageRange batch = run.sub(0, std::min(run.bytes, kBatchBytes));
-    for (uint64_t at = 0; at < batch.bytes; at += kExtentBytes)
-      large_heap.start_writeback(batch.sub(at, kExtentBytes));
-    for (uint64_t at = 0; at < batch.bytes; at += kExtentBytes)
-      large_heap.drop_from_cache(batch.sub(at, kExtentBytes));
-    run = {batch.end(), run.bytes - batch.bytes};
-    queued_bytes_ -= batch.bytes;
+// The device has many writes at once before the first is waited for.
+void WriteBehind::write_batch(const LargeHeap::FileExtent* extents, unsigned count) {
+  for (const bool wait : {false, true}) {
+    for (unsigned i = 0; i < count; ++i) {
+      if (extents[i].fd < 0 || !fetch_file(extents[i])) continue;
+      if (wait)
+        os::drop_from_cache(file_.get(), extents[i].offset, kExtentBytes);
+      else
+        os::start_writeback(file_.get(), extents[i].offset, kExtentBytes);
+    }
   }
 }
 
-// Writes while the program stands still.
+// file_ becomes the extent's file, which is nearly always that of the last one.
+bool WriteBehind::fetch_file(const LargeHeap::FileExtent& extent) {
+  if (file_.valid() && file_identity_ == extent.file) return true;
+  Result<os::Fd> file = os::fetch_descriptor(extent.fd);
+  if (!file) return false;
+  // The program may have closed the descriptor and got the number for a file of its own.
+  auto identity = os::identify(file->get());
+  if (!identity || !(*identity == extent.file)) return false;
+  file_ = std::move(*file);
+  file_identity_ = *identity;
+  return true;
+}
+
+// Writes the front of the queue. False: the heap's lock would have to be waited for, and `may_wait` is not
+// set.
+bool WriteBehind::write_some(bool may_wait) {
+  LargeHeap::FileExtent extents[kBatch];
+  unsigned count = 0;
+  if (may_wait)
+    large_heap.lock().lock();
+  else if (!large_heap.lock().try_lock())
+    return false;
+  while (count < kBatch && !is_empty()) {
+    PageRange& run = queue_[popped_ % kQueued];
+    for (; count < kBatch && !run.empty(); run = {run.base + kExtentBytes, run.bytes - kExtentBytes})
+      extents[count++] = large_heap.file_extent({run.base, kExtentBytes});
+    if (run.empty()) popped_.fetch_add(1, std::memory_order_release);
+  }
+  large_heap.lock().unlock();
+  write_batch(extents, count);
+  queued_bytes_ -= count * kExtentBytes;
+  return true;
+}
+
+// Writes while the program stands still. Threads that slept run on when they wake, and one may fork: it has
+// the heap's lock then, and waits for what a thread that stands still holds.
 void WriteBehind::drain() {
   large_heap.lock().lock();  // a thread that stands still must not hold it
   os::StopThreads stop(os::StopThreads::kRunning);
   large_heap.lock().unlock();
   const uint64_t start = os::monotonic_ms();
   constexpr uint64_t kMostMs = 500;  // a device that hangs must not stop the program for ever
-  while (!is_empty() && queued_bytes_ > most_bytes_ / 2 && os::monotonic_ms() - start < kMostMs) write(pop());
+  while (queued_bytes_ > most_bytes_ / 2 && os::monotonic_ms() - start < kMostMs)
+    if (!write_some(/*may_wait=*/false)) break;
 }
 
 void* WriteBehind::run(void* self) {
   os::leave_this_thread_running();  // it blocks the signal, and nobody else could be stopped
   os::wake_soon();
+  (void)os::use_own_descriptors();
   WriteBehind& queue = *static_cast<WriteBehind*>(self);
   for (;;) {
     while (queue.is_empty()) os::wait(queue.pushed_, queue.popped_);
-    if (queue.queued_bytes_ > queue.most_bytes_)
-      queue.drain();
-    else
-      queue.write(queue.pop());
+    if (queue.queued_bytes_ > queue.most_bytes_) queue.drain();
+    (void)queue.write_some(/*may_wait=*/true);
   }
 }
 

@@ -6,6 +6,8 @@
 #include <atomic>
 
 #include "base/core/page_range.h"
+#include "base/os/file.h"
+#include "libpreload/large.h"
 
 namespace spillway {
 
@@ -20,11 +22,12 @@ class WriteBehind {
 
  private:
   static constexpr uint32_t kQueued = 1024;
-  static constexpr uint64_t kBatchBytes = 16 * kMiB;  // on their way at once: enough to keep a device busy
+  static constexpr unsigned kBatch = 8;  // 16 MiB on their way at once: enough to keep a device busy
   static void* run(void* self);
   bool is_empty() const { return pushed_.load(std::memory_order_acquire) == popped_; }
-  PageRange pop();
-  void write(PageRange run);
+  bool fetch_file(const LargeHeap::FileExtent& extent);
+  void write_batch(const LargeHeap::FileExtent* extents, unsigned count);
+  bool write_some(bool may_wait);
   void drain();
 
   PageRange queue_[kQueued];
@@ -32,6 +35,8 @@ class WriteBehind {
   std::atomic<uint64_t> queued_bytes_ = 0;         // let go of, and not yet out of the page cache
   uint64_t most_bytes_ = UINT64_MAX;
   bool running_ = false;
+  os::Fd file_;  // in the thread's own table
+  os::FileIdentity file_identity_;
 };
 
 }  // namespace spillway

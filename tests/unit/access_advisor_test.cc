@@ -68,7 +68,8 @@ TEST_CASE("a large constant stride is no stream") {
   CHECK(a.advice() == os::kAdviceRandom);
 }
 
-TEST_CASE("with a large read-ahead few faults all over a block suffice, also when all are within some windows") {
+TEST_CASE(
+    "with a large read-ahead few faults all over a block suffice, also when all are within some windows") {
   Advised a(8 * kMiB);
   a.scattered_faults(7, 40);
   CHECK(a.advice() == os::kAdviceRandom);

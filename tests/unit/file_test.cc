@@ -5,12 +5,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cerrno>
+#include <cstring>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/core/units.h"
 #include "tests/support/scratch_dir.h"
+#include "tests/support/wait.h"
 #include "tests/unit/heap_fixture.h"
 
 #include "tests/unit/catch.h"
@@ -210,4 +215,40 @@ TEST_CASE("file functions that fail leave errno as it was") {
   os::drop_from_cache(-1, 0, 1);
   os::Fd(9999).reset();
   CHECK(errno == ERANGE);
+}
+
+TEST_CASE(
+    "a thread with descriptors of its own neither takes numbers from the program nor keeps its files open") {
+  int pipe_ends[2];
+  REQUIRE(pipe(pipe_ends) == 0);
+  ScratchDir dir;
+  auto region = os::open_unlinked(dir.path().c_str(), true);
+  REQUIRE(region);
+  REQUIRE(os::write_all(region->get(), "region", 6, 0).ok());
+  std::atomic<int> step = 0;
+  bool own = false, fetched = false, gone = false;
+  std::thread thread([&] {
+    own = os::use_own_descriptors();
+    auto copy = os::fetch_descriptor(region->get());
+    char text[6];
+    fetched = copy && pread(copy->get(), text, 6, 0) == 6 && memcmp(text, "region", 6) == 0;
+    const int low = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    gone = os::fetch_descriptor(999'999).error() == EBADF;
+    step = 1;
+    while (step != 2) std::this_thread::yield();
+    close(low);
+  });
+  REQUIRE(test::wait_until([&] { return step == 1; }));
+  const int mine = dup(pipe_ends[0]);  // the lowest number that is free
+  CHECK(mine == std::max({pipe_ends[0], pipe_ends[1]}) + 1);
+  close(mine);
+  close(pipe_ends[1]);
+  char c;
+  CHECK(read(pipe_ends[0], &c, 1) == 0);  // the end of the file: nobody else has the other end
+  close(pipe_ends[0]);
+  step = 2;
+  thread.join();
+  CHECK(own);
+  CHECK(fetched);
+  CHECK(gone);
 }

@@ -26,6 +26,11 @@ BackingChoice choice(const std::string& name) {
   return name == "file" ? BackingChoice::kFile : BackingChoice::kPlain;
 }
 
+LargeHeap::FileExtent file_extent(PageRange extent) {
+  os::Locked locked(large_heap.lock());
+  return large_heap.file_extent(extent);
+}
+
 }  // namespace
 
 TEST_CASE("a block is on its alignment, as large as asked, and all zeroes when it is new") {
@@ -331,14 +336,16 @@ TEST_CASE("an extent that is let go of keeps its bytes, one of a freed block can
   test::stamp(block.data(), 4 * kMiB, 15);
   const PageRange extent{block.data(), kExtentBytes};
   CHECK(large_heap.let_go(extent));
-  large_heap.start_writeback(extent);
-  large_heap.drop_from_cache(extent);
+  const LargeHeap::FileExtent at = file_extent(extent);
+  os::start_writeback(at.fd, at.offset, extent.bytes);
+  os::drop_from_cache(at.fd, at.offset, extent.bytes);
   unsigned char cached[kExtentBytes / kPageBytes];
   REQUIRE(os::cached_pages(extent, cached).ok());
   CHECK((cached[0] & 1) == 0);
   CHECK(test::has_stamp(block.data(), 4 * kMiB, 15));
   block.free();
   CHECK_FALSE(large_heap.let_go(extent));
+  CHECK(file_extent(extent).fd == -1);
 }
 
 namespace {

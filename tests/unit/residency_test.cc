@@ -1,6 +1,9 @@
 // residency_test.cc - the limit for blocks in files.
 #include "libpreload/backing/residency.h"
 
+#include <algorithm>
+
+#include "base/os/memory.h"
 #include "base/os/procfs.h"
 #include "base/os/stop_threads.h"
 #include "tests/support/wait.h"
@@ -18,7 +21,7 @@ namespace {
 
 // For ever: its thread for writing behind never ends.
 Residency& residency() {
-  static auto* const one = new Residency;
+  static auto* const one = new Residency(*new WriteBehind);
   return *one;
 }
 
@@ -48,6 +51,23 @@ TEST_CASE("a process over its limit is taken under it, and finds its bytes when 
     }));
     CHECK(test::has_stamp(block.data(), 96 * kMiB, 2 + round));
   }
+}
+
+TEST_CASE("what is let go of leaves the page cache as well") {
+  HeapFixture heap(BackingChoice::kFile);
+  os::PageTable pages;
+  REQUIRE(pages.open().ok());
+  Block block(64 * kMiB);
+  test::stamp(block.data(), 64 * kMiB, 3);
+  const PageRange all{block.data(), 64 * kMiB};
+  CHECK(test::wait_until([&] {
+    (void)residency().hold(pages, 32 * kMiB);
+    static unsigned char cached[64 * kMiB / kPageBytes];
+    REQUIRE(os::cached_pages(all, cached).ok());
+    return std::count_if(std::begin(cached), std::end(cached), [](unsigned char c) { return c & 1; }) <=
+           static_cast<long>(32 * kMiB / kPageBytes);
+  }));
+  CHECK(test::has_stamp(block.data(), 64 * kMiB, 3));
 }
 
 TEST_CASE("the thread that writes behind does not keep the others from being stopped") {
