@@ -26,8 +26,12 @@ namespace {
 // and jemalloc would hand the block out twice. One store in malloc, one compare in free.
 thread_local void* last_freed __attribute__((tls_model("initial-exec"))) = nullptr;
 
+// Blocks below a page are small whatever the threshold: the commonest sizes need no look at it.
+constexpr size_t kAlwaysSmall = kPageBytes;
+
 bool is_large(size_t bytes) {
-  return UNLIKELY(bytes >= settings.threshold_bytes.load(std::memory_order_relaxed));
+  return UNLIKELY(bytes >= kAlwaysSmall) &&
+         UNLIKELY(bytes >= settings.threshold_bytes.load(std::memory_order_relaxed));
 }
 
 void* out_of_memory() {

@@ -16,12 +16,12 @@ void SmallWindow::open() {
   Result<PageRange> window = os::reserve(kBytes, kExtentBytes);
   if (!window) return;
   next_.store(window->base, std::memory_order_relaxed);
-  base_.store(reinterpret_cast<uint64_t>(window->base), std::memory_order_release);
+  base_ = reinterpret_cast<uint64_t>(window->base);
 }
 
 void* SmallWindow::map(size_t bytes, size_t alignment) {
   if (!opened_) open();  // under jemalloc's own lock: this is its first mapping
-  const uint64_t base = base_.load(std::memory_order_acquire);
+  const uint64_t base = base_;
   if (base == kNone) return nullptr;
   char* next = next_.load(std::memory_order_relaxed);
   char* at;

@@ -33,7 +33,7 @@ static inline int exm_present(void) { return exm_version != NULL; }
 /* major.minor, for example 0.1; 0 without the preload. */
 static inline double exm_get_version(void) { return exm_version ? exm_version() : 0.0; }
 
-/* Requests of at least this many bytes become spillable. 0 only reads. Returns the threshold in force,
+/* Requests of at least this many bytes, and of at least 4 KiB, become spillable. 0 only reads. Returns the threshold in force,
  * or 0 without the preload. */
 static inline size_t exm_set_threshold(size_t bytes) { return exm_threshold ? exm_threshold(bytes) : 0; }
 
