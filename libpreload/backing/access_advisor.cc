@@ -55,7 +55,19 @@ int64_t AccessAdvisor::distance_to_nearest(const Block& block, const char* page)
   return distance;
 }
 
+// In the direction it moved before, not far, and not by a constant stride: a stream that found some of its
+// pages in memory (a scan again and again of little more than fits). Says nothing about read-ahead.
+bool AccessAdvisor::moves_on(Block& block, const char* page) {
+  const char* last = block.last[(block.next + kRemembered - 1) % kRemembered];
+  if (last == nullptr) return false;
+  const int64_t before = block.step;
+  block.step = page - last;
+  return (block.step > 0) == (before > 0) && block.step != before &&
+         std::abs(block.step) <= static_cast<int64_t>(block.region->span.bytes / 16);
+}
+
 void AccessAdvisor::vote(Block& block, char* page) {
+  const bool stream_goes_on = moves_on(block, page);
   const int64_t distance = distance_to_nearest(block, page);
   block.last[block.next++ % kRemembered] = page;
   if (distance == INT64_MAX || distance == 0) return;
@@ -74,7 +86,7 @@ void AccessAdvisor::vote(Block& block, char* page) {
   const bool gone = std::abs(distance) < window / 2 - 2 * static_cast<int64_t>(kPageBytes);
   const bool stride = window_bytes_ <= kSmallWindow && std::abs(pages) >= 16 && pages % 16 == 0;
   if (far || gone || stride) {
-    ++block.scattered;
+    block.scattered += !stream_goes_on;
     block.run = 0;
     return;
   }

@@ -35,6 +35,7 @@ class AccessAdvisor {
     char* base = nullptr;
     char* last[kRemembered] = {};
     int next = 0;
+    int64_t step = 0;  // from the fault before the last to the last
     int scattered = 0, dense = 0;
     int run = 0;  // faults in a row that continue a backward stream
   };
@@ -47,6 +48,7 @@ class AccessAdvisor {
 
   Block& block_of(Region* region);
   void vote(Block& block, char* page);
+  bool moves_on(Block& block, const char* page);
   int64_t distance_to_nearest(const Block& block, const char* page) const;
   int votes_needed(const Block& block) const;
   void decide(Block& block, char* address);

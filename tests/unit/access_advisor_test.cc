@@ -38,7 +38,7 @@ struct Advised {
 
 TEST_CASE("faults all over a block earn the advice that accesses are random") {
   Advised a;
-  a.scattered_faults(1, 65);
+  a.scattered_faults(1, 90);
   CHECK(a.advice() == os::kAdviceRandom);
 }
 
@@ -52,6 +52,18 @@ TEST_CASE("a forward stream keeps normal advice") {
   Advised a;
   a.stream_of_faults(static_cast<int64_t>(kWindow + kPageBytes), 400, a.block.data());
   CHECK(a.advice() == os::kAdviceNormal);
+}
+
+TEST_CASE("a forward stream that finds some of its pages in memory keeps normal advice") {
+  for (const uint64_t window : {kWindow, 8 * kMiB}) {
+    Advised a(window);
+    std::mt19937_64 random(9);
+    for (int round = 0; round < 4; ++round)
+      for (uint64_t at = 0; at < kBlockBytes;
+           at += kWindow + random() % (12 * kMiB) / kPageBytes * kPageBytes)
+        a.advisor.on_fault(a.block.data() + at);
+    CHECK(a.advice() == os::kAdviceNormal);
+  }
 }
 
 TEST_CASE("several streams at once are streams") {
@@ -93,7 +105,7 @@ TEST_CASE("pages that were read ahead and are gone when they are needed speak ag
 
 TEST_CASE("page after page takes the advice back that accesses are random") {
   Advised a;
-  a.scattered_faults(3, 65);
+  a.scattered_faults(3, 90);
   REQUIRE(a.advice() == os::kAdviceRandom);
   a.stream_of_faults(kPageBytes, 200, a.block.data());
   CHECK(a.advice() == os::kAdviceNormal);
@@ -124,7 +136,7 @@ TEST_CASE("faults in small blocks, freed blocks and foreign memory teach nothing
 TEST_CASE("what was learned of a freed block does not count for the next one there") {
   Advised a;
   Block keeps_the_chunk(2 * kMiB);
-  a.scattered_faults(6, 65);
+  a.scattered_faults(6, 90);
   REQUIRE(a.advice() == os::kAdviceRandom);
   char* const at = a.block.data();
   a.block.free();
