@@ -107,7 +107,7 @@ TEST_CASE("page after page takes the advice back that accesses are random") {
   Advised a;
   a.scattered_faults(3, 90);
   REQUIRE(a.advice() == os::kAdviceRandom);
-  a.stream_of_faults(kPageBytes, 200, a.block.data());
+  a.stream_of_faults(kPageBytes, 120, a.block.data());
   CHECK(a.advice() == os::kAdviceNormal);
 }
 
