@@ -28,9 +28,7 @@ class SmallWindow {
  public:
   constexpr SmallWindow() = default;
 
-  bool holds(const void* p) const {
-    return (reinterpret_cast<uint64_t>(p) - base_) >> kBits == 0;
-  }
+  bool holds(const void* p) const { return (reinterpret_cast<uint64_t>(p) - base_) >> kBits == 0; }
   // Zeroed memory in the window; null when there is none left.
   void* map(size_t bytes, size_t alignment);
 
@@ -41,8 +39,8 @@ class SmallWindow {
 
   void open();
 
-  // Not atomic, which would cost free() an instruction: it is set before the first block is given out, and who
-  // has a block knows that.
+  // Not atomic, which would cost free() an instruction: it is set before the first block is given out, and
+  // who has a block knows that.
   uint64_t base_ = kNone;
   std::atomic<char*> next_ = nullptr;
   bool opened_ = false;

@@ -33,8 +33,8 @@ static inline int exm_present(void) { return exm_version != NULL; }
 /* major.minor, for example 0.1; 0 without the preload. */
 static inline double exm_get_version(void) { return exm_version ? exm_version() : 0.0; }
 
-/* Requests of at least this many bytes, and of at least 4 KiB, become spillable. 0 only reads. Returns the threshold in force,
- * or 0 without the preload. */
+/* Requests of at least this many bytes, and of at least 4 KiB, become spillable. 0 only reads. Returns the
+ * threshold in force, or 0 without the preload. */
 static inline size_t exm_set_threshold(size_t bytes) { return exm_threshold ? exm_threshold(bytes) : 0; }
 
 /* Sets what children of later forks do (a negative mode counts as EXM_COW_SHARED). Returns the mode in force;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <new>
+#include <utility>
 
 #include "base/os/clock.h"
 #include "base/os/file.h"
@@ -13,9 +14,11 @@
 namespace spillway {
 
 bool Residency::start_threads() {
-  // In a child of a fork the parent's is there, in whatever state.
   alignas(WriteBehind) static char storage[sizeof(WriteBehind)];
-  auto* write_behind = new (storage) WriteBehind;
+  static int made_in_process = 0;
+  auto* write_behind = reinterpret_cast<WriteBehind*>(storage);
+  // In a child of a fork the parent's is there, in whatever state.
+  if (std::exchange(made_in_process, os::process_id()) != os::process_id()) new (storage) WriteBehind;
   // Both before the program touches its block: to create a thread takes 100 ms while others fault.
   return write_behind->start(settings.limit_bytes / 4) &&
          os::start_thread(run, write_behind, os::Urgency::kAtOnce);

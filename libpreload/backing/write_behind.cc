@@ -90,6 +90,8 @@ void* WriteBehind::run(void* self) {
   (void)os::use_own_descriptors();
   WriteBehind& queue = *static_cast<WriteBehind*>(self);
   for (;;) {
+    if (queue.is_empty())
+      queue.file_.reset();  // or its blocks would stay on the disk when nobody else has it
     while (queue.is_empty()) os::wait(queue.pushed_, queue.popped_);
     if (queue.queued_bytes_ > queue.most_bytes_) queue.drain();
     (void)queue.write_some(/*may_wait=*/true);
