@@ -61,7 +61,7 @@ Finding huge_pages() {
   const std::string chosen = chosen_word(read_line("/sys/kernel/mm/transparent_hugepage/enabled"));
   if (chosen == "always" || chosen == "madvise") return ok("huge-pages", chosen);
   return {"huge-pages", Status::kNote, chosen.empty() ? "not in this kernel" : chosen,
-          "plain memory is faulted in 4 KiB at a time: filling it takes about three times as long",
+          "programs that ask for huge pages get memory 4 KiB at a time: filling it may take longer",
           chosen.empty() ? "" : write_to("/sys/kernel/mm/transparent_hugepage/enabled", "madvise")};
 }
 

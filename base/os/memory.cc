@@ -71,7 +71,6 @@ Errno cached_pages(PageRange range, unsigned char* pages) {
 }
 Errno prefetch(PageRange range) { return raw_madvise(range, MADV_WILLNEED); }
 Errno advise(PageRange range, int advice) { return raw_madvise(range, advice); }
-Errno use_huge_pages(PageRange range) { return raw_madvise(range, MADV_HUGEPAGE); }
 Errno use_small_pages(PageRange range) { return raw_madvise(range, MADV_NOHUGEPAGE); }
 Errno not_in_children(PageRange range) { return raw_madvise(range, MADV_DONTFORK); }
 

@@ -40,8 +40,7 @@ Errno prefetch(PageRange range);  // MADV_WILLNEED: starts the reads and returns
 // madvise(2)'s numbers, which exm's interface takes.
 enum Advice : int { kAdviceNormal = 0, kAdviceRandom = 1, kAdviceSequential = 2 };
 Errno advise(PageRange range, int advice);
-Errno use_huge_pages(PageRange range);
-Errno use_small_pages(PageRange range);  // a wish; EINVAL on kernels without them
+Errno use_small_pages(PageRange range);  // a wish; EINVAL on kernels without huge ones
 Errno not_in_children(PageRange range);
 
 // mprotect, mremap and so on as the program meant them, for the exported hooks.

@@ -15,8 +15,6 @@ Errno PlainBacking::commit(Chunk& chunk, PageRange range) {
     const PageRange run = chunk.next_run(rest, /*mapped=*/false);
     if (run.empty()) break;
     if (Errno e = os::map_anonymous(run); !e.ok()) return Errno(ENOMEM);
-    // Blocks of less than a granule would get a whole huge page for their first byte.
-    if (range.bytes >= kExtentBytes) (void)os::use_huge_pages(run);
     chunk.set_mapped(run, true);
     rest = {run.end(), static_cast<uint64_t>(rest.end() - run.end())};
   }
@@ -28,7 +26,7 @@ Errno PlainBacking::advise(PageRange range, int advice) { return os::advise(rang
 Errno PlainBacking::discard(Chunk&, PageRange range) { return os::discard(range); }
 
 bool PlainBacking::decommit(Chunk& chunk, PageRange granules, bool pristine) {
-  // A huge-page advice per block would survive; harmless. Kept mapped: a mapping per freed block would split
+  // Kept mapped: a mapping per freed block would split
   // the chunk into more mappings than vm.max_map_count allows.
   if (!pristine && os::discard(granules).ok()) return true;
   if (!os::make_inaccessible(granules).ok()) return false;

@@ -1,4 +1,4 @@
-// plain.h - large blocks in ordinary memory: nothing spills, everything else (huge pages, recycling, call
+// plain.h - large blocks in ordinary memory: nothing spills, everything else (recycling, call
 // sites) works. What a program gets when no file can be had, and what shows the cost of everything but
 // spilling.
 #pragma once
