@@ -24,8 +24,7 @@ namespace {
 
 std::atomic<int> stopping = 0;  // the number of the stop that is going on, which its signals carry; 0: none
 std::atomic<int> standing = 0;  // threads that wait
-std::atomic<int> stopper =
-    0;  // the process in which somebody stops threads: in a child of a fork it is stale
+std::atomic<int> stopper = 0;   // the process in which somebody does: in a child of a fork it is stale
 
 // Process and thread: in a child of a fork the number may be anybody's.
 std::atomic<uint64_t> left_running[4] = {};

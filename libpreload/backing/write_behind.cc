@@ -11,8 +11,9 @@
 namespace spillway {
 
 bool WriteBehind::start(uint64_t most_bytes) {
+  if (running_) return true;
   most_bytes_ = most_bytes;
-  if (!running_) running_ = os::start_thread(run, this);
+  running_ = os::start_thread(run, this);
   return running_;
 }
 
