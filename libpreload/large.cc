@@ -11,6 +11,7 @@
 #include "base/os/memory.h"
 #include "libpreload/backing/directory.h"
 #include "libpreload/backing/pacer.h"
+#include "libpreload/pager/pager.h"
 #include "libpreload/settings.h"
 #include "libpreload/stats.h"
 
@@ -41,8 +42,41 @@ PageRange committed_granules(const Region& region) {
 }  // namespace
 
 Backing& LargeHeap::preferred(uint64_t bytes) {
-  if (settings.backing == Settings::BackingChoice::kPlain || file_failed_) return plain_;
+  if (settings.backing == Settings::BackingChoice::kPlain) return plain_;
+  if (settings.backing == Settings::BackingChoice::kManaged && bytes >= kExtentBytes && can_manage())
+    return managed_;
+  if (file_failed_) return plain_;
   return bytes < kExtentBytes ? small_file_ : file_;
+}
+
+bool LargeHeap::can_manage() {
+  if (!probed_) {
+    probed_ = true;
+    const Errno e = settings.masked.uffd ? Errno(ENOSYS) : Pager::probe();
+    managed_possible_ = e.ok();
+    if (!e.ok())
+      settings.warn("the managed backing cannot be had here (userfaultfd: %s); using files",
+                    strerror(e.code()));
+  }
+  // Memory that parent and child share after a fork is a file's.
+  return managed_possible_ && settings.fork_mode != ForkMode::kShared;
+}
+
+// Large blocks have grown: whoever keeps them within the memory there is may have to start.
+void LargeHeap::start_pacing() {
+  const uint64_t bytes = stats.managed_bytes();
+  pacer.on_managed_bytes(bytes);
+  if (!managed_possible_ || !pager.is_time(bytes)) return;
+  os::Locked locked(lock_);
+  if (pager.engaged()) return;
+  while (release_oldest_recycled()) {
+  }
+  // In a directory that takes files.
+  Result<os::Fd> file = region_directory.open_file();
+  const Errno e = file ? pager.engage(region_directory.path()) : file.error();
+  static bool said = false;
+  if (!e.ok() && !std::exchange(said, true))
+    settings.warn("large blocks cannot spill: %s", strerror(e.code()));
 }
 
 Errno LargeHeap::open_chunk(Backing& backing, uint64_t bytes) {
@@ -53,7 +87,10 @@ Errno LargeHeap::open_chunk(Backing& backing, uint64_t bytes) {
     if (range) {
       Chunk* chunk = space_.add_chunk(*range, backing);
       error = chunk != nullptr ? backing.open(*chunk) : Errno(ENOMEM);
-      if (error.ok()) return {};
+      if (error.ok()) {
+        if (backing.in_files()) has_files_ = true;
+        return {};
+      }
       if (chunk != nullptr) space_.remove_chunk(*chunk);
       os::unreserve(*range);
     }
@@ -143,7 +180,7 @@ void* LargeHeap::allocate_span(uint64_t bytes, uint64_t span, uint64_t alignment
   if (region == nullptr) return nullptr;
   if (zeroed && recycled) memset(region->span.base, 0, bytes);
   stats.note_call_site(*region, bytes);
-  pacer.on_managed_bytes(stats.managed_bytes());
+  start_pacing();
   return region->span.base;
 }
 
@@ -167,8 +204,8 @@ void LargeHeap::give_back(Region& region) {
       space_.give_back(*head_room, Region::State::kRecycled);
   }
   const bool all_ours = chunk.next_run(region.span, /*mapped=*/false).empty();
-  const bool keep = all_ours && !region.disturbed && !chunk.retired && !region.shared_with_children &&
-                    region.span.bytes <= max_recycled_bytes();
+  const bool keep = all_ours && backing.keeps_freed() && !region.disturbed && !chunk.retired &&
+                    !region.shared_with_children && region.span.bytes <= max_recycled_bytes();
   if (keep) {
     if (region.advice != 0) (void)backing.advise(region.span, os::kAdviceNormal);
     space_.give_back(region, Region::State::kRecycled);
@@ -218,7 +255,7 @@ bool LargeHeap::resize_in_place(Region& region, uint64_t bytes) {
     os::Locked locked(lock_);
     done = resize(region, bytes);
   }
-  pacer.on_managed_bytes(stats.managed_bytes());
+  start_pacing();
   return done;
 }
 
@@ -393,6 +430,7 @@ void LargeHeap::before_fork() {
     }
   }
   if (space_.chunks() == nullptr) return;
+  pager.before_fork();
   void* waits[64];
   const int waiting = os::shared_futex_waits(waits, 64);
   for (Chunk* c = space_.chunks(); c != nullptr; c = c->next) {
@@ -407,10 +445,14 @@ void LargeHeap::before_fork() {
   }
 }
 
-void LargeHeap::after_fork_in_parent() { lock_.unlock(); }
+void LargeHeap::after_fork_in_parent() {
+  pager.after_fork_in_parent();
+  lock_.unlock();
+}
 
-void LargeHeap::after_fork_in_child() {
+void LargeHeap::after_fork_in_child(bool may_start_threads) {
   KeepErrno keep;
+  pager.after_fork_in_child(may_start_threads);
   if (fork_mode_ == ForkMode::kDuplicate) {
     for (Chunk* c = space_.chunks(); c != nullptr; c = c->next)
       for (Region* r = space_.first_of(*c); r != nullptr; r = space_.next_of(*r))

@@ -9,6 +9,7 @@
 #include "base/os/lock.h"
 #include "libpreload/address_space.h"
 #include "libpreload/backing/file.h"
+#include "libpreload/backing/managed.h"
 #include "libpreload/backing/plain.h"
 
 namespace spillway {
@@ -62,6 +63,8 @@ class LargeHeap {
   bool thaw_extent(PageRange extent);
   // Advice for the block at `p`, unless the program gave its own.
   void advise_block(const char* p, int advice);
+  // Some block is, or was, in a file.
+  bool has_files() const { return has_files_; }
   // The descriptor of some region file; -1: there is none.
   int any_file();
 
@@ -72,7 +75,8 @@ class LargeHeap {
 
   void before_fork();
   void after_fork_in_parent();
-  void after_fork_in_child();
+  // may_start_threads false: only what is async-signal-safe may be called.
+  void after_fork_in_child(bool may_start_threads);
 
   // A live block that satisfies `visit` last returned true for; each under the lock.
   template <typename Visit>
@@ -99,12 +103,18 @@ class LargeHeap {
   PageRange next_extent(const char* from, bool mapped);
   PageRange next_extent_of(Chunk& chunk, const char* from, bool mapped);
   Backing& preferred(uint64_t bytes);
+  bool can_manage();
+  void start_pacing();
 
   os::Lock lock_;
   AddressSpace space_;
   FileBacking file_{FileBacking::Unit::kGranule};
   FileBacking small_file_{FileBacking::Unit::kPage};
+  ManagedBacking managed_;
   PlainBacking plain_;
+  bool probed_ = false;  // whether this host permits managed_
+  bool managed_possible_ = false;
+  std::atomic<bool> has_files_ = false;
   bool file_failed_ = false;  // said once: files cannot be had, blocks are in memory
   ForkMode fork_mode_ = ForkMode::kSnapshot;
 };

@@ -7,6 +7,7 @@
 
 #include "libpreload/backing/pacer.h"
 #include "libpreload/large.h"
+#include "libpreload/pager/pager.h"
 #include "libpreload/settings.h"
 #include "libpreload/small.h"
 #include "libpreload/stats.h"
@@ -25,7 +26,7 @@ void after_fork_in_parent() {
   pacer.after_fork_in_parent();
 }
 void after_fork_in_child() {
-  large_heap.after_fork_in_child();
+  large_heap.after_fork_in_child(/*may_start_threads=*/true);
   pacer.after_fork_in_child();
 }
 
@@ -36,6 +37,7 @@ void start() {
   real_Fork = reinterpret_cast<pid_t (*)()>(dlsym(RTLD_NEXT, "_Fork"));  // since glibc 2.34
   settings.read_environment();
   pacer.configure();
+  pager.configure();
   // jemalloc registers its handlers in its first allocation. After that, ours run first before a fork and
   // last after it, so they may allocate.
   jemalloc_free(jemalloc_malloc(1));
@@ -63,7 +65,7 @@ extern "C" __attribute__((visibility("default"))) pid_t _Fork() {
   before_fork();
   const pid_t pid = real_Fork();
   if (pid == 0) {
-    large_heap.after_fork_in_child();
+    large_heap.after_fork_in_child(/*may_start_threads=*/false);
     pacer.forget_thread();
   } else {
     after_fork_in_parent();

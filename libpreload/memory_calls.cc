@@ -40,7 +40,7 @@ int as_result(Errno e) {
 
 int advise(void* base, size_t bytes, int advice) {
   Region* region = block_of(base, bytes);
-  if (region == nullptr || !region->chunk->backing->in_files()) {
+  if (region == nullptr || !region->chunk->backing->answers_madvise()) {
     if (region != nullptr) region->disturbed = true;
     return os::program_madvise(base, bytes, advice);
   }

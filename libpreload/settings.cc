@@ -76,12 +76,14 @@ void Settings::read_environment() {
   if (Variable v = variable("SPILLWAY_BACKING")) {
     if (strcmp(v.value, "auto") == 0)
       backing = BackingChoice::kAuto;
+    else if (strcmp(v.value, "managed") == 0)
+      backing = BackingChoice::kManaged;
     else if (strcmp(v.value, "file") == 0)
       backing = BackingChoice::kFile;
     else if (strcmp(v.value, "plain") == 0)
       backing = BackingChoice::kPlain;
     else
-      warn("%s=%s is not a backing; expected auto, file or plain; using auto", v.name, v.value);
+      warn("%s=%s is not a backing; expected auto, managed, file or plain; using auto", v.name, v.value);
   }
   if (Variable v = variable("SPILLWAY_CHILD_COW", "EXM_CHILD_COW")) {
     char* end = nullptr;
@@ -105,6 +107,7 @@ void Settings::read_environment() {
     masked.fallocate = has_word(v.value, "fallocate");
     masked.punch = has_word(v.value, "punch");
     masked.perf = has_word(v.value, "perf");
+    masked.uffd = has_word(v.value, "uffd");
   }
 }
 

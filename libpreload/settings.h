@@ -9,7 +9,7 @@
 namespace spillway {
 
 struct Settings {
-  enum class BackingChoice { kAuto, kFile, kPlain };
+  enum class BackingChoice { kAuto, kManaged, kFile, kPlain };
 
   std::atomic<uint64_t> threshold_bytes = 4 * kMiB;
   uint64_t limit_bytes = 0;  // 0: the kernel decides what stays in memory
@@ -23,7 +23,7 @@ struct Settings {
 
   // SPILLWAY_MASK: features to behave as if the kernel had not, so that their absence can be tested anywhere.
   struct {
-    bool tmpfile = false, fallocate = false, punch = false, perf = false;
+    bool tmpfile = false, fallocate = false, punch = false, perf = false, uffd = false;
   } masked;
 
   void read_environment();

@@ -12,6 +12,12 @@ inline uint64_t monotonic_ms() {
   return static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_nsec) / 1'000'000;
 }
 
+inline uint64_t monotonic_us() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000 + static_cast<uint64_t>(now.tv_nsec) / 1000;
+}
+
 inline void sleep_us(int us) {
   const timespec time{us / 1'000'000, us % 1'000'000 * 1'000L};
   nanosleep(&time, nullptr);

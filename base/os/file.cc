@@ -174,6 +174,41 @@ Errno write_all(int fd, const void* data, uint64_t bytes, uint64_t offset) {
   return {};
 }
 
+Errno read_all(int fd, void* data, uint64_t bytes, uint64_t offset) {
+  KeepErrno keep;
+  char* to = static_cast<char*>(data);
+  while (bytes > 0) {
+    const ssize_t n = pread(fd, to, bytes, static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return Errno::last();
+    if (n == 0) return Errno(EIO);
+    to += n;
+    offset += static_cast<uint64_t>(n);
+    bytes -= static_cast<uint64_t>(n);
+  }
+  return {};
+}
+
+void use_direct_io(int fd) {
+  KeepErrno keep;
+  const int flags = fcntl(fd, F_GETFL);
+  if (flags >= 0) (void)fcntl(fd, F_SETFL, flags | O_DIRECT);
+}
+
+Errno punch_file(int fd, uint64_t offset, uint64_t bytes) {
+  KeepErrno keep;
+  while (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
+                   static_cast<off_t>(bytes)) != 0)
+    if (errno != EINTR) return Errno::last();
+  return {};
+}
+
+Fd open_of_thread(int thread, int fd) {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/self/task/%d/fd/%d", thread, fd);
+  return open_high(path, O_RDWR);
+}
+
 Result<bool> is_in_memory(const char* directory) {
   KeepErrno keep;
   struct statfs fs {};

@@ -84,6 +84,15 @@ Errno write_stream(int fd, const char* text, uint64_t bytes);
 // Copies bytes into the file. Short writes are carried on; the error is the kernel's.
 Errno write_all(int fd, const void* data, uint64_t bytes, uint64_t offset);
 
+// Reads bytes of the file; what is beyond its end is an error (EIO).
+Errno read_all(int fd, void* data, uint64_t bytes, uint64_t offset);
+// Past the page cache from now on, where the file system can.
+void use_direct_io(int fd);
+// The range becomes a hole: it reads as zeroes and takes no room.
+Errno punch_file(int fd, uint64_t offset, uint64_t bytes);
+// Opens anew what another thread of this process has as `fd` in a table of its own, through /proc.
+Fd open_of_thread(int thread, int fd);
+
 // tmpfs and ramfs: "out of core" there is memory.
 Result<bool> is_in_memory(const char* directory);
 

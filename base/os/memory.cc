@@ -72,6 +72,12 @@ Errno cached_pages(PageRange range, unsigned char* pages) {
 Errno prefetch(PageRange range) { return raw_madvise(range, MADV_WILLNEED); }
 Errno advise(PageRange range, int advice) { return raw_madvise(range, advice); }
 Errno use_small_pages(PageRange range) { return raw_madvise(range, MADV_NOHUGEPAGE); }
+Errno use_huge_pages(PageRange range) { return raw_madvise(range, MADV_HUGEPAGE); }
+void make_own(PageRange range) {
+  if (raw_madvise(range, MADV_POPULATE_WRITE).ok()) return;
+  for (char* page = range.base; page < range.end(); page += kPageBytes)
+    __atomic_fetch_add(page, 0, __ATOMIC_RELAXED);
+}
 Errno not_in_children(PageRange range) { return raw_madvise(range, MADV_DONTFORK); }
 
 int program_madvise(void* base, uint64_t bytes, int advice) {

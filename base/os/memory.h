@@ -41,7 +41,10 @@ Errno prefetch(PageRange range);  // MADV_WILLNEED: starts the reads and returns
 enum Advice : int { kAdviceNormal = 0, kAdviceRandom = 1, kAdviceSequential = 2 };
 Errno advise(PageRange range, int advice);
 Errno use_small_pages(PageRange range);  // a wish; EINVAL on kernels without huge ones
+Errno use_huge_pages(PageRange range);   // likewise
 Errno not_in_children(PageRange range);
+// Every page is there and this process's alone, as if it had been written to. Before Linux 5.14 by touching.
+void make_own(PageRange range);
 
 // mprotect, mremap and so on as the program meant them, for the exported hooks.
 int program_madvise(void* base, uint64_t bytes, int advice);

@@ -86,6 +86,14 @@ bool mapped_file_path(const void* address, char* path, size_t bytes) {
 }
 
 int process_id() { return getpid(); }
+int thread_id() { return static_cast<int>(syscall(SYS_gettid)); }
+
+uint64_t available_memory_bytes() {
+  char text[4096];
+  if (!read_text("/proc/meminfo", text, sizeof text)) return UINT64_MAX;
+  const uint64_t kib = field(text, "MemAvailable:");
+  return kib == 0 ? UINT64_MAX : kib * kKiB;
+}
 
 const char* program_name() { return program_invocation_short_name; }
 

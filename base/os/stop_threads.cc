@@ -27,7 +27,7 @@ std::atomic<int> standing = 0;  // threads that wait
 std::atomic<int> stopper = 0;   // the process in which somebody does: in a child of a fork it is stale
 
 // Process and thread: in a child of a fork the number may be anybody's.
-std::atomic<uint64_t> left_running[4] = {};
+std::atomic<uint64_t> left_running[12] = {};
 uint64_t in_this_process(int thread) {
   return static_cast<uint64_t>(getpid()) << 32 | static_cast<uint32_t>(thread);
 }
@@ -147,7 +147,7 @@ void leave_this_thread_running() {
     const bool is_stale = there >> 32 != self >> 32;  // of this process's parent
     if (is_stale && one.compare_exchange_strong(there, self)) return;
   }
-  CHECK(false, "more than four threads to be left running");
+  CHECK(false, "more threads to be left running than there is room for");
 }
 
 StopThreads::StopThreads(Which which) {

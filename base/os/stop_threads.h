@@ -9,7 +9,7 @@
 namespace spillway::os {
 
 // The calling thread, one of the library's own that touches no memory of the program, is left running from
-// now on. At most four in a process.
+// now on. At most twelve in a process.
 void leave_this_thread_running();
 
 class [[nodiscard]] StopThreads {

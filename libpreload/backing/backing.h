@@ -55,6 +55,11 @@ class Backing {
   // Blocks are in files: they can be read ahead, let go of and written behind.
   virtual bool in_files() const { return false; }
 
+  // The kernel's own answer to the program's madvise(2) would be wrong: the backing gives it.
+  virtual bool answers_madvise() const { return in_files(); }
+  // Freed blocks may keep their pages for the next request.
+  virtual bool keeps_freed() const { return true; }
+
   // How much address space a chunk of this backing should have, at least `needed` (both in whole granules).
   virtual uint64_t chunk_bytes(uint64_t needed) const = 0;
   // Prepares an empty chunk whose range is reserved. Errors: the backing cannot be had (no directory, no

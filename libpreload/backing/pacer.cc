@@ -26,6 +26,7 @@ void Pacer::configure() {
 }
 
 void Pacer::start() {
+  if (!large_heap.has_files()) return;
   // First: a program that starts to fill its blocks is over a small limit in milliseconds.
   if (settings.limit_bytes != 0 && !limit_held_.exchange(true)) limit_held_ = Residency::start_threads();
   if (forks_ != 0 && !rehoming_.exchange(true)) rehoming_ = os::start_thread(rehome, nullptr);

@@ -77,7 +77,7 @@ TEST_CASE("no way in which a parent ends hurts its child") {
   for (const std::string& backing : kBackings) {
     for (const char* what : {"exits", "_exits", "aborts", "is-killed", "executes"}) {
       ScratchDir regions;
-      Running parent(preloaded({"SPILLWAY_BACKING=" + backing, "SPILLWAY_DIR=" + regions.path()},
+      Running parent(preloaded(environment_of(backing, {"SPILLWAY_DIR=" + regions.path()}),
                                {victim("parent_does"), what}));
       const Outcome of_parent = parent.wait();
       REQUIRE(wait_for_descendants());

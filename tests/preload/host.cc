@@ -161,7 +161,7 @@ TEST_CASE("a small RLIMIT_NOFILE is lived with") {
 TEST_CASE("a small RLIMIT_AS is lived with") {
   for (rlim_t bytes : {rlim_t{400} << 20, rlim_t{1} << 30, rlim_t{8} << 30}) {
     for (const std::string& backing : kBackings) {
-      Command command = usual({"SPILLWAY_BACKING=" + backing});
+      Command command = usual(environment_of(backing));
       command.limits = {{RLIMIT_AS, bytes}};
       INFO("RLIMIT_AS " << (bytes >> 20) << " MiB, " << backing);
       works_with_at_most_one_line(run(command));
@@ -171,7 +171,7 @@ TEST_CASE("a small RLIMIT_AS is lived with") {
 TEST_CASE("an RLIMIT_AS that is used up is answered with ENOMEM") {
   for (const std::string& backing : kBackings) {
     ScratchDir dir;
-    Command command = preloaded({"SPILLWAY_BACKING=" + backing, "SPILLWAY_DIR=" + dir.path()},
+    Command command = preloaded(environment_of(backing, {"SPILLWAY_DIR=" + dir.path()}),
                                 {victim("fills_the_disk"), "4M", "100"});
     command.limits = {{RLIMIT_AS, rlim_t{300} << 20}};
     const Outcome got = run(command);
@@ -191,9 +191,8 @@ TEST_CASE("a server that gives up its directory, its root and its user goes on")
   for (const std::string& backing : kBackings) {
     for (const char* mask : {"SPILLWAY_MASK=", "SPILLWAY_MASK=tmpfile"}) {
       ScratchDir regions, jail;
-      const Outcome got =
-          run(preloaded({"SPILLWAY_BACKING=" + backing, "SPILLWAY_DIR=" + regions.path(), mask},
-                        {victim("drops_everything"), jail.path()}));
+      const Outcome got = run(preloaded(environment_of(backing, {"SPILLWAY_DIR=" + regions.path(), mask}),
+                                        {victim("drops_everything"), jail.path()}));
       INFO(backing << " " << mask << ": " << got.text());
       CHECK(got.exit_code == 0);
       CHECK(got.out == "ok\n");

@@ -65,7 +65,7 @@ TEST_CASE("gdb reads spilled memory") {
   if (!needs_program("gdb")) return;
   for (const std::string& backing : kBackings) {
     ScratchDir regions;
-    Running target(preloaded({"SPILLWAY_BACKING=" + backing, "SPILLWAY_DIR=" + regions.path()},
+    Running target(preloaded(environment_of(backing, {"SPILLWAY_DIR=" + regions.path()}),
                              {victim("waits_for_a_debugger")}));
     REQUIRE(wait_until([&] { return target.out().ends_with("ready\n") || target.ended(); }));
     Command gdb = {.argv = {"gdb", "--batch", "-nx", "-p", std::to_string(target.pid())}};

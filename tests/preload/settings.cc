@@ -93,7 +93,7 @@ TEST_CASE("a program that was started with a preload of its own keeps it, and so
 }
 TEST_CASE("stdout and stderr of a program carry nothing of ours") {
   for (const std::string& backing : kBackings) {
-    const Words env = {"SPILLWAY_BACKING=" + backing, "SPILLWAY_THRESHOLD=64k"};
+    const Words env = environment_of(backing, {"SPILLWAY_THRESHOLD=64k"});
     const Words talk = {"/bin/sh", "-c", "echo to stdout; echo to stderr >&2; ls /no/such/file; exit 7"};
     const Outcome plain = run({.argv = talk}), got = run(preloaded(env, talk));
     CHECK(got.exit_code == plain.exit_code);

@@ -18,7 +18,7 @@ TEST_CASE("a daemon works on with the blocks it had") {
   for (const std::string& backing : kBackings) {
     for (const char* how : {"daemon", "double-fork"}) {
       ScratchDir regions, reports;
-      Running first(preloaded({"SPILLWAY_BACKING=" + backing, "SPILLWAY_DIR=" + regions.path()},
+      Running first(preloaded(environment_of(backing, {"SPILLWAY_DIR=" + regions.path()}),
                               {victim("becomes_a_daemon"), how, reports / "report"}));
       const Outcome of_first = first.wait();
       REQUIRE(wait_for_descendants());

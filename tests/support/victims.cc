@@ -30,13 +30,21 @@ void require_ok(const Outcome& outcome) {
   REQUIRE(outcome.err == "");
 }
 
+Words environment_of(const std::string& backing, const Words& more) {
+  const size_t plus = std::min(backing.find('+'), backing.size());
+  Words words = {"SPILLWAY_BACKING=" + backing.substr(0, plus)};
+  if (plus != backing.size()) words.push_back("SPILLWAY_LIMIT=" + backing.substr(plus + 1));
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
 Outcome run_plainly(const std::string& name, const Words& args) {
   return run({.argv = command_line(name, args)});
 }
 
 Outcome run_victim(const std::string& backing, const std::string& name, const Words& args, const Words& env) {
   ScratchDir regions;
-  Words all = {"SPILLWAY_BACKING=" + backing, "SPILLWAY_DIR=" + regions.path()};
+  Words all = environment_of(backing, {"SPILLWAY_DIR=" + regions.path()});
   all.insert(all.end(), env.begin(), env.end());
   const Outcome outcome = run(preloaded(all, command_line(name, args)));
   INFO("left behind by " << joined(all) << joined(command_line(name, args)) << "\n" << outcome.text());

@@ -13,7 +13,12 @@ namespace spillway::test {
 
 using Words = std::vector<std::string>;
 
-inline const Words kBackings = {"file", "plain"};
+// As SPILLWAY_BACKING, and after a plus sign the limit: with one so small, nearly every large block is on
+// disk for most of the time.
+inline const Words kBackings = {"file", "plain", "managed", "managed+24M"};
+
+// What the environment must say for it, and `more`.
+Words environment_of(const std::string& backing, const Words& more = {});
 
 // The default threshold, and one that sends nearly everything to regions.
 inline const Words kThresholds = {"4M", "64k"};

@@ -27,7 +27,7 @@ pid_t fork_with_heap(Body child) {
   large_heap.before_fork();
   const pid_t pid = fork();
   if (pid == 0) {
-    large_heap.after_fork_in_child();
+    large_heap.after_fork_in_child(/*may_start_threads=*/true);
     _exit(child());
   }
   large_heap.after_fork_in_parent();

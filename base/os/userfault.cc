@@ -1,0 +1,124 @@
+#include "base/os/userfault.h"
+
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "base/os/keep_errno.h"
+
+// Newer than the kernel headers of Debian 12.
+#ifndef USERFAULTFD_IOC_NEW
+#define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
+#endif
+#ifndef UFFDIO_MOVE
+#define UFFD_FEATURE_MOVE (1 << 16)
+#define UFFDIO_MOVE_MODE_DONTWAKE (uint64_t{1} << 0)
+#define UFFDIO_MOVE_MODE_ALLOW_SRC_HOLES (uint64_t{1} << 1)
+struct uffdio_move {
+  uint64_t dst, src, len, mode;
+  int64_t move;
+};
+#define UFFDIO_MOVE _IOWR(UFFDIO, 0x05, struct uffdio_move)
+#endif
+
+namespace spillway::os {
+namespace {
+
+uint64_t number(const void* p) { return reinterpret_cast<uint64_t>(p); }
+
+// By the device first: its permissions are what an administrator sets.
+Fd open_full_mode() {
+  const Fd device(::open("/dev/userfaultfd", O_RDWR | O_CLOEXEC));
+  if (device.valid()) {
+    Fd fd(ioctl(device.get(), USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK));
+    if (fd.valid()) return fd;
+  }
+  return Fd(static_cast<int>(syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK)));
+}
+
+}  // namespace
+
+Errno Userfault::open() {
+  KeepErrno keep;
+  Fd fd = open_full_mode();
+  if (!fd.valid()) return Errno::last();
+  // A kernel refuses features it does not know; some dropped them silently, so the answer is read back.
+  uffdio_api api{};
+  api.api = UFFD_API;
+  api.features = UFFD_FEATURE_MOVE | UFFD_FEATURE_THREAD_ID;
+  if (ioctl(fd.get(), UFFDIO_API, &api) != 0) return Errno(errno == EINVAL ? EOPNOTSUPP : errno);
+  if ((api.features & UFFD_FEATURE_MOVE) == 0) return Errno(EOPNOTSUPP);
+  fd_ = move_high(std::move(fd));
+  return {};
+}
+
+Errno Userfault::watch(PageRange range) {
+  KeepErrno keep;
+  uffdio_register request{};
+  request.range = {number(range.base), range.bytes};
+  request.mode = UFFDIO_REGISTER_MODE_MISSING;
+  return ioctl(fd_.get(), UFFDIO_REGISTER, &request) == 0 ? Errno{} : Errno::last();
+}
+
+Errno Userfault::move(char* to, PageRange from, uint64_t& done) {
+  KeepErrno keep;
+  done = 0;
+  while (done < from.bytes) {
+    uffdio_move request{number(to) + done, number(from.base) + done, from.bytes - done,
+                        UFFDIO_MOVE_MODE_DONTWAKE | UFFDIO_MOVE_MODE_ALLOW_SRC_HOLES, 0};
+    if (ioctl(fd_.get(), UFFDIO_MOVE, &request) == 0) break;
+    // EAGAIN: the address space is changing, or some moved before something came between.
+    if (errno != EAGAIN) return Errno::last();
+    done += static_cast<uint64_t>(std::max<int64_t>(request.move, 0));
+  }
+  done = from.bytes;
+  return {};
+}
+
+Errno Userfault::copy(PageRange to, const char* from, uint64_t& done) {
+  KeepErrno keep;
+  done = 0;
+  while (done < to.bytes) {
+    uffdio_copy request{number(to.base) + done, number(from) + done, to.bytes - done,
+                        UFFDIO_COPY_MODE_DONTWAKE, 0};
+    if (ioctl(fd_.get(), UFFDIO_COPY, &request) == 0) {
+      done = to.bytes;
+      return {};
+    }
+    if (errno != EAGAIN) return Errno::last();
+    done += static_cast<uint64_t>(std::max<int64_t>(request.copy, 0));
+  }
+  return {};
+}
+
+void Userfault::wake(PageRange range) {
+  KeepErrno keep;
+  uffdio_range request{number(range.base), range.bytes};
+  ioctl(fd_.get(), UFFDIO_WAKE, &request);
+}
+
+int Userfault::read(Fault* faults, int most) {
+  KeepErrno keep;
+  uffd_msg messages[64];
+  const ssize_t n = ::read(fd_.get(), messages, sizeof messages[0] * static_cast<size_t>(std::min(most, 64)));
+  int found = 0;
+  for (ssize_t i = 0; i < n / static_cast<ssize_t>(sizeof messages[0]); ++i) {
+    if (messages[i].event != UFFD_EVENT_PAGEFAULT) continue;
+    const auto& fault = messages[i].arg.pagefault;
+    faults[found++] = {reinterpret_cast<char*>(fault.address), fault.feat.ptid};
+  }
+  return found;
+}
+
+bool Userfault::wait(int timeout_ms) {
+  KeepErrno keep;
+  pollfd ready{fd_.get(), POLLIN, 0};
+  return poll(&ready, 1, timeout_ms) > 0;
+}
+
+}  // namespace spillway::os

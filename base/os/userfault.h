@@ -1,0 +1,45 @@
+// userfault.h - userfaultfd(2): page faults of watched memory are answered by this process, and whole pages
+// move between places by UFFDIO_MOVE (Linux 6.8), huge ones in one step and without a copy.
+//
+// Faults inside system calls and of other processes (process_vm_readv) must be answered, too, which takes the
+// full mode: CAP_SYS_PTRACE, access to /dev/userfaultfd, or vm.unprivileged_userfaultfd=1.
+#pragma once
+#include "base/core/page_range.h"
+#include "base/core/result.h"
+#include "base/os/file.h"
+
+namespace spillway::os {
+
+class Userfault {
+ public:
+  // EPERM: not permitted; ENOSYS: no such system call (or forbidden by seccomp); EOPNOTSUPP: no UFFDIO_MOVE.
+  Errno open();
+  // In a forked child the number means something else.
+  void forget() { (void)fd_.release(); }
+
+  // From now on the first touch of a page that is not there waits for an answer. Private anonymous memory.
+  Errno watch(PageRange range);
+
+  // Moves pages to where nothing is, in watched memory; holes move as holes. Waiters are not woken. EBUSY:
+  // shared with a forked child, or pinned; EINVAL: protection or locks of the two places differ; EEXIST:
+  // something is there; ENOENT: one of the places is gone. `done`: how many bytes moved, also on an error.
+  Errno move(char* to, PageRange from, uint64_t& done);
+  // Copies pages to where nothing is, in watched memory. `done`: how many bytes, also on an error.
+  Errno copy(PageRange to, const char* from, uint64_t& done);
+  // Whoever waits for a page in the range looks again.
+  void wake(PageRange range);
+
+  struct Fault {
+    char* address;
+    uint32_t thread;
+  };
+  // Those that came since the last call, without waiting.
+  int read(Fault* faults, int most);
+  // True: there is something to read.
+  bool wait(int timeout_ms);
+
+ private:
+  Fd fd_;
+};
+
+}  // namespace spillway::os

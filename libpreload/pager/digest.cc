@@ -1,0 +1,25 @@
+#include "libpreload/pager/digest.h"
+
+#define XXH_INLINE_ALL
+#define XXH_NO_STDLIB
+#include <xxhash.h>
+
+#include "base/core/units.h"
+
+namespace spillway {
+
+Digest Digest::of(const void* data, uint64_t bytes) {
+  const XXH128_hash_t hash = XXH3_128bits(data, bytes);
+  return {hash.low64, hash.high64};
+}
+
+Digest Digest::of_zeroes() {
+  static const char page[kPageBytes] = {};
+  XXH3_state_t state;
+  XXH3_128bits_reset(&state);
+  for (uint64_t at = 0; at < kExtentBytes; at += sizeof page) XXH3_128bits_update(&state, page, sizeof page);
+  const XXH128_hash_t hash = XXH3_128bits_digest(&state);
+  return {hash.low64, hash.high64};
+}
+
+}  // namespace spillway

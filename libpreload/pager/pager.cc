@@ -1,0 +1,399 @@
+#include "libpreload/pager/pager.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/os/fatal.h"
+#include "base/os/memory.h"
+#include "libpreload/pager/digest.h"
+
+namespace spillway {
+
+constinit Pager pager;
+
+namespace {
+
+// Read ahead of a stream at most, in extents: what a fast device needs under way, and a third of the slots.
+constexpr int kLargestWindow = 8;
+constexpr uint64_t kHoleBytes = 64 * kKiB;
+
+}  // namespace
+
+PagedChunk* Pager::chunk_of(const char* address) {
+  for (PagedChunk* c = chunks_; c != nullptr; c = c->next)
+    if (c->range.contains(address)) return c;
+  return nullptr;
+}
+
+// --- faults
+
+void Pager::on_fault(const os::Userfault::Fault& fault) {
+  PagedChunk* chunk = chunk_of(fault.address);
+  if (chunk == nullptr) {
+    // A worker looks at a page that the program never touched.
+    if (staging_.contains(fault.address)) fill_hole(fault.address);
+    return;
+  }
+  Extent& extent = chunk->extent(fault.address);
+  ++counters_.faults;
+  switch (extent.state) {
+    case State::kResident:
+      return fill_hole(fault.address);
+    case State::kStaged:
+      ++counters_.staged_hits;
+      unlist(extent);
+      install(extent);
+      break;
+    case State::kLoading:
+      extent.wanted = true;
+      if (extent.linked()) {
+        to_read_.remove(extent);
+        to_read_.push_front(extent);
+      }
+      break;
+    case State::kWriting:
+      extent.wanted = true;
+      break;
+    case State::kEmpty:
+    case State::kStored:
+      want(extent);
+      break;
+  }
+  read_ahead(extent);
+}
+
+// Pages that were never touched, in an extent that is there. Several at once, up to the first that exists.
+void Pager::fill_hole(char* address) {
+  static const char zeroes[kHoleBytes] = {};
+  char* page = reinterpret_cast<char*>(round_down(reinterpret_cast<uint64_t>(address), kPageBytes));
+  char* end =
+      reinterpret_cast<char*>(round_down(reinterpret_cast<uint64_t>(address), kHoleBytes)) + kHoleBytes;
+  const PageRange hole{page, static_cast<uint64_t>(end - page)};
+  uint64_t done = 0;
+  (void)userfault_.copy(hole, zeroes, done);  // EEXIST: somebody was faster
+  userfault_.wake(hole);
+}
+
+void Pager::want(Extent& extent) {
+  extent.wanted = true;
+  if (extent.pending) return;
+  extent.pending = true;
+  pending_.push_back(extent);
+}
+
+void Pager::read_ahead(Extent& extent) {
+  PagedChunk& chunk = *extent.chunk;
+  const auto index = static_cast<int64_t>(chunk.offset(extent) >> kExtentShift);
+  const Streams::Ahead ahead = streams_.on_fault(&chunk, index, std::min(kLargestWindow, slots_ / 3));
+  for (int i = 0; i < ahead.count; ++i) {
+    const int64_t at = ahead.first + i * ahead.step;
+    if (at < 0 || static_cast<uint64_t>(at) >= chunk.range.bytes >> kExtentShift) return;
+    Extent& next = chunk.extent(chunk.range.base + (at << kExtentShift));
+    // Empty ones ahead of a stream of first touches are zeroed by the workers meanwhile.
+    const bool useful = next.state == State::kStored || next.state == State::kEmpty;
+    if (!useful || next.pending) continue;
+    const uint16_t slot = take_frame(/*for_demand=*/false);
+    if (slot == 0) return;
+    ++counters_.read_ahead;
+    next.ahead = true;
+    load(next, slot);
+  }
+}
+
+void Pager::serve_pending() {
+  while (Extent* extent = pending_.front()) {
+    uint16_t slot = take_frame(/*for_demand=*/true);
+    // Nothing will become free by itself: extents cannot leave. Better too much memory than none.
+    const bool stuck = under_way_ == 0 && to_write_.empty() && to_read_.empty();
+    if (slot == 0 && stuck) {
+      evict_ahead();
+      if (!to_write_.empty()) return wake_workers();
+      slot = make_frame();
+    }
+    if (slot == 0) return;
+    unlist(*extent);
+    if (extent->state == State::kEmpty && zeroed_[slot]) {
+      extent->slot = slot;
+      install(*extent);
+    } else {
+      load(*extent, slot);
+    }
+  }
+}
+
+void Pager::load(Extent& extent, uint16_t slot) {
+  extent.slot = slot;
+  extent.state = State::kLoading;
+  if (extent.wanted)
+    to_read_.push_front(extent);
+  else
+    to_read_.push_back(extent);
+  wake_workers();
+}
+
+// --- frames
+
+int Pager::spare_frames() const {
+  int clean = 0;
+  for (Extent* e = const_cast<List&>(staged_clean_).front(); e != nullptr;
+       e = const_cast<List&>(staged_clean_).after(e))
+    clean += !e->ahead;
+  return clean;
+}
+
+// A slot with a frame to fill; 0: there is none now.
+uint16_t Pager::take_frame(bool for_demand) {
+  if (garbage_count_ > 0) return garbage_[--garbage_count_];
+  if (frames_ < budget_frames_)
+    if (const uint16_t slot = make_frame(); slot != 0) return slot;
+  for (Extent* e = staged_clean_.front(); e != nullptr; e = staged_clean_.after(e)) {
+    if (e->ahead && !for_demand) continue;
+    unlist(*e);
+    leave_slot(*e);
+    not_in_memory(*e);
+    return garbage_count_ > 0 ? garbage_[--garbage_count_] : make_frame();
+  }
+  return 0;
+}
+
+// A zeroed frame in a vacant slot.
+uint16_t Pager::make_frame() {
+  if (vacant_count_ == 0) return 0;
+  os::make_own(nursery_);
+  const uint16_t slot = vacant_[vacant_count_ - 1];
+  uint64_t done = 0;
+  if (!userfault_.move(slot_address(slot), nursery_, done).ok()) {
+    (void)os::discard(slot_range(slot));
+    (void)os::discard(nursery_);
+    return 0;
+  }
+  --vacant_count_;
+  ++frames_;
+  counters_.peak_frames = std::max<uint64_t>(counters_.peak_frames, static_cast<uint64_t>(frames_));
+  whole_[slot] = zeroed_[slot] = true;
+  return slot;
+}
+
+// The frame of a slot is not needed here; as a rule another extent's bytes go there.
+void Pager::leave_slot(Extent& extent) {
+  const uint16_t slot = extent.slot;
+  extent.slot = 0;
+  zeroed_[slot] = false;
+  if (whole_[slot] && frames_ <= budget_frames_)
+    garbage_[garbage_count_++] = slot;
+  else
+    drop_frame(slot);
+}
+
+void Pager::drop_frame(uint16_t slot) {
+  (void)os::discard(slot_range(slot));
+  --frames_;
+  vacant_[vacant_count_++] = slot;
+}
+
+void Pager::keep_budget() {
+  while (frames_ > budget_frames_ && garbage_count_ > 0) drop_frame(garbage_[--garbage_count_]);
+  while (frames_ > budget_frames_ && !staged_clean_.empty()) {
+    Extent& extent = *staged_clean_.front();
+    unlist(extent);
+    leave_slot(extent);
+    not_in_memory(extent);
+  }
+}
+
+// --- leaving
+
+// So many extents are on their way out that the next faults find frames.
+void Pager::evict_ahead() {
+  int spare = garbage_count_ + spare_frames() + under_way_ + std::max(0, budget_frames_ - frames_);
+  for (Extent* e = to_write_.front(); e != nullptr; e = to_write_.after(e)) ++spare;
+  int tries = 2 * slots_;
+  while (spare < wanted_spare() + std::max(0, frames_ - budget_frames_) && vacant_count_ > 0 && tries-- > 0) {
+    Extent* oldest = resident_.front();
+    if (oldest == nullptr) return;
+    spare += evict(*oldest);
+  }
+}
+
+bool Pager::evict(Extent& extent) {
+  const PageRange range{address_of(extent), kExtentBytes};
+  const uint16_t slot = vacant_[vacant_count_ - 1];
+  uint64_t done = 0;
+  Errno e = userfault_.move(slot_address(slot), range, done);
+  if (e == EBUSY && done == 0) {
+    // Shared with a child of a fork, as a rule: after a write the page is this process's alone.
+    os::make_own(range);
+    e = userfault_.move(slot_address(slot), range, done);
+  }
+  resident_.remove(extent);
+  if (!e.ok()) {
+    // Pinned, locked or protected: it stays. What moved comes back before anybody can see that it was gone.
+    uint64_t back = 0;
+    if (done != 0) {
+      const Errno undone = userfault_.move(range.base, slot_range(slot).sub(0, done), back);
+      if (!undone.ok()) os::die("cannot put pages back: %s", strerror(undone.code()));
+    }
+    resident_.push_back(extent);
+    return false;
+  }
+  --vacant_count_;
+  whole_[slot] = extent.whole;
+  zeroed_[slot] = false;
+  extent.slot = slot;
+  extent.state = State::kStaged;
+  extent.clean = false;
+  to_write_.push_back(extent);
+  wake_workers();
+  return true;
+}
+
+// Out of the list it is in.
+void Pager::unlist(Extent& extent) {
+  if (extent.pending) {
+    extent.pending = false;
+    pending_.remove(extent);
+  } else if (extent.state == State::kLoading) {
+    to_read_.remove(extent);
+  } else if (extent.state == State::kStaged) {
+    (extent.clean ? staged_clean_ : to_write_).remove(extent);
+  } else if (extent.state == State::kResident) {
+    resident_.remove(extent);
+  }
+}
+
+void Pager::not_in_memory(Extent& extent) {
+  extent.ahead = false;
+  extent.state = extent.file != 0 ? State::kStored : State::kEmpty;
+}
+
+void Pager::forget_file(Extent& extent) {
+  extent.chunk->files.forget(extent.file);
+  extent.file = 0;
+}
+
+void Pager::became_staged(Extent& extent) {
+  extent.state = State::kStaged;
+  staged_clean_.push_back(extent);
+}
+
+// --- coming back
+
+void Pager::become_resident(Extent& extent) {
+  extent.ahead = extent.wanted = false;
+  extent.state = State::kResident;
+  resident_.push_back(extent);
+  userfault_.wake({address_of(extent), kExtentBytes});
+}
+
+// From its slot to where the program sees it; whoever waits goes on.
+void Pager::install(Extent& extent) {
+  const uint16_t slot = extent.slot;
+  char* to = address_of(extent);
+  uint64_t done = 0;
+  Errno e = userfault_.move(to, slot_range(slot), done);
+  // The kernel lets go of the pages of a finished read a moment later.
+  for (int i = 0; e == EBUSY && i < 100; ++i) {
+    uint64_t more = 0;
+    e = userfault_.move(to + done, slot_range(slot).sub(done, kExtentBytes - done), more);
+    done += more;
+  }
+  extent.whole = e.ok() && whole_[slot];
+  if (e.ok()) {
+    extent.slot = 0;
+    vacant_[vacant_count_++] = slot;
+    return become_resident(extent);
+  }
+  // Locked, protected or partly there: page by page.
+  while (done < kExtentBytes) {
+    uint64_t more = 0;
+    e = userfault_.copy({to + done, kExtentBytes - done}, slot_address(slot) + done, more);
+    done += more;
+    if (e == EEXIST)
+      done += kPageBytes;
+    else if (!e.ok())
+      break;  // the program unmapped it
+  }
+  ++frames_;
+  whole_[slot] = false;  // parts of it may have moved
+  leave_slot(extent);
+  become_resident(extent);
+}
+
+// A frame was filled for it.
+void Pager::loaded(Extent& extent, Errno error) {
+  if (!error.ok())
+    os::die("cannot read %llu KiB at offset %llu of a spill file in %s: %s",
+            static_cast<unsigned long long>(kExtentBytes / kKiB),
+            static_cast<unsigned long long>(extent.chunk->offset(extent)), directory_,
+            strerror(error.code()));
+  if (extent.dropped) {
+    extent.dropped = false;
+    leave_slot(extent);
+    not_in_memory(extent);
+    if (extent.wanted) want(extent);
+    return;
+  }
+  extent.clean = true;
+  if (extent.wanted)
+    install(extent);
+  else
+    became_staged(extent);
+}
+
+// Looks whether the extent has changed, and writes it. Called with the lock, which it gives up meanwhile.
+void Pager::store(Extent& extent) {
+  PagedChunk& chunk = *extent.chunk;
+  const uint64_t offset = chunk.offset(extent);
+  const char* frame = slot_address(extent.slot);
+  const uint8_t file_before = extent.file;
+  lock_.unlock();
+  const Digest digest = Digest::of(frame, kExtentBytes);
+  lock_.lock();
+
+  const bool is_zero = digest == digest_of_zeroes_;
+  Errno error;
+  if (!extent.dropped && !extent.wanted) {
+    if (is_zero) {
+      ++counters_.zeroes;
+      forget_file(extent);
+    } else if (file_before != 0 && digest == Digest{extent.digest[0], extent.digest[1]}) {
+      ++counters_.unchanged;
+    } else {
+      const uint8_t file = chunk.files.current(directory_, chunk.range.bytes, error);
+      if (file != file_before) {
+        forget_file(extent);
+        if (file != 0) chunk.files.refer(file);
+      }
+      extent.file = file;
+      if (file != 0) {
+        ++counters_.stores;
+        lock_.unlock();
+        error = chunk.files.write(file, frame, kExtentBytes, offset);
+        lock_.lock();
+        extent.digest[0] = digest.low;
+        extent.digest[1] = digest.high;
+      }
+      if (!error.ok() && extent.file != 0) forget_file(extent);
+    }
+    extent.clean = error.ok();
+  }
+
+  if (extent.dropped) {
+    extent.dropped = false;
+    if (extent.file != 0) forget_file(extent);
+    leave_slot(extent);
+    not_in_memory(extent);
+    if (extent.wanted) want(extent);
+  } else if (extent.wanted || !extent.clean) {
+    if (!error.ok() && !said_write_error_) {
+      said_write_error_ = true;
+      os::say("cannot write to the spill file in %s: %s; memory stays above the limit", directory_,
+              strerror(error.code()));
+    }
+    install(extent);
+  } else {
+    became_staged(extent);
+  }
+}
+
+}  // namespace spillway

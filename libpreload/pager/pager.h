@@ -1,0 +1,187 @@
+// pager.h - holds the large blocks of this process to a budget of memory: extents beyond it are on disk, and
+// come back when they are touched (userfaultfd, UFFDIO_MOVE).
+//
+// Until blocks are about to fill the budget there is nothing: no thread, no descriptor. Then all of their
+// memory is watched. An extent leaves by a move into the staging area, atomically and as the huge page it is,
+// and is written from there; touched meanwhile, it moves back. The frame it left then holds the next extent
+// that is read. Frames circulate, and their number is the budget.
+//
+//          touch                     move            written, or unchanged            frame needed
+//   empty -------> loading -> resident ----> staged ----------------------> staged, clean ----> stored
+//                     ^           ^             |  touch: move back              |                 |
+//                     |           +-------------+--------------------------------+                 |
+//                     +----------------------------- touch: read ----------------------------------+
+//
+// Whether an extent changed is told by its digest (XXH3, 128 bits) from what the file has: write protection
+// has a moment after each move in which a write would be missed.
+//
+// Threads: one answers faults, some read and write. They have descriptors of their own, hold lock_, never
+// touch the program's memory with it, and never take the heap's lock. The program's threads never take lock_
+// (their stacks may be in blocks): they leave a request, and wait. All such calls are made under the heap's
+// lock.
+#pragma once
+#include <atomic>
+
+#include "base/os/lock.h"
+#include "base/os/procfs.h"
+#include "base/os/userfault.h"
+#include "libpreload/backing/backing.h"
+#include "libpreload/pager/digest.h"
+#include "libpreload/pager/extent.h"
+#include "libpreload/pager/streams.h"
+
+namespace spillway {
+
+class Pager {
+ public:
+  constexpr Pager() = default;
+
+  // Whether this host permits all it takes; the reason if not.
+  static Errno probe();
+
+  // After the settings are read.
+  void configure();
+  // Large blocks have grown to so many bytes: it is time to start.
+  bool is_time(uint64_t managed_bytes) const {
+    return !engaged_ && managed_bytes >= engage_at_bytes_.load(std::memory_order_relaxed);
+  }
+  // Starts the threads, and watches every mapped granule. An error: nothing has changed, and the next growth
+  // may try again.
+  Errno engage(const char* directory);
+  bool engaged() const { return engaged_; }
+
+  Errno add_chunk(Chunk& chunk);
+  void remove_chunk(Chunk& chunk);
+
+  // Once engaged. Granules were mapped: watches them, and makes sure that there is room on the disk.
+  Errno commit(PageRange granules);
+  // Nobody needs the granules any more; the room on the disk is given back.
+  void release(PageRange granules);
+  // The pages read as zeroes from now on, and the room stays.
+  Errno discard(PageRange pages);
+
+  // Blocks become snapshots: nothing is staged, and the files are not written to any more.
+  void before_fork();
+  void after_fork_in_parent();
+  // may_start_threads false: after _Fork(), in which only what is async-signal-safe may be called.
+  void after_fork_in_child(bool may_start_threads);
+
+  struct Counters {
+    std::atomic<uint64_t> faults = 0, loads = 0, staged_hits = 0, read_ahead = 0, stores = 0, unchanged = 0,
+                          zeroes = 0, peak_frames = 0;
+  };
+  const Counters& counters() const { return counters_; }
+
+ private:
+  static constexpr int kWorkers = 3;
+  static constexpr int kMostSlots = 48;
+  using List = IntrusiveList<Extent>;
+  using State = Extent::State;
+
+  enum class Work : uint8_t { kNone, kCommit, kRelease, kDiscard, kDiscardPart, kForget, kFreeze, kThaw };
+  // What a thread of the program wants done by one of the pager's; one at a time.
+  struct Request {
+    Work work = Work::kNone;
+    PageRange range;
+    PagedChunk* chunk = nullptr;
+    Errno result;
+    std::atomic<uint32_t> done = 0;
+  };
+
+  // --- requests
+  Errno call(Work work, PageRange range, PagedChunk* chunk = nullptr);
+  Errno perform(Work work);
+  Errno watch_and_preallocate(PageRange granules);
+  void drop(PageRange granules);
+  Errno discard_part(PageRange pages);
+  void freeze();
+
+  // --- threads
+  static void* run_faults(void* self);
+  static void* run_worker(void* self);
+  Errno set_up();
+  Errno watch_memory(const os::PageTable& pages);
+  Errno make_staging();
+  void answer_faults();
+  void work();
+  bool work_once();
+  void wake_workers();
+  void update_budget();
+  void start_anew();
+  bool has_stored();
+  void map_snapshots();
+  Errno start();
+
+  // --- the state of extents; lock_ is held
+  PagedChunk* chunk_of(const char* address);
+  void on_fault(const os::Userfault::Fault& fault);
+  void fill_hole(char* address);
+  void read_ahead(Extent& extent);
+  void want(Extent& extent);
+  void serve_pending();
+  void load(Extent& extent, uint16_t slot);
+  void loaded(Extent& extent, Errno error);
+  void store(Extent& extent);
+  void install(Extent& extent);
+  void evict_ahead();
+  bool evict(Extent& extent);
+  void unlist(Extent& extent);
+  void not_in_memory(Extent& extent);
+  void leave_slot(Extent& extent);
+  void drop_frame(uint16_t slot);
+  void become_resident(Extent& extent);
+  void became_staged(Extent& extent);
+  void forget_file(Extent& extent);
+  uint16_t take_frame(bool for_demand);
+  uint16_t make_frame();
+  int spare_frames() const;
+  int wanted_spare() const { return slots_ / 3; }
+  void keep_budget();
+
+  char* slot_address(uint16_t slot) const { return staging_.base + (slot - 1) * kExtentBytes; }
+  PageRange slot_range(uint16_t slot) const { return {slot_address(slot), kExtentBytes}; }
+
+  os::Lock lock_;
+  os::Userfault userfault_;
+  PagedChunk* chunks_ = nullptr;
+  std::atomic<bool> engaged_ = false;
+  std::atomic<uint64_t> engage_at_bytes_ = UINT64_MAX;
+  int owner_thread_ = 0;  // whose descriptors are the pager's
+  char directory_[4096] = {};
+
+  // Extents in one of: resident_, oldest first; staged_clean_, to be dropped in this order; to_write_;
+  // to_read_; pending_, waiting for a frame.
+  List resident_, staged_clean_, to_write_, to_read_, pending_;
+  int under_way_ = 0;  // being filled, looked at or written
+  bool frozen_ = false;
+
+  // Frames are counted, wherever they are. Slots of the staging area hold one each, or none.
+  int frames_ = 0;
+  int budget_frames_ = 0;
+  int slots_ = 0;
+  PageRange staging_;
+  PageRange nursery_;  // where frames are made: not watched, so that the kernel gives a huge page
+  uint16_t vacant_[kMostSlots] = {};
+  int vacant_count_ = 0;
+  uint16_t garbage_[kMostSlots] = {};  // slots with a frame whose bytes nobody needs
+  int garbage_count_ = 0;
+  bool whole_[kMostSlots + 1] = {};   // the frame has all its pages
+  bool zeroed_[kMostSlots + 1] = {};  // and nothing was written to it yet
+  Digest digest_of_zeroes_;
+  bool said_write_error_ = false;
+
+  Streams streams_;
+  Counters counters_;
+
+  std::atomic<uint32_t> work_there_ = 0;  // counts up; workers wait for it
+  Request request_;
+  std::atomic<uint32_t> started_ = 0;  // 1: the first thread is ready; 2: it failed
+  Errno start_error_;
+  uint64_t limit_bytes_ = 0;  // 0: what the machine and the control group leave
+  uint64_t memory_bytes_ = 0;
+};
+
+// The one of the process.
+extern constinit Pager pager;
+
+}  // namespace spillway

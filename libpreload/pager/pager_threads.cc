@@ -1,0 +1,488 @@
+// The pager's threads, what the program asks of them, and what a fork does to all of it.
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+#include <new>
+#include <utility>
+
+#include "base/os/clock.h"
+#include "base/os/fatal.h"
+#include "base/os/futex.h"
+#include "base/os/keep_errno.h"
+#include "base/os/limits.h"
+#include "base/os/memory.h"
+#include "base/os/stop_threads.h"
+#include "base/os/thread.h"
+#include "libpreload/pager/pager.h"
+#include "libpreload/settings.h"
+
+namespace spillway {
+namespace {
+
+// After a fault the next one is often near: the handler looks so long before it sleeps, since waking a thread
+// costs more than answering.
+constexpr uint64_t kStayAwakeUs = 60;
+constexpr int kBudgetMs = 100;
+constexpr int kFewestSlots = 6;
+
+void for_each_mapped_run(Chunk& chunk, auto visit) {
+  for (PageRange rest = chunk.range; !rest.empty();) {
+    const PageRange run = chunk.next_run(rest, /*mapped=*/true);
+    if (run.empty()) return;
+    visit(run);
+    rest = {run.end(), static_cast<uint64_t>(rest.end() - run.end())};
+  }
+}
+
+}  // namespace
+
+Errno Pager::probe() {
+  os::Userfault userfault;
+  return userfault.open();
+}
+
+void Pager::configure() {
+  limit_bytes_ = settings.limit_bytes;
+  memory_bytes_ = os::memory_limit_bytes();
+  engage_at_bytes_ = (limit_bytes_ != 0 ? limit_bytes_ : memory_bytes_) / 10 * 8;
+}
+
+// Of the limit everything; of the machine what others leave.
+void Pager::update_budget() {
+  uint64_t budget = limit_bytes_;
+  if (budget == 0) {
+    os::MemoryMeter meter;
+    const uint64_t ours = static_cast<uint64_t>(frames_) * kExtentBytes;
+    const uint64_t anonymous = meter.read().anonymous_bytes;
+    const uint64_t rest_of_program = anonymous - std::min(anonymous, ours);
+    const uint64_t usable = memory_bytes_ - memory_bytes_ / 16;
+    budget = usable - std::min(usable, rest_of_program);
+    const uint64_t available = os::available_memory_bytes();
+    if (available != UINT64_MAX) budget = std::min(budget, (available + ours) / 16 * 15);
+  }
+  budget_frames_ = std::max(static_cast<int>(budget >> kExtentShift), 2 * kFewestSlots);
+}
+
+// --- requests of the program's threads
+
+Errno Pager::call(Work work, PageRange range, PagedChunk* chunk) {
+  request_.range = range;
+  request_.chunk = chunk;
+  request_.done = 0;
+  lock_.lock();
+  request_.work = work;
+  wake_workers();
+  lock_.unlock();
+  while (request_.done == 0) os::wait(request_.done, 0);
+  return request_.result;
+}
+
+Errno Pager::perform(Work work) {
+  const Request& request = request_;
+  switch (work) {
+    case Work::kNone:
+      break;
+    case Work::kCommit:
+      return watch_and_preallocate(request.range);
+    case Work::kRelease:
+      drop(request.range);
+      if (PagedChunk* chunk = chunk_of(request.range.base))
+        chunk->files.punch(chunk->range.offset_of(request.range.base), request.range.bytes);
+      break;
+    case Work::kDiscard:
+      drop(request.range);
+      break;
+    case Work::kDiscardPart:
+      return discard_part(request.range);
+    case Work::kForget:
+      request.chunk->files.close_all();
+      break;
+    case Work::kFreeze:
+      freeze();
+      break;
+    case Work::kThaw:
+      frozen_ = false;
+      break;
+  }
+  return {};
+}
+
+Errno Pager::watch_and_preallocate(PageRange granules) {
+  if (Errno e = userfault_.watch(granules); !e.ok()) return e;
+  PagedChunk* chunk = chunk_of(granules.base);
+  Errno error;
+  const uint8_t file = chunk->files.current(directory_, chunk->range.bytes, error);
+  if (file == 0) return error;
+  return chunk->files.preallocate(file, chunk->range.offset_of(granules.base), granules.bytes);
+}
+
+void Pager::drop(PageRange granules) {
+  PagedChunk* chunk = chunk_of(granules.base);
+  for (char* at = granules.base; at < granules.end(); at += kExtentBytes) {
+    Extent& extent = chunk->extent(at);
+    if (extent.file != 0) forget_file(extent);
+    if (extent.state == State::kWriting || (extent.state == State::kLoading && !extent.linked())) {
+      extent.dropped = true;
+      continue;
+    }
+    // Who waits for it gets zeroes.
+    const bool wanted = extent.wanted && !extent.pending;
+    if (!extent.pending) unlist(extent);
+    if (extent.state == State::kResident) --frames_;
+    if (extent.slot != 0) leave_slot(extent);
+    not_in_memory(extent);
+    if (wanted) want(extent);
+  }
+  (void)os::discard(granules);
+}
+
+// Of one extent. EAGAIN: it is not there.
+Errno Pager::discard_part(PageRange pages) {
+  Extent& extent = chunk_of(pages.base)->extent(pages.base);
+  if (extent.state == State::kEmpty) return {};
+  if (extent.state != State::kResident) return Errno(EAGAIN);
+  extent.whole = false;
+  return os::discard(pages);
+}
+
+void Pager::freeze() {
+  frozen_ = true;
+  while (under_way_ > 0) {
+    lock_.unlock();
+    os::sleep_us(50);
+    lock_.lock();
+  }
+  while (Extent* extent = to_read_.front()) {
+    to_read_.remove(*extent);
+    leave_slot(*extent);
+    not_in_memory(*extent);
+    if (extent->wanted) want(*extent);
+  }
+  while (Extent* extent = staged_clean_.front()) {
+    unlist(*extent);
+    leave_slot(*extent);
+    not_in_memory(*extent);
+  }
+  while (Extent* extent = to_write_.front()) {
+    unlist(*extent);
+    install(*extent);
+  }
+  for (PagedChunk* c = chunks_; c != nullptr; c = c->next) c->files.freeze();
+}
+
+Errno Pager::commit(PageRange granules) { return call(Work::kCommit, granules); }
+void Pager::release(PageRange granules) { (void)call(Work::kRelease, granules); }
+
+Errno Pager::discard(PageRange pages) {
+  while (!pages.empty()) {
+    char* extent = reinterpret_cast<char*>(round_down(reinterpret_cast<uint64_t>(pages.base), kExtentBytes));
+    PageRange part = pages.intersect({extent, kExtentBytes});
+    if (part.bytes == kExtentBytes) {
+      part.bytes = round_down(pages.bytes, kExtentBytes);
+      (void)call(Work::kDiscard, part);
+    } else {
+      for (Errno e(EAGAIN); !e.ok(); e = call(Work::kDiscardPart, part)) {
+        if (!(e == EAGAIN)) return e;
+        (void)*const_cast<volatile char*>(part.base);  // brings the extent in
+      }
+    }
+    pages = {part.end(), pages.bytes - part.bytes};
+  }
+  return {};
+}
+
+// --- chunks
+
+Errno Pager::add_chunk(Chunk& chunk) {
+  const uint64_t bytes = round_up(PagedChunk::footprint(chunk.range.bytes), kPageBytes);
+  Result<PageRange> memory = os::reserve(bytes, kPageBytes);
+  if (!memory) return memory.error();
+  if (Errno e = os::map_anonymous(*memory); !e.ok()) {
+    os::unreserve(*memory);
+    return e;
+  }
+  auto* paged = new (memory->base) PagedChunk;
+  paged->range = chunk.range;
+  paged->chunk = &chunk;
+  os::Locked locked(lock_);
+  paged->next = chunks_;
+  chunks_ = paged;
+  return {};
+}
+
+void Pager::remove_chunk(Chunk& chunk) {
+  PagedChunk* paged = chunk_of(chunk.range.base);
+  if (paged == nullptr) return;
+  if (engaged_) {
+    release(chunk.range);
+    (void)call(Work::kForget, {}, paged);
+  }
+  {
+    os::Locked locked(lock_);
+    PagedChunk** link = &chunks_;
+    while (*link != paged) link = &(*link)->next;
+    *link = paged->next;
+  }
+  os::unreserve(
+      {reinterpret_cast<char*>(paged), round_up(PagedChunk::footprint(paged->range.bytes), kPageBytes)});
+}
+
+// --- threads
+
+Errno Pager::engage(const char* directory) {
+  KeepErrno keep;
+  snprintf(directory_, sizeof directory_, "%s", directory);
+  return start();
+}
+
+Errno Pager::start() {
+  started_ = 0;
+  if (!os::start_thread(run_faults, this)) return Errno(EAGAIN);
+  while (started_ == 0) os::wait(started_, 0);
+  if (started_ == 2) return start_error_;
+  engaged_ = true;
+  return {};
+}
+
+void* Pager::run_faults(void* self) {
+  Pager& me = *static_cast<Pager*>(self);
+  os::leave_this_thread_running();
+  (void)os::use_own_descriptors();
+  me.start_error_ = me.set_up();
+  const bool ok = me.start_error_.ok();
+  me.started_ = ok ? 1 : 2;
+  os::wake_all(me.started_);
+  if (ok) me.answer_faults();
+  return nullptr;
+}
+
+Errno Pager::make_staging() {
+  slots_ = std::clamp(budget_frames_ / 6, kFewestSlots, kMostSlots);
+  Result<PageRange> range = os::reserve(static_cast<uint64_t>(slots_ + 1) * kExtentBytes, kExtentBytes);
+  if (!range) return range.error();
+  if (Errno e = os::map_anonymous(*range); !e.ok()) return e;
+  (void)os::use_huge_pages(*range);
+  if (Errno e = os::not_in_children(*range); !e.ok()) return e;
+  nursery_ = range->sub(0, kExtentBytes);
+  staging_ = range->sub(kExtentBytes, static_cast<uint64_t>(slots_) * kExtentBytes);
+  vacant_count_ = garbage_count_ = 0;
+  for (int slot = slots_; slot > 0; --slot) vacant_[vacant_count_++] = static_cast<uint16_t>(slot);
+  return userfault_.watch(staging_);
+}
+
+// Everything mapped is watched from here on, and what is there is known: a touch meanwhile waits for an
+// answer.
+Errno Pager::watch_memory(const os::PageTable& pages) {
+  for (PagedChunk* c = chunks_; c != nullptr; c = c->next) {
+    Errno error;
+    const uint8_t file = c->files.current(directory_, c->range.bytes, error);
+    // A child can still read what its parent wrote.
+    if (file == 0 && !c->files.any()) return error;
+    for_each_mapped_run(*c->chunk, [&](PageRange run) {
+      if (!userfault_.watch(run).ok()) return;  // it stays, as if there were no pager
+      // No room on the disk now: what cannot be written stays.
+      if (file != 0) (void)c->files.preallocate(file, c->range.offset_of(run.base), run.bytes);
+      for (char* at = run.base; at < run.end(); at += kExtentBytes) {
+        Extent& extent = c->extent(at);
+        if (extent.state == State::kStored || pages.count({at, kExtentBytes}).present == 0) continue;
+        extent.state = State::kResident;
+        resident_.push_back(extent);
+        ++frames_;
+      }
+    });
+  }
+  return {};
+}
+
+Errno Pager::set_up() {
+  os::PageTable pages;
+  if (Errno e = pages.open(); !e.ok()) return e;
+  if (Errno e = userfault_.open(); !e.ok()) return e;
+  if (digest_of_zeroes_ == Digest{}) digest_of_zeroes_ = Digest::of_zeroes();
+  for (PagedChunk* c = chunks_; c != nullptr; c = c->next)
+    if (Errno e = c->files.adopt(); !e.ok()) return e;
+  update_budget();
+  if (Errno e = make_staging(); !e.ok()) return e;
+  owner_thread_ = os::thread_id();
+  for (int i = 0; i < kWorkers; ++i)
+    if (!os::start_thread(run_worker, this)) return Errno(EAGAIN);
+  os::Locked locked(lock_);
+  return watch_memory(pages);
+}
+
+void Pager::answer_faults() {
+  os::wake_soon();
+  os::Interval budget(kBudgetMs);
+  os::Userfault::Fault faults[64];
+  for (uint64_t awake_until = 0;;) {
+    const int n = userfault_.read(faults, 64);
+    if (n == 0) {
+      if (os::monotonic_us() < awake_until) continue;
+      (void)userfault_.wait(kBudgetMs);
+    }
+    lock_.lock();
+    while (frozen_) {
+      const uint32_t seen = work_there_;
+      lock_.unlock();
+      os::wait(work_there_, seen);
+      lock_.lock();
+    }
+    for (int i = 0; i < n; ++i) on_fault(faults[i]);
+    if (limit_bytes_ == 0 && budget.is_over()) update_budget();
+    keep_budget();
+    serve_pending();
+    evict_ahead();
+    lock_.unlock();
+    if (n > 0) awake_until = os::monotonic_us() + kStayAwakeUs;
+  }
+}
+
+void Pager::wake_workers() {
+  work_there_.fetch_add(1);
+  os::wake_all(work_there_);
+}
+
+void* Pager::run_worker(void* self) {
+  os::leave_this_thread_running();
+  static_cast<Pager*>(self)->work();
+  return nullptr;
+}
+
+void Pager::work() {
+  lock_.lock();
+  for (;;) {
+    const uint32_t seen = work_there_;
+    if (work_once()) continue;
+    lock_.unlock();
+    os::wait(work_there_, seen);
+    lock_.lock();
+  }
+}
+
+// With the lock, which it gives up while it reads or writes. False: there is nothing to do.
+bool Pager::work_once() {
+  if (request_.work != Work::kNone) {
+    request_.result = perform(std::exchange(request_.work, Work::kNone));
+    request_.done = 1;
+    os::wake_all(request_.done);
+    if (!frozen_) {
+      serve_pending();
+      evict_ahead();
+      wake_workers();
+    }
+    return true;
+  }
+  if (frozen_) return false;
+
+  Extent* to_read = to_read_.front();
+  Extent* to_write = to_write_.front();
+  // Who waits for a frame waits for a write.
+  const bool write_first = !pending_.empty() || to_read == nullptr;
+  ++under_way_;
+  if (to_write != nullptr && write_first) {
+    to_write_.remove(*to_write);
+    to_write->state = State::kWriting;
+    store(*to_write);
+  } else if (to_read != nullptr) {
+    Extent& extent = *to_read;
+    to_read_.remove(extent);
+    const uint64_t offset = extent.chunk->offset(extent);
+    char* frame = slot_address(extent.slot);
+    const bool is_zeroed = zeroed_[extent.slot];
+    zeroed_[extent.slot] = false;
+    const uint8_t file = extent.file;
+    lock_.unlock();
+    Errno error;
+    if (file != 0)
+      error = extent.chunk->files.read(file, frame, kExtentBytes, offset);
+    else if (!is_zeroed)
+      memset(frame, 0, kExtentBytes);
+    lock_.lock();
+    ++counters_.loads;
+    loaded(extent, error);
+  } else {
+    --under_way_;
+    return false;
+  }
+  --under_way_;
+  if (!frozen_) {
+    serve_pending();
+    evict_ahead();
+  }
+  return true;
+}
+
+// --- forks
+
+void Pager::before_fork() {
+  if (!engaged_) return;
+  (void)call(Work::kFreeze, {});
+  for (PagedChunk* c = chunks_; c != nullptr; c = c->next)
+    if (Errno e = c->files.open_for_child(owner_thread_); !e.ok())
+      os::die("cannot hand spilled memory to a forked child: %s", strerror(e.code()));
+}
+
+void Pager::after_fork_in_parent() {
+  if (!engaged_) return;
+  for (PagedChunk* c = chunks_; c != nullptr; c = c->next) c->files.close_for_child();
+  (void)call(Work::kThaw, {});
+}
+
+// In a child: no threads, no staging area, no descriptors but those that were opened for it.
+void Pager::start_anew() {
+  new (&lock_) os::Lock;
+  userfault_.forget();
+  engaged_ = false;
+  frozen_ = false;
+  request_.work = Work::kNone;
+  staging_ = nursery_ = {};
+  frames_ = under_way_ = garbage_count_ = vacant_count_ = 0;
+  while (Extent* extent = pending_.front()) unlist(*extent);  // whose threads stayed with the parent
+  while (Extent* extent = resident_.front()) {
+    resident_.remove(*extent);
+    extent->state = State::kEmpty;  // until somebody looks what is there
+    extent->whole = false;
+  }
+}
+
+bool Pager::has_stored() {
+  bool any = false;
+  for (PagedChunk* c = chunks_; c != nullptr; c = c->next)
+    for_each_mapped_run(*c->chunk, [&](PageRange run) {
+      for (char* at = run.base; at < run.end(); at += kExtentBytes)
+        any |= c->extent(at).state == State::kStored;
+    });
+  return any;
+}
+
+// Without a pager in the child the kernel reads what is on disk: the files do not change any more.
+void Pager::map_snapshots() {
+  for (PagedChunk* c = chunks_; c != nullptr; c = c->next) {
+    for_each_mapped_run(*c->chunk, [&](PageRange run) {
+      for (char* at = run.base; at < run.end(); at += kExtentBytes) {
+        Extent& extent = c->extent(at);
+        const int fd = c->files.descriptor_for_child(extent.file);
+        if (extent.state == State::kStored) {
+          if (!os::map_file_private({at, kExtentBytes}, fd, c->offset(extent)).ok())
+            os::die("cannot map spilled memory in a forked child");
+          c->chunk->set_mapped({at, kExtentBytes}, false);
+        }
+        extent.state = State::kEmpty;
+        extent.file = 0;
+      }
+    });
+    c->files.forget_all();
+  }
+}
+
+void Pager::after_fork_in_child(bool may_start_threads) {
+  if (!engaged_) return;
+  start_anew();
+  if (!has_stored() || !may_start_threads || !start().ok()) {
+    start_anew();
+    map_snapshots();
+  }
+  for (PagedChunk* c = chunks_; c != nullptr; c = c->next) c->files.close_for_child();
+}
+
+}  // namespace spillway

@@ -1,0 +1,98 @@
+#include "libpreload/pager/spill_files.h"
+
+#include <cstdio>
+
+#include "libpreload/settings.h"
+
+namespace spillway {
+
+uint8_t SpillFiles::current(const char* directory, uint64_t bytes, Errno& error) {
+  if (current_ != 0) return current_;
+  error = Errno(EMFILE);
+  for (int i = 1; i < kMost; ++i) {
+    if (fd_[i] != 0) continue;
+    Result<os::Fd> fd = os::open_unlinked(directory, !settings.masked.tmpfile);
+    if (!fd) return error = fd.error(), 0;
+    error = os::set_length(fd->get(), bytes);
+    if (!error.ok()) return 0;
+    os::use_direct_io(fd->get());
+    fd_[i] = fd->release() + 1;
+    extents_[i] = 0;
+    return current_ = static_cast<uint8_t>(i);
+  }
+  return 0;
+}
+
+Errno SpillFiles::read(uint8_t file, char* to, uint64_t bytes, uint64_t offset) const {
+  return os::read_all(fd_[file] - 1, to, bytes, offset);
+}
+
+Errno SpillFiles::write(uint8_t file, const char* from, uint64_t bytes, uint64_t offset) const {
+  return os::write_all(fd_[file] - 1, from, bytes, offset);
+}
+
+Errno SpillFiles::preallocate(uint8_t file, uint64_t offset, uint64_t bytes) const {
+  return os::preallocate(fd_[file] - 1, offset, bytes, !settings.masked.fallocate);
+}
+
+void SpillFiles::forget(uint8_t file) {
+  if (file == 0 || --extents_[file] != 0 || file == current_) return;
+  os::Fd{fd_[file] - 1}.reset();
+  fd_[file] = 0;
+}
+
+void SpillFiles::punch(uint64_t offset, uint64_t bytes) const {
+  // Where that cannot be done the space stays taken until the file goes.
+  if (current_ != 0 && !settings.masked.punch) (void)os::punch_file(fd_[current_] - 1, offset, bytes);
+}
+
+bool SpillFiles::any() const {
+  for (uint32_t extents : extents_)
+    if (extents != 0) return true;
+  return false;
+}
+
+void SpillFiles::close_all() {
+  for (int& fd : fd_) {
+    if (fd != 0) os::Fd{fd - 1}.reset();
+    fd = 0;
+  }
+  current_ = 0;
+}
+
+void SpillFiles::forget_all() {
+  for (int i = 0; i < kMost; ++i) fd_[i] = 0, extents_[i] = 0;
+  current_ = 0;
+}
+
+Errno SpillFiles::open_for_child(int owner_thread) {
+  for (int i = 1; i < kMost; ++i) {
+    if (fd_[i] == 0) continue;
+    os::Fd fd = os::open_of_thread(owner_thread, fd_[i] - 1);
+    if (!fd.valid()) return Errno::last();
+    for_child_[i] = fd.release() + 1;
+  }
+  return {};
+}
+
+void SpillFiles::close_for_child() {
+  for (int& fd : for_child_) {
+    if (fd != 0) os::Fd{fd - 1}.reset();
+    fd = 0;
+  }
+}
+
+Errno SpillFiles::adopt() {
+  for (int i = 1; i < kMost; ++i) {
+    fd_[i] = 0;
+    if (for_child_[i] == 0) continue;
+    Result<os::Fd> fd = os::fetch_descriptor(for_child_[i] - 1);
+    if (!fd) return fd.error();
+    os::use_direct_io(fd->get());
+    fd_[i] = fd->release() + 1;
+  }
+  current_ = 0;
+  return {};
+}
+
+}  // namespace spillway

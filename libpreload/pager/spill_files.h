@@ -1,0 +1,54 @@
+// spill_files.h - where evicted extents of a chunk are: one sparse file in which every extent has the offset
+// it has in the chunk, so that neighbours stay neighbours. A fork freezes it, since the child reads it, too:
+// what is evicted later goes to a new file, and the old one goes when no extent needs it any more.
+//
+// The files are unlinked from birth. Their descriptors are in the table of the pager's threads, so only those
+// may use them; the caller holds the pager's lock for everything but read and write.
+#pragma once
+#include <cstdint>
+
+#include "base/core/result.h"
+#include "base/os/file.h"
+
+namespace spillway {
+
+class SpillFiles {
+ public:
+  static constexpr int kMost = 200;
+
+  // The file that is written to now; opened when there is none. 0 and the reason: none can be had.
+  uint8_t current(const char* directory, uint64_t bytes, Errno& error);
+  bool is_current(uint8_t file) const { return file != 0 && file == current_; }
+
+  Errno read(uint8_t file, char* to, uint64_t bytes, uint64_t offset) const;
+  Errno write(uint8_t file, const char* from, uint64_t bytes, uint64_t offset) const;
+  Errno preallocate(uint8_t file, uint64_t offset, uint64_t bytes) const;
+
+  // An extent's bytes are in the file from now on, or no longer.
+  void refer(uint8_t file) { ++extents_[file]; }
+  void forget(uint8_t file);
+  // Gives space of the current file back.
+  void punch(uint64_t offset, uint64_t bytes) const;
+
+  // Nobody writes to the files there are any more.
+  void freeze() { current_ = 0; }
+  // Some extent's bytes are in some file.
+  bool any() const;
+  void close_all();
+  // In a child whose parent's they are.
+  void forget_all();
+
+  // Around a fork. The thread that forks opens the files in its own table, the child's pager fetches them.
+  Errno open_for_child(int owner_thread);
+  void close_for_child();
+  Errno adopt();
+  int descriptor_for_child(uint8_t file) const { return for_child_[file] - 1; }
+
+ private:
+  int fd_[kMost] = {};         // +1, so that zero is none
+  int for_child_[kMost] = {};  // +1
+  uint32_t extents_[kMost] = {};
+  uint8_t current_ = 0;
+};
+
+}  // namespace spillway

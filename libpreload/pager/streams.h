@@ -1,0 +1,44 @@
+// streams.h - recognises runs of extents that are touched one after the other, forward, backward or with a
+// stride, several at once, and says what to read ahead. The window doubles while it is used.
+//
+// Source of the idea: majority and stride prefetchers such as Leap (ATC 2020). Indices are of extents within
+// one chunk. Threads: the caller holds the pager's lock.
+#pragma once
+#include <cstdint>
+
+namespace spillway {
+
+class Streams {
+ public:
+  constexpr Streams() = default;
+
+  // Extents first, first + step, ... `count` of them, are to be read ahead.
+  struct Ahead {
+    int64_t first = 0;
+    int64_t step = 0;
+    int count = 0;
+  };
+  // A thread had to wait for an extent (or to have it moved back). `most`: the largest window.
+  Ahead on_fault(const void* chunk, int64_t index, int most);
+
+ private:
+  static constexpr int kStreams = 16;
+  static constexpr int kFarthest = 16;  // a stride larger than so many extents is no stream
+  struct Stream {
+    const void* chunk = nullptr;
+    int64_t at = 0;     // the last extent that was touched
+    int64_t step = 0;   // 0: one fault so far
+    int64_t front = 0;  // the last that is being read ahead
+    int window = 0;
+    uint64_t used = 0;
+  };
+
+  Stream* going_on(const void* chunk, int64_t index);
+  Stream* beginning(const void* chunk, int64_t index);
+  Stream& oldest();
+
+  Stream streams_[kStreams];
+  uint64_t clock_ = 0;
+};
+
+}  // namespace spillway
