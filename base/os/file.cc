@@ -4,14 +4,17 @@
 #include <linux/magic.h>
 #include <sched.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 
 #include "base/core/units.h"
 #include "base/os/keep_errno.h"
@@ -203,10 +206,47 @@ Errno punch_file(int fd, uint64_t offset, uint64_t bytes) {
   return {};
 }
 
-Fd open_of_thread(int thread, int fd) {
-  char path[64];
-  snprintf(path, sizeof path, "/proc/self/task/%d/fd/%d", thread, fd);
-  return open_high(path, O_RDWR);
+Errno make_pair(Fd& one, Fd& other) {
+  KeepErrno keep;
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) return Errno::last();
+  one = move_high(Fd(ends[0]));
+  other = move_high(Fd(ends[1]));
+  return {};
+}
+
+namespace {
+
+// One byte, and beside it one descriptor.
+struct DescriptorMessage {
+  char byte = 0;
+  iovec data{&byte, 1};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr header{nullptr, 0, &data, 1, control, sizeof control, 0};
+};
+
+}  // namespace
+
+Errno send_descriptor(int socket, int fd) {
+  KeepErrno keep;
+  DescriptorMessage message;
+  cmsghdr* const item = CMSG_FIRSTHDR(&message.header);
+  item->cmsg_level = SOL_SOCKET;
+  item->cmsg_type = SCM_RIGHTS;
+  item->cmsg_len = CMSG_LEN(sizeof fd);
+  memcpy(CMSG_DATA(item), &fd, sizeof fd);
+  return sendmsg(socket, &message.header, MSG_NOSIGNAL | MSG_DONTWAIT) == 1 ? Errno{} : Errno::last();
+}
+
+Result<Fd> receive_descriptor(int socket) {
+  KeepErrno keep;
+  DescriptorMessage message;
+  if (recvmsg(socket, &message.header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) != 1) return Errno(EIO);
+  const cmsghdr* const item = CMSG_FIRSTHDR(&message.header);
+  if (item == nullptr || item->cmsg_type != SCM_RIGHTS) return Errno(EMFILE);
+  int fd = -1;
+  memcpy(&fd, CMSG_DATA(item), sizeof fd);
+  return move_high(Fd(fd));
 }
 
 Result<bool> is_in_memory(const char* directory) {

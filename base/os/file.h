@@ -90,8 +90,11 @@ Errno read_all(int fd, void* data, uint64_t bytes, uint64_t offset);
 void use_direct_io(int fd);
 // The range becomes a hole: it reads as zeroes and takes no room.
 Errno punch_file(int fd, uint64_t offset, uint64_t bytes);
-// Opens anew what another thread of this process has as `fd` in a table of its own, through /proc.
-Fd open_of_thread(int thread, int fd);
+
+// Between threads with tables of their own: one end of a pair sends descriptors, the other gets its own.
+Errno make_pair(Fd& one, Fd& other);
+Errno send_descriptor(int socket, int fd);
+Result<Fd> receive_descriptor(int socket);
 
 // tmpfs and ramfs: "out of core" there is memory.
 Result<bool> is_in_memory(const char* directory);

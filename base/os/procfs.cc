@@ -86,7 +86,6 @@ bool mapped_file_path(const void* address, char* path, size_t bytes) {
 }
 
 int process_id() { return getpid(); }
-int thread_id() { return static_cast<int>(syscall(SYS_gettid)); }
 
 uint64_t available_memory_bytes() {
   char text[4096];

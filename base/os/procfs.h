@@ -44,7 +44,6 @@ ProcessTotals process_totals();
 bool mapped_file_path(const void* address, char* path, size_t bytes);
 
 int process_id();
-int thread_id();
 // What new programs can get without swapping, as the kernel estimates it. UINT64_MAX: it does not tell.
 uint64_t available_memory_bytes();
 // Without its directories.

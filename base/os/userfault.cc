@@ -53,8 +53,13 @@ Errno Userfault::open() {
   api.features = UFFD_FEATURE_MOVE | UFFD_FEATURE_THREAD_ID;
   if (ioctl(fd.get(), UFFDIO_API, &api) != 0) return Errno(errno == EINVAL ? EOPNOTSUPP : errno);
   if ((api.features & UFFD_FEATURE_MOVE) == 0) return Errno(EOPNOTSUPP);
-  fd_ = move_high(std::move(fd));
+  fd_ = move_high(std::move(fd)).release();
   return {};
+}
+
+void Userfault::close() {
+  Fd{fd_}.reset();
+  fd_ = -1;
 }
 
 Errno Userfault::watch(PageRange range) {
@@ -62,7 +67,7 @@ Errno Userfault::watch(PageRange range) {
   uffdio_register request{};
   request.range = {number(range.base), range.bytes};
   request.mode = UFFDIO_REGISTER_MODE_MISSING;
-  return ioctl(fd_.get(), UFFDIO_REGISTER, &request) == 0 ? Errno{} : Errno::last();
+  return ioctl(fd_, UFFDIO_REGISTER, &request) == 0 ? Errno{} : Errno::last();
 }
 
 Errno Userfault::move(char* to, PageRange from, uint64_t& done) {
@@ -71,7 +76,7 @@ Errno Userfault::move(char* to, PageRange from, uint64_t& done) {
   while (done < from.bytes) {
     uffdio_move request{number(to) + done, number(from.base) + done, from.bytes - done,
                         UFFDIO_MOVE_MODE_DONTWAKE | UFFDIO_MOVE_MODE_ALLOW_SRC_HOLES, 0};
-    if (ioctl(fd_.get(), UFFDIO_MOVE, &request) == 0) break;
+    if (ioctl(fd_, UFFDIO_MOVE, &request) == 0) break;
     // EAGAIN: the address space is changing, or some moved before something came between.
     if (errno != EAGAIN) return Errno::last();
     done += static_cast<uint64_t>(std::max<int64_t>(request.move, 0));
@@ -86,7 +91,7 @@ Errno Userfault::copy(PageRange to, const char* from, uint64_t& done) {
   while (done < to.bytes) {
     uffdio_copy request{number(to.base) + done, number(from) + done, to.bytes - done,
                         UFFDIO_COPY_MODE_DONTWAKE, 0};
-    if (ioctl(fd_.get(), UFFDIO_COPY, &request) == 0) {
+    if (ioctl(fd_, UFFDIO_COPY, &request) == 0) {
       done = to.bytes;
       return {};
     }
@@ -99,13 +104,13 @@ Errno Userfault::copy(PageRange to, const char* from, uint64_t& done) {
 void Userfault::wake(PageRange range) {
   KeepErrno keep;
   uffdio_range request{number(range.base), range.bytes};
-  ioctl(fd_.get(), UFFDIO_WAKE, &request);
+  ioctl(fd_, UFFDIO_WAKE, &request);
 }
 
 int Userfault::read(Fault* faults, int most) {
   KeepErrno keep;
   uffd_msg messages[64];
-  const ssize_t n = ::read(fd_.get(), messages, sizeof messages[0] * static_cast<size_t>(std::min(most, 64)));
+  const ssize_t n = ::read(fd_, messages, sizeof messages[0] * static_cast<size_t>(std::min(most, 64)));
   int found = 0;
   for (ssize_t i = 0; i < n / static_cast<ssize_t>(sizeof messages[0]); ++i) {
     if (messages[i].event != UFFD_EVENT_PAGEFAULT) continue;
@@ -117,7 +122,7 @@ int Userfault::read(Fault* faults, int most) {
 
 bool Userfault::wait(int timeout_ms) {
   KeepErrno keep;
-  pollfd ready{fd_.get(), POLLIN, 0};
+  pollfd ready{fd_, POLLIN, 0};
   return poll(&ready, 1, timeout_ms) > 0;
 }
 

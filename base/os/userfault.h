@@ -10,12 +10,14 @@
 
 namespace spillway::os {
 
+// Not closed by a destructor: faults must be answered until the process is gone, after its exit handlers, too.
 class Userfault {
  public:
   // EPERM: not permitted; ENOSYS: no such system call (or forbidden by seccomp); EOPNOTSUPP: no UFFDIO_MOVE.
   Errno open();
+  void close();
   // In a forked child the number means something else.
-  void forget() { (void)fd_.release(); }
+  void forget() { fd_ = -1; }
 
   // From now on the first touch of a page that is not there waits for an answer. Private anonymous memory.
   Errno watch(PageRange range);
@@ -39,7 +41,7 @@ class Userfault {
   bool wait(int timeout_ms);
 
  private:
-  Fd fd_;
+  int fd_ = -1;
 };
 
 }  // namespace spillway::os

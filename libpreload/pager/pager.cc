@@ -38,7 +38,8 @@ void Pager::on_fault(const os::Userfault::Fault& fault) {
   ++counters_.faults;
   switch (extent.state) {
     case State::kResident:
-      return fill_hole(fault.address);
+      fill_hole(fault.address);
+      return;
     case State::kStaged:
       ++counters_.staged_hits;
       unlist(extent);
@@ -63,15 +64,17 @@ void Pager::on_fault(const os::Userfault::Fault& fault) {
 }
 
 // Pages that were never touched, in an extent that is there. Several at once, up to the first that exists.
-void Pager::fill_hole(char* address) {
+// Returns how far it came.
+char* Pager::fill_hole(char* address) {
   static const char zeroes[kHoleBytes] = {};
   char* page = reinterpret_cast<char*>(round_down(reinterpret_cast<uint64_t>(address), kPageBytes));
   char* end =
       reinterpret_cast<char*>(round_down(reinterpret_cast<uint64_t>(address), kHoleBytes)) + kHoleBytes;
   const PageRange hole{page, static_cast<uint64_t>(end - page)};
   uint64_t done = 0;
-  (void)userfault_.copy(hole, zeroes, done);  // EEXIST: somebody was faster
+  (void)userfault_.copy(hole, zeroes, done);  // EEXIST: it is there
   userfault_.wake(hole);
+  return page + done;
 }
 
 void Pager::want(Extent& extent) {
@@ -221,7 +224,9 @@ bool Pager::evict(Extent& extent) {
   uint64_t done = 0;
   Errno e = userfault_.move(slot_address(slot), range, done);
   if (e == EBUSY && done == 0) {
-    // Shared with a child of a fork, as a rule: after a write the page is this process's alone.
+    // Shared with a child of a fork, as a rule: after a write the page is this process's alone. Not before
+    // its holes are filled: this thread may be the one that answers faults.
+    for (char* at = range.base; at < range.end();) at = std::max(at + kPageBytes, fill_hole(at));
     os::make_own(range);
     e = userfault_.move(slot_address(slot), range, done);
   }

@@ -78,23 +78,37 @@ class Pager {
   using List = IntrusiveList<Extent>;
   using State = Extent::State;
 
-  enum class Work : uint8_t { kNone, kCommit, kRelease, kDiscard, kDiscardPart, kForget, kFreeze, kThaw };
+  enum class Work : uint8_t {
+    kNone,
+    kAddChunk,
+    kCommit,
+    kRelease,
+    kDiscard,
+    kDiscardPart,
+    kForgetChunk,
+    kFreeze,
+    kThaw
+  };
   // What a thread of the program wants done by one of the pager's; one at a time.
   struct Request {
-    Work work = Work::kNone;
+    std::atomic<Work> work = Work::kNone;
     PageRange range;
     PagedChunk* chunk = nullptr;
+    int socket = -1;  // of the program, for descriptors
     Errno result;
     std::atomic<uint32_t> done = 0;
   };
 
   // --- requests
+  void link(PagedChunk& chunk);
+  void unlink(PagedChunk& chunk);
   Errno call(Work work, PageRange range, PagedChunk* chunk = nullptr);
   Errno perform(Work work);
   Errno watch_and_preallocate(PageRange granules);
   void drop(PageRange granules);
   Errno discard_part(PageRange pages);
   void freeze();
+  Errno send_files(int programs_socket);
 
   // --- threads
   static void* run_faults(void* self);
@@ -115,7 +129,7 @@ class Pager {
   // --- the state of extents; lock_ is held
   PagedChunk* chunk_of(const char* address);
   void on_fault(const os::Userfault::Fault& fault);
-  void fill_hole(char* address);
+  char* fill_hole(char* address);
   void read_ahead(Extent& extent);
   void want(Extent& extent);
   void serve_pending();
@@ -146,7 +160,6 @@ class Pager {
   PagedChunk* chunks_ = nullptr;
   std::atomic<bool> engaged_ = false;
   std::atomic<uint64_t> engage_at_bytes_ = UINT64_MAX;
-  int owner_thread_ = 0;  // whose descriptors are the pager's
   char directory_[4096] = {};
 
   // Extents in one of: resident_, oldest first; staged_clean_, to be dropped in this order; to_write_;

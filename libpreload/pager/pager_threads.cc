@@ -3,7 +3,6 @@
 #include <cstdio>
 #include <cstring>
 #include <new>
-#include <utility>
 
 #include "base/os/clock.h"
 #include "base/os/fatal.h"
@@ -38,7 +37,9 @@ void for_each_mapped_run(Chunk& chunk, auto visit) {
 
 Errno Pager::probe() {
   os::Userfault userfault;
-  return userfault.open();
+  const Errno e = userfault.open();
+  userfault.close();
+  return e;
 }
 
 void Pager::configure() {
@@ -69,10 +70,9 @@ Errno Pager::call(Work work, PageRange range, PagedChunk* chunk) {
   request_.range = range;
   request_.chunk = chunk;
   request_.done = 0;
-  lock_.lock();
+  // Without the lock: a signal whose handler runs on a stack in a block may come at any moment.
   request_.work = work;
   wake_workers();
-  lock_.unlock();
   while (request_.done == 0) os::wait(request_.done, 0);
   return request_.result;
 }
@@ -94,12 +94,17 @@ Errno Pager::perform(Work work) {
       break;
     case Work::kDiscardPart:
       return discard_part(request.range);
-    case Work::kForget:
+    case Work::kAddChunk:
+      link(*request.chunk);
+      break;
+    case Work::kForgetChunk:
+      drop(request.chunk->range);
       request.chunk->files.close_all();
+      unlink(*request.chunk);
       break;
     case Work::kFreeze:
       freeze();
-      break;
+      return send_files(request.socket);
     case Work::kThaw:
       frozen_ = false;
       break;
@@ -204,25 +209,31 @@ Errno Pager::add_chunk(Chunk& chunk) {
   auto* paged = new (memory->base) PagedChunk;
   paged->range = chunk.range;
   paged->chunk = &chunk;
-  os::Locked locked(lock_);
-  paged->next = chunks_;
-  chunks_ = paged;
+  if (engaged_)
+    (void)call(Work::kAddChunk, {}, paged);
+  else
+    link(*paged);
   return {};
+}
+
+void Pager::link(PagedChunk& chunk) {
+  chunk.next = chunks_;
+  chunks_ = &chunk;
+}
+
+void Pager::unlink(PagedChunk& chunk) {
+  PagedChunk** link = &chunks_;
+  while (*link != &chunk) link = &(*link)->next;
+  *link = chunk.next;
 }
 
 void Pager::remove_chunk(Chunk& chunk) {
   PagedChunk* paged = chunk_of(chunk.range.base);
   if (paged == nullptr) return;
-  if (engaged_) {
-    release(chunk.range);
-    (void)call(Work::kForget, {}, paged);
-  }
-  {
-    os::Locked locked(lock_);
-    PagedChunk** link = &chunks_;
-    while (*link != paged) link = &(*link)->next;
-    *link = paged->next;
-  }
+  if (engaged_)
+    (void)call(Work::kForgetChunk, {}, paged);
+  else
+    unlink(*paged);
   os::unreserve(
       {reinterpret_cast<char*>(paged), round_up(PagedChunk::footprint(paged->range.bytes), kPageBytes)});
 }
@@ -250,6 +261,7 @@ void* Pager::run_faults(void* self) {
   (void)os::use_own_descriptors();
   me.start_error_ = me.set_up();
   const bool ok = me.start_error_.ok();
+  if (!ok) me.userfault_.close();
   me.started_ = ok ? 1 : 2;
   os::wake_all(me.started_);
   if (ok) me.answer_faults();
@@ -303,7 +315,6 @@ Errno Pager::set_up() {
     if (Errno e = c->files.adopt(); !e.ok()) return e;
   update_budget();
   if (Errno e = make_staging(); !e.ok()) return e;
-  owner_thread_ = os::thread_id();
   for (int i = 0; i < kWorkers; ++i)
     if (!os::start_thread(run_worker, this)) return Errno(EAGAIN);
   os::Locked locked(lock_);
@@ -361,8 +372,8 @@ void Pager::work() {
 
 // With the lock, which it gives up while it reads or writes. False: there is nothing to do.
 bool Pager::work_once() {
-  if (request_.work != Work::kNone) {
-    request_.result = perform(std::exchange(request_.work, Work::kNone));
+  if (const Work work = request_.work.exchange(Work::kNone); work != Work::kNone) {
+    request_.result = perform(work);
     request_.done = 1;
     os::wake_all(request_.done);
     if (!frozen_) {
@@ -414,12 +425,25 @@ bool Pager::work_once() {
 
 // --- forks
 
+Errno Pager::send_files(int programs_socket) {
+  Result<os::Fd> socket = os::fetch_descriptor(programs_socket);
+  if (!socket) return socket.error();
+  for (PagedChunk* c = chunks_; c != nullptr; c = c->next)
+    if (Errno e = c->files.send_for_child(socket->get()); !e.ok()) return e;
+  return {};
+}
+
 void Pager::before_fork() {
   if (!engaged_) return;
-  (void)call(Work::kFreeze, {});
-  for (PagedChunk* c = chunks_; c != nullptr; c = c->next)
-    if (Errno e = c->files.open_for_child(owner_thread_); !e.ok())
-      os::die("cannot hand spilled memory to a forked child: %s", strerror(e.code()));
+  os::Fd here, there;
+  Errno e = os::make_pair(here, there);
+  request_.socket = there.get();
+  const Errno sent = call(Work::kFreeze, {});
+  if (e.ok()) e = sent;
+  for (PagedChunk* c = chunks_; c != nullptr && e.ok(); c = c->next)
+    e = c->files.receive_for_child(here.get());
+  // A child without its parent's memory must not be.
+  if (!e.ok()) os::die("cannot hand spilled memory to a forked child: %s", strerror(e.code()));
 }
 
 void Pager::after_fork_in_parent() {

@@ -1,7 +1,5 @@
 #include "libpreload/pager/spill_files.h"
 
-#include <cstdio>
-
 #include "libpreload/settings.h"
 
 namespace spillway {
@@ -65,12 +63,19 @@ void SpillFiles::forget_all() {
   current_ = 0;
 }
 
-Errno SpillFiles::open_for_child(int owner_thread) {
+Errno SpillFiles::send_for_child(int socket) const {
+  for (int fd : fd_)
+    if (fd != 0)
+      if (Errno e = os::send_descriptor(socket, fd - 1); !e.ok()) return e;
+  return {};
+}
+
+Errno SpillFiles::receive_for_child(int socket) {
   for (int i = 1; i < kMost; ++i) {
     if (fd_[i] == 0) continue;
-    os::Fd fd = os::open_of_thread(owner_thread, fd_[i] - 1);
-    if (!fd.valid()) return Errno::last();
-    for_child_[i] = fd.release() + 1;
+    Result<os::Fd> fd = os::receive_descriptor(socket);
+    if (!fd) return fd.error();
+    for_child_[i] = fd->release() + 1;
   }
   return {};
 }

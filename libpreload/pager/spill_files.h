@@ -38,8 +38,10 @@ class SpillFiles {
   // In a child whose parent's they are.
   void forget_all();
 
-  // Around a fork. The thread that forks opens the files in its own table, the child's pager fetches them.
-  Errno open_for_child(int owner_thread);
+  // Around a fork. The thread that forks gets the files into its own table, from where the child's pager
+  // fetches them.
+  Errno send_for_child(int socket) const;
+  Errno receive_for_child(int socket);
   void close_for_child();
   Errno adopt();
   int descriptor_for_child(uint8_t file) const { return for_child_[file] - 1; }

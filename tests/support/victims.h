@@ -13,9 +13,8 @@ namespace spillway::test {
 
 using Words = std::vector<std::string>;
 
-// As SPILLWAY_BACKING, and after a plus sign the limit: with one so small, nearly every large block is on
-// disk for most of the time.
-inline const Words kBackings = {"file", "plain", "managed", "managed+24M"};
+// As SPILLWAY_BACKING, and after a plus sign, if there is one, the limit.
+inline const Words kBackings = {"file", "plain", "managed"};
 
 // What the environment must say for it, and `more`.
 Words environment_of(const std::string& backing, const Words& more = {});

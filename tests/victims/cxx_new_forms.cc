@@ -17,7 +17,7 @@ void check(void* p, size_t alignment, size_t bytes, const char* what) {
   EXPECT_FILLED(p, bytes, bytes, what);
   // A large one is in a region like any other block: in a file, when the blocks of malloc are.
   if (!exm_present() || bytes < threshold()) return;
-  char* of_malloc = must_malloc(bytes);
+  char* of_malloc = must_malloc(malloc_usable_size(p));  // some are rounded up to their alignment
   char *path = exm_get_path_of(p), *path_of_malloc = exm_get_path_of(of_malloc);
   EXPECT(!path == !path_of_malloc, "%s(%zu) is not where malloc's blocks are", what, bytes);
   free(path);

@@ -1,0 +1,80 @@
+// The managed backing with a limit so small that most of a victim's blocks are on disk most of the time:
+// everything must be as on plain memory, and the limit must hold.
+#include <algorithm>
+#include <catch2/catch.hpp>
+
+#include "tests/support/needs.h"
+#include "tests/support/scratch_dir.h"
+#include "tests/support/victims.h"
+
+using namespace spillway::test;
+
+namespace {
+
+const char* const kTight = "managed+24M";
+
+// Linux 6.8, and the right to answer faults of system calls (root).
+bool is_possible() {
+  const Outcome got = run_victim(kTight, "says_its_threshold");
+  if (got.err.empty()) return true;
+  skip(got.err);
+  return false;
+}
+
+void same_under_a_tight_limit(const std::string& name, const Words& args = {}) {
+  const Outcome plain = run_plainly(name, args);
+  require_ok(plain);
+  INFO(name);
+  const Outcome got = run_victim(kTight, name, args);
+  require_ok(got);
+  CHECK(got.out == plain.out);
+}
+
+}  // namespace
+
+TEST_CASE("managed blocks that are on disk: the family of malloc") {
+  if (!is_possible()) return;
+  same_under_a_tight_limit("any_function_takes_any_block");
+  same_under_a_tight_limit("family_blocks_do_not_overlap");
+  same_under_a_tight_limit("realloc_keeps_data_across_threshold");
+  same_under_a_tight_limit("realloc_grows_in_place");
+  same_under_a_tight_limit("calloc_is_zero_when_recycled");
+  same_under_a_tight_limit("copies_between_spilled_blocks");
+}
+TEST_CASE("managed blocks that are on disk: system calls read and write them") {
+  if (!is_possible()) return;
+  for (const char* victim : {"io_files", "io_direct", "io_pipes_and_sockets", "io_getrandom", "io_futex"})
+    same_under_a_tight_limit(victim);
+}
+TEST_CASE("managed blocks that are on disk: the program's own memory calls") {
+  if (!is_possible()) return;
+  for (const char* victim : {"madvise_as_on_plain_memory", "madvise_dontneed_gives_zeros", "mprotect_part",
+                             "mlock_block", "mremap_of_blocks", "mremap_of_own_mappings"})
+    same_under_a_tight_limit(victim);
+}
+TEST_CASE("managed blocks that are on disk: threads and signals") {
+  if (!is_possible()) return;
+  same_under_a_tight_limit("threads_touch_one_extent");
+  same_under_a_tight_limit("signal_handlers_touch_blocks");
+  same_under_a_tight_limit("stacks_in_blocks");
+  require_ok(run_victim(kTight, "threads_exchange_blocks", {"8", "500"}));
+}
+TEST_CASE("managed blocks that are on disk: a fork is exact for parent, child and grandchild") {
+  if (!is_possible()) return;
+  for (const char* victim : {"fork_is_a_snapshot", "fork_chain", "threads_fork",
+                             "fork_while_threads_allocate", "forks_without_handlers", "family_of_children"})
+    same_under_a_tight_limit(victim);
+  for (const char* what : {"frees", "grows", "writes"}) same_under_a_tight_limit("child_does", {what});
+  for (const char* what : {"frees", "grows", "writes"}) same_under_a_tight_limit("parent_does", {what});
+}
+TEST_CASE("managed blocks that are on disk: programs that close all descriptors") {
+  if (!is_possible()) return;
+  ScratchDir dir;
+  same_under_a_tight_limit("closes_all_fds", {dir.path()});
+}
+TEST_CASE("without userfaultfd the managed backing says so once and uses files") {
+  const Outcome got = run_victim("managed", "works_as_usual", {}, {"SPILLWAY_MASK=uffd"});
+  CHECK(got.exit_code == 0);
+  CHECK(got.err.find("userfaultfd") != std::string::npos);
+  CHECK(std::count(got.err.begin(), got.err.end(), '\n') == 1);
+}
