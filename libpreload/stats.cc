@@ -7,6 +7,7 @@
 
 #include "base/os/fatal.h"
 #include "base/os/procfs.h"
+#include "libpreload/pager/pager.h"
 #include "libpreload/settings.h"
 
 namespace spillway {
@@ -33,6 +34,7 @@ class Text {
   size_t used_ = 0;
 };
 
+unsigned long long number(uint64_t n) { return n; }
 double mib(uint64_t bytes) { return static_cast<double>(bytes) / static_cast<double>(kMiB); }
 
 }  // namespace
@@ -82,6 +84,14 @@ void Stats::report() {
   text.add("  storage             read %.1f MiB, written %.1f MiB\n", mib(totals.storage_read_bytes),
            mib(totals.storage_written_bytes));
   text.add("  major faults        %llu\n", static_cast<unsigned long long>(totals.major_faults));
+  if (pager.engaged()) {
+    const Pager::Counters& c = pager.counters();
+    text.add(
+        "  pager               faults %llu (in staging %llu), read %llu extents (ahead %llu), written %llu,\n"
+        "                      unchanged %llu, zeroes %llu, peak %.1f MiB\n",
+        number(c.faults), number(c.staged_hits), number(c.loads), number(c.read_ahead), number(c.stores),
+        number(c.unchanged), number(c.zeroes), mib(c.peak_frames * kExtentBytes));
+  }
   if (rehomed_bytes != 0) text.add("  snapshots rehomed   %.1f MiB\n", mib(rehomed_bytes));
 
   CallSite* top[10];

@@ -92,8 +92,7 @@ Finding userfaultfd() {
   return {"userfaultfd", Status::kNote,
           fmt::format("{}{}", ::strerror(found.error),
                       found.user_mode_only ? " (user mode only is permitted)" : ""),
-          "nothing today; the managed backing to come will need it",
-          set_sysctl("vm.unprivileged_userfaultfd=1")};
+          "nothing by default; --backing managed needs it", set_sysctl("vm.unprivileged_userfaultfd=1")};
 }
 
 Finding perf_events() {

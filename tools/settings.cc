@@ -36,7 +36,7 @@ Normalised size_or_percent(const std::string& value) {
 Normalised directory(const std::string& value) { return absolute_path(value); }
 
 Normalised backing(const std::string& value) {
-  const bool known = value == "auto" || value == "file" || value == "plain";
+  const bool known = value == "auto" || value == "managed" || value == "file" || value == "plain";
   return known ? Normalised(value) : std::nullopt;
 }
 
@@ -98,10 +98,10 @@ constexpr Setting kSettings[] = {
      .forms = "a directory",
      .normalise = directory},
     {.option = "backing",
-     .placeholder = "auto|file|plain",
+     .placeholder = "auto|managed|file|plain",
      .help = "What holds spillable memory: a file, or plain memory that\ndoes not spill (default auto)",
      .variable = "SPILLWAY_BACKING",
-     .forms = "auto, file or plain",
+     .forms = "auto, managed, file or plain",
      .normalise = backing},
     {.option = "stats",
      .placeholder = "FILE",

@@ -10,7 +10,8 @@
 
 namespace spillway::os {
 
-// Not closed by a destructor: faults must be answered until the process is gone, after its exit handlers, too.
+// Not closed by a destructor: faults must be answered until the process is gone, after its exit handlers,
+// too.
 class Userfault {
  public:
   // EPERM: not permitted; ENOSYS: no such system call (or forbidden by seccomp); EOPNOTSUPP: no UFFDIO_MOVE.

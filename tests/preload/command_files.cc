@@ -69,9 +69,9 @@ TEST_CASE("bash completes the values of options", "[command]") {
       rest.insert(rest.begin(), start.begin(), start.end());
       return offered(rest);
     };
-    REQUIRE(after({"--backing", ""}) == Words{"auto", "file", "plain"});
+    REQUIRE(after({"--backing", ""}) == Words{"auto", "managed", "file", "plain"});
     REQUIRE(after({"--backing", "=", "p"}) == Words{"plain"});
-    REQUIRE(after({"--backing", "="}) == Words{"auto", "file", "plain"});
+    REQUIRE(after({"--backing", "="}) == Words{"auto", "managed", "file", "plain"});
     REQUIRE(has(after({"--threshold", ""}), "64M"));
     REQUIRE(has(after({"--limit", ""}), "50%"));
     REQUIRE(has(after({"--quiet", "--dir", "/va"}), "/var"));

@@ -41,9 +41,10 @@ TEST_CASE("what is not a size is refused by name, value and accepted forms", "[c
 }
 
 TEST_CASE("other settings are refused by name, value and accepted forms as well", "[command]") {
-  requires_refusal(spillway_with("run --backing swap true"), 125, "--backing*'swap'*auto, file or plain");
+  requires_refusal(spillway_with("run --backing swap true"), 125,
+                   "--backing*'swap'*auto, managed, file or plain");
   requires_refusal(spillway_with("run true", "SPILLWAY_BACKING=File"), 125,
-                   "SPILLWAY_BACKING*'File'*auto, file or plain");
+                   "SPILLWAY_BACKING*'File'*auto, managed, file or plain");
   requires_refusal(spillway_with("run --child-cow 3 true"), 125, "--child-cow*'3'*0 (shared)");
   requires_refusal(spillway_with("run true", "SPILLWAY_CHILD_COW=yes"), 125, "SPILLWAY_CHILD_COW*'yes'");
   requires_refusal(spillway_with("run true", "EXM_CHILD_COW=9"), 125, "EXM_CHILD_COW*'9'*2 (duplicate)");
@@ -87,7 +88,7 @@ TEST_CASE("help and version go to standard output and succeed", "[command]") {
     const Outcome got = run(spillway_with(line));
     REQUIRE(got.exit_code == 0);
     for (const char* word :
-         {"--threshold SIZE", "--limit SIZE|PERCENT", "--dir DIR", "--backing auto|file|plain",
+         {"--threshold SIZE", "--limit SIZE|PERCENT", "--dir DIR", "--backing auto|managed|file|plain",
           "--stats[=FILE]", "--quiet", "--child-cow", "SPILLWAY_THRESHOLD", "EXM_THRESHOLD", "TMPDIR",
           "EXM_HOME", "125", "126", "127"}) {
       INFO(word);
