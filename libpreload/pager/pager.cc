@@ -326,11 +326,7 @@ void Pager::install(Extent& extent) {
 
 // A frame was filled for it.
 void Pager::loaded(Extent& extent, Errno error) {
-  if (!error.ok())
-    os::die("cannot read %llu KiB at offset %llu of a spill file in %s: %s",
-            static_cast<unsigned long long>(kExtentBytes / kKiB),
-            static_cast<unsigned long long>(extent.chunk->offset(extent)), directory_,
-            strerror(error.code()));
+  // First: the file of an extent that was dropped may be gone, too.
   if (extent.dropped) {
     extent.dropped = false;
     leave_slot(extent);
@@ -338,6 +334,11 @@ void Pager::loaded(Extent& extent, Errno error) {
     if (extent.wanted) want(extent);
     return;
   }
+  if (!error.ok())
+    os::die("cannot read %llu KiB at offset %llu of a spill file in %s: %s",
+            static_cast<unsigned long long>(kExtentBytes / kKiB),
+            static_cast<unsigned long long>(extent.chunk->offset(extent)), directory_,
+            strerror(error.code()));
   extent.clean = true;
   if (extent.wanted)
     install(extent);
