@@ -165,8 +165,9 @@ class Pager {
   // Extents in one of: resident_, oldest first; staged_clean_, to be dropped in this order; to_write_;
   // to_read_; pending_, waiting for a frame.
   List resident_, staged_clean_, to_write_, to_read_, pending_;
-  int under_way_ = 0;  // being filled, looked at or written
-  bool frozen_ = false;
+  int under_way_ = 0;      // being filled, looked at or written
+  bool settling_ = false;  // the workers begin nothing new
+  bool frozen_ = false;    // for a fork: nothing changes
 
   // Frames are counted, wherever they are. Slots of the staging area hold one each, or none.
   int frames_ = 0;

@@ -151,12 +151,15 @@ Errno Pager::discard_part(PageRange pages) {
 }
 
 void Pager::freeze() {
-  frozen_ = true;
+  // Faults are answered meanwhile: a worker may wait for a page of its frame.
+  settling_ = true;
   while (under_way_ > 0) {
     lock_.unlock();
     os::sleep_us(50);
     lock_.lock();
   }
+  settling_ = false;
+  frozen_ = true;
   while (Extent* extent = to_read_.front()) {
     to_read_.remove(*extent);
     leave_slot(*extent);
@@ -383,7 +386,7 @@ bool Pager::work_once() {
     }
     return true;
   }
-  if (frozen_) return false;
+  if (frozen_ || settling_) return false;
 
   Extent* to_read = to_read_.front();
   Extent* to_write = to_write_.front();
