@@ -74,9 +74,9 @@ void LargeHeap::start_pacing() {
   // In a directory that takes files.
   Result<os::Fd> file = region_directory.open_file();
   const Errno e = file ? pager.engage(region_directory.path()) : file.error();
-  static bool said = false;
-  if (!e.ok() && !std::exchange(said, true))
-    settings.warn("large blocks cannot spill: %s", strerror(e.code()));
+  if (e.ok()) return;
+  managed_possible_ = false;  // each attempt costs threads
+  settings.warn("large blocks so far cannot spill: %s; later ones are in files", strerror(e.code()));
 }
 
 Errno LargeHeap::open_chunk(Backing& backing, uint64_t bytes) {

@@ -46,6 +46,12 @@ struct Chunk {
   const uint64_t* bitmap() const { return reinterpret_cast<const uint64_t*>(this + 1); }
 };
 
+// The whole granules of a range that continues a block: a partial first granule belongs to the block already.
+PageRange new_granules(PageRange range);
+char* granule_of(char* address);
+// Puts anonymous memory where the granules are not mapped yet. ENOMEM.
+Errno map_anonymous_granules(Chunk& chunk, PageRange granules);
+
 // What a fork does to a live region.
 enum class ForkMode { kShared = 0, kSnapshot = 1, kDuplicate = 2 };
 

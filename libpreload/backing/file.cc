@@ -13,17 +13,6 @@
 namespace spillway {
 namespace {
 
-// The whole granules of a range that continues a block: a partial first granule belongs to the block already.
-PageRange new_granules(PageRange range) {
-  char* first = reinterpret_cast<char*>(round_up(reinterpret_cast<uint64_t>(range.base), kExtentBytes));
-  if (first >= range.end()) return {};
-  return {first, round_up(static_cast<uint64_t>(range.end() - first), kExtentBytes)};
-}
-
-char* granule_of(char* address) {
-  return reinterpret_cast<char*>(round_down(reinterpret_cast<uint64_t>(address), kExtentBytes));
-}
-
 PageRange after(PageRange run, PageRange whole) {
   return {run.end(), static_cast<uint64_t>(whole.end() - run.end())};
 }

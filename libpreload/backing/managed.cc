@@ -7,21 +7,6 @@
 #include "libpreload/pager/pager.h"
 
 namespace spillway {
-namespace {
-
-// Within a granule that is there already: empty.
-PageRange new_granules(PageRange range) {
-  char* first = reinterpret_cast<char*>(round_up(reinterpret_cast<uint64_t>(range.base), kExtentBytes));
-  if (first >= range.end()) return {};
-  return {first, round_up(static_cast<uint64_t>(range.end() - first), kExtentBytes)};
-}
-
-char* granule_of(char* address) {
-  return reinterpret_cast<char*>(round_down(reinterpret_cast<uint64_t>(address), kExtentBytes));
-}
-
-}  // namespace
-
 bool ManagedBacking::keeps_freed() const { return !pager.engaged(); }
 
 uint64_t ManagedBacking::chunk_bytes(uint64_t needed) const {
@@ -34,13 +19,7 @@ void ManagedBacking::close(Chunk& chunk) { pager.remove_chunk(chunk); }
 
 Errno ManagedBacking::commit(Chunk& chunk, PageRange range) {
   const PageRange granules = new_granules(range);
-  for (PageRange rest = granules; !rest.empty();) {
-    const PageRange run = chunk.next_run(rest, /*mapped=*/false);
-    if (run.empty()) break;
-    if (Errno e = os::map_anonymous(run); !e.ok()) return Errno(ENOMEM);
-    chunk.set_mapped(run, true);
-    rest = {run.end(), static_cast<uint64_t>(rest.end() - run.end())};
-  }
+  if (Errno e = map_anonymous_granules(chunk, granules); !e.ok()) return e;
   return granules.empty() || !pager.engaged() ? Errno{} : pager.commit(granules);
 }
 

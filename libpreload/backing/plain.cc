@@ -8,17 +8,7 @@ namespace spillway {
 uint64_t PlainBacking::chunk_bytes(uint64_t needed) const { return os::chunk_of_address_space(needed); }
 
 Errno PlainBacking::commit(Chunk& chunk, PageRange range) {
-  char* first = reinterpret_cast<char*>(round_up(reinterpret_cast<uint64_t>(range.base), kExtentBytes));
-  if (first >= range.end()) return {};  // within a granule that is there already
-  const PageRange granules{first, round_up(static_cast<uint64_t>(range.end() - first), kExtentBytes)};
-  for (PageRange rest = granules; !rest.empty();) {
-    const PageRange run = chunk.next_run(rest, /*mapped=*/false);
-    if (run.empty()) break;
-    if (Errno e = os::map_anonymous(run); !e.ok()) return Errno(ENOMEM);
-    chunk.set_mapped(run, true);
-    rest = {run.end(), static_cast<uint64_t>(rest.end() - run.end())};
-  }
-  return {};
+  return map_anonymous_granules(chunk, new_granules(range));
 }
 
 Errno PlainBacking::advise(PageRange range, int advice) { return os::advise(range, advice); }

@@ -45,8 +45,7 @@ class Pager {
   bool is_time(uint64_t managed_bytes) const {
     return !engaged_ && managed_bytes >= engage_at_bytes_.load(std::memory_order_relaxed);
   }
-  // Starts the threads, and watches every mapped granule. An error: nothing has changed, and the next growth
-  // may try again.
+  // Starts the threads, and watches every mapped granule. An error: memory stays as it is.
   Errno engage(const char* directory);
   bool engaged() const { return engaged_; }
 

@@ -293,8 +293,14 @@ Errno Pager::watch_memory(const os::PageTable& pages) {
     const uint8_t file = c->files.current(directory_, c->range.bytes, error);
     // A child can still read what its parent wrote.
     if (file == 0 && !c->files.any()) return error;
+    Errno unwatched;
     for_each_mapped_run(*c->chunk, [&](PageRange run) {
-      if (!userfault_.watch(run).ok()) return;  // it stays, as if there were no pager
+      if (const Errno e = userfault_.watch(run); !e.ok()) {
+        // What is there stays, as if there were no pager. What is on disk would read as zeroes.
+        for (char* at = run.base; at < run.end(); at += kExtentBytes)
+          if (c->extent(at).state == State::kStored) unwatched = e;
+        return;
+      }
       // No room on the disk now: what cannot be written stays.
       if (file != 0) (void)c->files.preallocate(file, c->range.offset_of(run.base), run.bytes);
       for (char* at = run.base; at < run.end(); at += kExtentBytes) {
@@ -305,6 +311,7 @@ Errno Pager::watch_memory(const os::PageTable& pages) {
         ++frames_;
       }
     });
+    if (!unwatched.ok()) return unwatched;
   }
   return {};
 }
@@ -318,10 +325,10 @@ Errno Pager::set_up() {
     if (Errno e = c->files.adopt(); !e.ok()) return e;
   update_budget();
   if (Errno e = make_staging(); !e.ok()) return e;
-  for (int i = 0; i < kWorkers; ++i)
-    if (!os::start_thread(run_worker, this)) return Errno(EAGAIN);
-  os::Locked locked(lock_);
-  return watch_memory(pages);
+  if (Errno e = watch_memory(pages); !e.ok()) return e;
+  int workers = 0;
+  while (workers < kWorkers && os::start_thread(run_worker, this)) ++workers;
+  return workers != 0 ? Errno{} : Errno(EAGAIN);
 }
 
 void Pager::answer_faults() {

@@ -64,15 +64,15 @@ void SpillFiles::forget_all() {
 }
 
 Errno SpillFiles::send_for_child(int socket) const {
-  for (int fd : fd_)
-    if (fd != 0)
-      if (Errno e = os::send_descriptor(socket, fd - 1); !e.ok()) return e;
+  for (int i = 1; i < kMost; ++i)
+    if (extents_[i] != 0)
+      if (Errno e = os::send_descriptor(socket, fd_[i] - 1); !e.ok()) return e;
   return {};
 }
 
 Errno SpillFiles::receive_for_child(int socket) {
   for (int i = 1; i < kMost; ++i) {
-    if (fd_[i] == 0) continue;
+    if (extents_[i] == 0) continue;
     Result<os::Fd> fd = os::receive_descriptor(socket);
     if (!fd) return fd.error();
     for_child_[i] = fd->release() + 1;

@@ -18,7 +18,6 @@ class SpillFiles {
 
   // The file that is written to now; opened when there is none. 0 and the reason: none can be had.
   uint8_t current(const char* directory, uint64_t bytes, Errno& error);
-  bool is_current(uint8_t file) const { return file != 0 && file == current_; }
 
   Errno read(uint8_t file, char* to, uint64_t bytes, uint64_t offset) const;
   Errno write(uint8_t file, const char* from, uint64_t bytes, uint64_t offset) const;
@@ -30,8 +29,10 @@ class SpillFiles {
   // Gives space of the current file back.
   void punch(uint64_t offset, uint64_t bytes) const;
 
-  // Nobody writes to the files there are any more.
-  void freeze() { current_ = 0; }
+  // Nobody writes any more to files that a child may read.
+  void freeze() {
+    if (extents_[current_] != 0) current_ = 0;
+  }
   // Some extent's bytes are in some file.
   bool any() const;
   void close_all();
