@@ -61,7 +61,7 @@ $(BUILD)/obj/jemalloc.a: $(JEMALLOC_ARCHIVE) Makefile
 $(PRELOAD_LIB): $(PRELOAD_SRC:%.cc=$(PIC)/%.o) $(BASE_SRC:%.cc=$(PIC)/%.o) $(BUILD)/obj/jemalloc.a libpreload/exports.map
 	@mkdir -p $(@D)
 	$(CC) -shared -o $@ $(filter %.o %.a,$^) -Wl,--version-script=libpreload/exports.map -Wl,--exclude-libs,ALL \
-	  -Wl,--wrap=je_pages_map,--wrap=je_extent_alloc_dss -Wl,-z,defs,-z,now,-z,relro,-z,nodelete \
+	  -Wl,-Bstatic -luring -Wl,-Bdynamic -Wl,--wrap=je_pages_map,--wrap=je_extent_alloc_dss -Wl,-z,defs,-z,now,-z,relro,-z,nodelete \
 	  -Wl,-soname,$(@F) -static-libgcc -Wl,--as-needed -pthread -ldl -lm
 
 $(PIC)/%.o: %.cc
@@ -102,7 +102,7 @@ CATCH_MAIN := $(OBJ)/tests/support/catch_main.o
 define suite
 $$(BUILD)/tests/$(1): $$(patsubst %.cc,$$(OBJ)/%.o,$$(wildcard tests/$(1)/*.cc)) $$(SUPPORT_SRC:%.cc=$$(OBJ)/%.o) $(2)
 	@mkdir -p $$(@D)
-	$$(CXX) $$(LDFLAGS) -o $$@ $$^ -ldl -lfmt
+	$$(CXX) $$(LDFLAGS) -o $$@ $$^ -ldl -lfmt -luring
 endef
 $(eval $(call suite,unit,$$(BASE_SRC:%.cc=$$(OBJ)/%.o) $$(PRELOAD_INNER_SRC:%.cc=$$(OBJ)/%.o)))
 $(eval $(call suite,preload,))

@@ -108,6 +108,7 @@ void Settings::read_environment() {
     masked.punch = has_word(v.value, "punch");
     masked.perf = has_word(v.value, "perf");
     masked.uffd = has_word(v.value, "uffd");
+    masked.uring = has_word(v.value, "uring");
   }
 }
 

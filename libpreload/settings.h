@@ -23,7 +23,7 @@ struct Settings {
 
   // SPILLWAY_MASK: features to behave as if the kernel had not, so that their absence can be tested anywhere.
   struct {
-    bool tmpfile = false, fallocate = false, punch = false, perf = false, uffd = false;
+    bool tmpfile = false, fallocate = false, punch = false, perf = false, uffd = false, uring = false;
   } masked;
 
   void read_environment();

@@ -91,6 +91,9 @@ void Stats::report() {
         "                      unchanged %llu, zeroes %llu, peak %.1f MiB\n",
         number(c.faults), number(c.staged_hits), number(c.loads), number(c.read_ahead), number(c.stores),
         number(c.unchanged), number(c.zeroes), mib(c.peak_frames * kExtentBytes));
+    const Lines::Counters& l = pager.line_counters();
+    text.add("  pager's lines       read %llu (found in staging %llu), pages written %llu, unchanged %llu\n",
+             number(l.loads), number(l.staged_hits), number(l.stores), number(l.unchanged));
   }
   if (rehomed_bytes != 0) text.add("  snapshots rehomed   %.1f MiB\n", mib(rehomed_bytes));
 

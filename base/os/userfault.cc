@@ -85,12 +85,12 @@ Errno Userfault::move(char* to, PageRange from, uint64_t& done) {
   return {};
 }
 
-Errno Userfault::copy(PageRange to, const char* from, uint64_t& done) {
+Errno Userfault::copy(PageRange to, const char* from, uint64_t& done, bool wakes) {
   KeepErrno keep;
   done = 0;
   while (done < to.bytes) {
     uffdio_copy request{number(to.base) + done, number(from) + done, to.bytes - done,
-                        UFFDIO_COPY_MODE_DONTWAKE, 0};
+                        wakes ? 0 : UFFDIO_COPY_MODE_DONTWAKE, 0};
     if (ioctl(fd_, UFFDIO_COPY, &request) == 0) {
       done = to.bytes;
       return {};

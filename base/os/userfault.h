@@ -27,8 +27,9 @@ class Userfault {
   // shared with a forked child, or pinned; EINVAL: protection or locks of the two places differ; EEXIST:
   // something is there; ENOENT: one of the places is gone. `done`: how many bytes moved, also on an error.
   Errno move(char* to, PageRange from, uint64_t& done);
-  // Copies pages to where nothing is, in watched memory. `done`: how many bytes, also on an error.
-  Errno copy(PageRange to, const char* from, uint64_t& done);
+  // Copies pages to where nothing is, in watched memory; `wakes`: those who wait for them. `done`: how many bytes,
+  // also on an error.
+  Errno copy(PageRange to, const char* from, uint64_t& done, bool wakes = false);
   // Whoever waits for a page in the range looks again.
   void wake(PageRange range);
 
@@ -36,6 +37,8 @@ class Userfault {
     char* address;
     uint32_t thread;
   };
+  // Can be read when a fault came.
+  int descriptor() const { return fd_; }
   // Those that came since the last call, without waiting.
   int read(Fault* faults, int most);
   // True: there is something to read.

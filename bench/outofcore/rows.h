@@ -119,7 +119,7 @@ inline void random_write(Task& t) {
 inline void hot_90_10(Task& t) {
   Random random(t.thread + 201);
   const uint64_t hot_pages = t.array.pages() / 10;
-  for (uint64_t n = 3 * t.accesses / t.threads; n > 0; --n) {
+  for (uint64_t n = 15 * t.accesses / t.threads; n > 0; --n) {
     uint64_t page;
     if (random.below(10) != 0) {
       const uint64_t hot = random.below(hot_pages);

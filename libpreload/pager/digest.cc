@@ -22,4 +22,6 @@ Digest Digest::of_zeroes() {
   return {hash.low64, hash.high64};
 }
 
+uint64_t digest_of_page(const void* page) { return XXH3_64bits(page, kPageBytes); }
+
 }  // namespace spillway

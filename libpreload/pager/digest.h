@@ -14,4 +14,7 @@ struct Digest {
   static Digest of_zeroes();
 };
 
+// Of 4 KiB, in 64 bits: it is kept for every page that is in memory.
+uint64_t digest_of_page(const void* page);
+
 }  // namespace spillway

@@ -1,5 +1,6 @@
 // extent.h - 2 MiB of a large block as the pager sees it, and the chunk it belongs to.
 #pragma once
+#include <bit>
 #include <cstring>
 
 #include "base/core/intrusive_list.h"
@@ -11,6 +12,29 @@ namespace spillway {
 struct Chunk;
 struct PagedChunk;
 
+// A set of pages of an extent.
+class PageSet {
+ public:
+  bool has(unsigned page) const { return bits_[page / 64] >> (page % 64) & 1; }
+  void add(unsigned page) { bits_[page / 64] |= uint64_t{1} << (page % 64); }
+  void remove(unsigned page) { bits_[page / 64] &= ~(uint64_t{1} << (page % 64)); }
+  void clear() { *this = {}; }
+  unsigned count() const {
+    unsigned n = 0;
+    for (uint64_t bits : bits_) n += static_cast<unsigned>(std::popcount(bits));
+    return n;
+  }
+  bool empty() const { return count() == 0; }
+  // The first page from `page` on that is in the set, or kExtentPages.
+  unsigned next(unsigned page) const {
+    while (page < kExtentPages && !has(page)) ++page;
+    return page;
+  }
+
+ private:
+  uint64_t bits_[kExtentPages / 64] = {};
+};
+
 // All zeroes is a valid extent: empty.
 struct Extent : ListHook {
   enum class State : uint8_t {
@@ -20,6 +44,7 @@ struct Extent : ListHook {
     kStaged,    // its frame is in the staging area, and one move brings it back
     kWriting,   // staged, and a worker looks at it or writes it
     kStored,    // on disk alone
+    kScattered, // on disk, and some pages in the program's memory (lines.h)
   };
 
   PagedChunk* chunk = nullptr;
@@ -31,8 +56,13 @@ struct Extent : ListHook {
   bool pending = false;     // in the list of faults that wait for a frame
   bool whole = false;       // every page of it is there, in a frame that was made huge where the host allows
   uint8_t file = 0;         // the chunk's spill file that has its bytes, at its offset in the chunk; 0: none
+  bool indivisible = false;  // scattered: its pages cannot be collected
   uint16_t slot = 0;        // of the staging area, from 1 on; 0: none
-  uint64_t digest[2] = {};  // of what the file has
+  uint16_t collected = 0;   // loading: the slot with pages that are newer than the file
+  uint16_t lines_under_way = 0;  // scattered: reads and writes
+  uint64_t since = 0;       // resident: Lines::clock() when it came
+  uint64_t digest[2] = {};  // of what the file has; zeroes: not known
+  PageSet present, staged;  // scattered
 };
 
 // A chunk of the managed backing. The list and `watched` are guarded by the pager's lock.
@@ -51,11 +81,26 @@ struct PagedChunk {
     return range.base + ((&e - reinterpret_cast<const Extent*>(this + 1)) << kExtentShift);
   }
   uint64_t offset(const Extent& e) const { return range.offset_of(address(e)); }
+  // A word for each page of an extent, for lines.h. Memory only where it is used.
+  uint64_t* words(const Extent& e) {
+    const uint64_t first = round_up(headers(range.bytes), kPageBytes);
+    return reinterpret_cast<uint64_t*>(reinterpret_cast<char*>(this) + first) +
+           (offset(e) >> kPageShift);
+  }
   static uint64_t footprint(uint64_t range_bytes) {
+    return round_up(headers(range_bytes), kPageBytes) + (range_bytes >> kPageShift) * sizeof(uint64_t);
+  }
+
+ private:
+  static uint64_t headers(uint64_t range_bytes) {
     return sizeof(PagedChunk) + (range_bytes >> kExtentShift) * sizeof(Extent);
   }
 };
 
+inline PagedChunk* find_chunk(PagedChunk* list, const char* address) {
+  while (list != nullptr && !list->range.contains(address)) list = list->next;
+  return list;
+}
 inline char* address_of(const Extent& e) { return e.chunk->address(e); }
 
 }  // namespace spillway

@@ -16,33 +16,39 @@ namespace {
 // Read ahead of a stream at most, in extents: what a fast device needs under way, and a third of the slots.
 constexpr int kLargestWindow = 8;
 constexpr uint64_t kHoleBytes = 64 * kKiB;
+// Where streams enter an extent: its first and last so many pages.
+constexpr unsigned kEdgePages = kExtentPages / 8;
 
 }  // namespace
 
-PagedChunk* Pager::chunk_of(const char* address) {
-  for (PagedChunk* c = chunks_; c != nullptr; c = c->next)
-    if (c->range.contains(address)) return c;
-  return nullptr;
-}
 
 // --- faults
 
 void Pager::on_fault(const os::Userfault::Fault& fault) {
-  PagedChunk* chunk = chunk_of(fault.address);
+  PagedChunk* chunk = find_chunk(chunks_, fault.address);
   if (chunk == nullptr) {
     // A worker looks at a page that the program never touched.
     if (staging_.contains(fault.address)) fill_hole(fault.address);
     return;
   }
   Extent& extent = chunk->extent(fault.address);
+  const auto page = static_cast<unsigned>((fault.address - address_of(extent)) >> kPageShift);
   ++counters_.faults;
   switch (extent.state) {
     case State::kResident:
       fill_hole(fault.address);
       return;
+    case State::kStored:
+    case State::kScattered:
+      return on_fault_on_disk(extent, page);
     case State::kStaged:
       ++counters_.staged_hits;
       unlist(extent);
+      if (is_worth_a_line(extent, page)) {
+        lines_.take_page(extent, page, slot_address(extent.slot) + page * kPageBytes);
+        leave_slot(extent);
+        return;
+      }
       install(extent);
       break;
     case State::kLoading:
@@ -56,11 +62,36 @@ void Pager::on_fault(const os::Userfault::Fault& fault) {
       extent.wanted = true;
       break;
     case State::kEmpty:
-    case State::kStored:
       want(extent);
       break;
   }
-  read_ahead(extent);
+  if (page < kEdgePages || page >= kExtentPages - kEdgePages) read_ahead(extent);
+}
+
+// Staged, and touched by chance: while accesses are scattered its frame is better used for other pages.
+bool Pager::is_worth_a_line(const Extent& extent, unsigned page) {
+  return extent.clean && extent.file != 0 && !extent.ahead && lines_.are_the_rule() &&
+         !is_on_a_streams_way(extent, page);
+}
+
+bool Pager::is_on_a_streams_way(const Extent& extent, unsigned page) {
+  const auto index = static_cast<int64_t>(extent.chunk->offset(extent) >> kExtentShift);
+  return streams_.expects(extent.chunk, index, page < kEdgePages, page >= kExtentPages - kEdgePages);
+}
+
+// The whole extent for streams, and a line for what is touched here and there.
+void Pager::on_fault_on_disk(Extent& extent, unsigned page) {
+  const bool is_here = extent.present.has(page) || extent.staged.has(page);
+  if (extent.pending && !is_here) return;
+  if (!is_here && extent.lines_under_way == 0 && !extent.indivisible &&
+      (is_on_a_streams_way(extent, page) || lines_.suggests_whole(extent, page))) {
+    lines_.note_whole();
+    want(extent);
+    return read_ahead(extent);
+  }
+  streams_.on_scattered_fault();
+  if (lines_.frames() == 0) lines_.grow();
+  lines_.on_fault(extent, page);
 }
 
 // Pages that were never touched, in an extent that is there. Several at once, up to the first that exists.
@@ -93,13 +124,14 @@ void Pager::read_ahead(Extent& extent) {
     if (at < 0 || static_cast<uint64_t>(at) >= chunk.range.bytes >> kExtentShift) return;
     Extent& next = chunk.extent(chunk.range.base + (at << kExtentShift));
     // Empty ones ahead of a stream of first touches are zeroed by the workers meanwhile.
-    const bool useful = next.state == State::kStored || next.state == State::kEmpty;
+    const bool useful =
+        next.state == State::kStored || next.state == State::kScattered || next.state == State::kEmpty;
     if (!useful || next.pending) continue;
     const uint16_t slot = take_frame(/*for_demand=*/false);
     if (slot == 0) return;
+    if (!load(next, slot)) continue;
     ++counters_.read_ahead;
     next.ahead = true;
-    load(next, slot);
   }
 }
 
@@ -107,24 +139,41 @@ void Pager::serve_pending() {
   while (Extent* extent = pending_.front()) {
     uint16_t slot = take_frame(/*for_demand=*/true);
     // Nothing will become free by itself: extents cannot leave. Better too much memory than none.
-    const bool stuck = under_way_ == 0 && to_write_.empty() && to_read_.empty();
+    const bool stuck =
+        under_way_ == 0 && to_write_.empty() && to_read_.empty() && !lines_.is_shrinking() && lines_.is_idle();
     if (slot == 0 && stuck) {
       evict_ahead();
       if (!to_write_.empty()) return wake_workers();
+      if (lines_.is_shrinking()) return;
       slot = make_frame();
     }
     if (slot == 0) return;
+    if (extent->state == State::kScattered && (extent->lines_under_way > 0 || !make_vacancy())) {
+      garbage_[garbage_count_++] = slot;
+      return;
+    }
     unlist(*extent);
     if (extent->state == State::kEmpty && zeroed_[slot]) {
       extent->slot = slot;
       install(*extent);
-    } else {
-      load(*extent, slot);
+    } else if (!load(*extent, slot)) {
+      // By lines, then.
+      extent->wanted = false;
+      userfault_.wake({address_of(*extent), kExtentBytes});
     }
   }
 }
 
-void Pager::load(Extent& extent, uint16_t slot) {
+// False: its pages cannot be collected, and the frame is back.
+bool Pager::load(Extent& extent, uint16_t slot) {
+  if (extent.state == State::kScattered) {
+    const bool can_be = extent.lines_under_way == 0 && make_vacancy();
+    if (!can_be || !lines_.collect(extent, slot_address(vacant_[vacant_count_ - 1]))) {
+      garbage_[garbage_count_++] = slot;
+      return false;
+    }
+    extent.collected = vacant_[--vacant_count_];
+  }
   extent.slot = slot;
   extent.state = State::kLoading;
   if (extent.wanted)
@@ -132,6 +181,42 @@ void Pager::load(Extent& extent, uint16_t slot) {
   else
     to_read_.push_back(extent);
   wake_workers();
+  return true;
+}
+
+void Pager::forget_collected(Extent& extent) {
+  if (extent.collected == 0) return;
+  (void)os::discard(slot_range(extent.collected));
+  vacant_[vacant_count_++] = extent.collected;
+  extent.collected = 0;
+  lines_.forget(extent);
+}
+
+// --- lines
+
+bool Pager::lines_are_oldest() {
+  const Extent* oldest = resident_.front();
+  return oldest == nullptr || lines_.age() > lines_.clock() - oldest->since;
+}
+
+// Lines get a frame of what is older than all of them.
+void Pager::grow_lines() {
+  if (lines_.frames() == 0 || !lines_.is_tight()) return;
+  if (frames_ >= allowed_frames()) {
+    if (lines_are_oldest()) return;
+    if (garbage_count_ == 0) {
+      Extent* staged = staged_clean_.front();
+      if (staged == nullptr) {
+        if (to_write_.empty() && vacant_count_ > 0) evict(*resident_.front());
+        return;
+      }
+      unlist(*staged);
+      leave_slot(*staged);
+      not_in_memory(*staged);
+    }
+    if (garbage_count_ > 0) drop_frame(garbage_[--garbage_count_]);
+  }
+  lines_.grow();
 }
 
 // --- frames
@@ -147,7 +232,7 @@ int Pager::spare_frames() const {
 // A slot with a frame to fill; 0: there is none now.
 uint16_t Pager::take_frame(bool for_demand) {
   if (garbage_count_ > 0) return garbage_[--garbage_count_];
-  if (frames_ < budget_frames_)
+  if (frames_ < allowed_frames())
     if (const uint16_t slot = make_frame(); slot != 0) return slot;
   for (Extent* e = staged_clean_.front(); e != nullptr; e = staged_clean_.after(e)) {
     if (e->ahead && !for_demand) continue;
@@ -157,6 +242,20 @@ uint16_t Pager::take_frame(bool for_demand) {
     return garbage_count_ > 0 ? garbage_[--garbage_count_] : make_frame();
   }
   return 0;
+}
+
+// A slot without a frame. False: not now.
+bool Pager::make_vacancy() {
+  if (vacant_count_ == 0 && garbage_count_ > 0) drop_frame(garbage_[--garbage_count_]);
+  if (vacant_count_ == 0 && !staged_clean_.empty()) {
+    Extent& extent = *staged_clean_.front();
+    const uint16_t slot = extent.slot;
+    unlist(extent);
+    extent.slot = 0;
+    not_in_memory(extent);
+    drop_frame(slot);
+  }
+  return vacant_count_ > 0;
 }
 
 // A zeroed frame in a vacant slot.
@@ -182,7 +281,7 @@ void Pager::leave_slot(Extent& extent) {
   const uint16_t slot = extent.slot;
   extent.slot = 0;
   zeroed_[slot] = false;
-  if (whole_[slot] && frames_ <= budget_frames_)
+  if (whole_[slot] && frames_ <= allowed_frames())
     garbage_[garbage_count_++] = slot;
   else
     drop_frame(slot);
@@ -195,8 +294,8 @@ void Pager::drop_frame(uint16_t slot) {
 }
 
 void Pager::keep_budget() {
-  while (frames_ > budget_frames_ && garbage_count_ > 0) drop_frame(garbage_[--garbage_count_]);
-  while (frames_ > budget_frames_ && !staged_clean_.empty()) {
+  while (frames_ > allowed_frames() && garbage_count_ > 0) drop_frame(garbage_[--garbage_count_]);
+  while (frames_ > allowed_frames() && !staged_clean_.empty()) {
     Extent& extent = *staged_clean_.front();
     unlist(extent);
     leave_slot(extent);
@@ -208,10 +307,15 @@ void Pager::keep_budget() {
 
 // So many extents are on their way out that the next faults find frames.
 void Pager::evict_ahead() {
-  int spare = garbage_count_ + spare_frames() + under_way_ + std::max(0, budget_frames_ - frames_);
+  int spare = garbage_count_ + spare_frames() + under_way_ + std::max(0, allowed_frames() - frames_);
   for (Extent* e = to_write_.front(); e != nullptr; e = to_write_.after(e)) ++spare;
   int tries = 2 * slots_;
-  while (spare < wanted_spare() + std::max(0, frames_ - budget_frames_) && vacant_count_ > 0 && tries-- > 0) {
+  while (spare < wanted_spare() + std::max(0, frames_ - allowed_frames()) && vacant_count_ > 0 && tries-- > 0) {
+    if (lines_are_oldest() && lines_.shrink()) {
+      ++spare;
+      lines_.ring().wake();
+      continue;
+    }
     Extent* oldest = resident_.front();
     if (oldest == nullptr) return;
     spare += evict(*oldest);
@@ -278,7 +382,7 @@ void Pager::forget_file(Extent& extent) {
 
 void Pager::became_staged(Extent& extent) {
   extent.state = State::kStaged;
-  staged_clean_.push_back(extent);
+  (extent.clean ? staged_clean_ : to_write_).push_back(extent);
 }
 
 // --- coming back
@@ -286,6 +390,7 @@ void Pager::became_staged(Extent& extent) {
 void Pager::become_resident(Extent& extent) {
   extent.ahead = extent.wanted = false;
   extent.state = State::kResident;
+  extent.since = lines_.clock();
   resident_.push_back(extent);
   userfault_.wake({address_of(extent), kExtentBytes});
 }
@@ -324,8 +429,9 @@ void Pager::install(Extent& extent) {
   become_resident(extent);
 }
 
-// A frame was filled for it.
-void Pager::loaded(Extent& extent, Errno error) {
+// A frame was filled for it. `is_newer`: than the file.
+void Pager::loaded(Extent& extent, Errno error, bool is_newer) {
+  lines_.tick(kExtentPages);
   // First: the file of an extent that was dropped may be gone, too.
   if (extent.dropped) {
     extent.dropped = false;
@@ -339,7 +445,7 @@ void Pager::loaded(Extent& extent, Errno error) {
             static_cast<unsigned long long>(kExtentBytes / kKiB),
             static_cast<unsigned long long>(extent.chunk->offset(extent)), directory_,
             strerror(error.code()));
-  extent.clean = true;
+  extent.clean = !is_newer;
   if (extent.wanted)
     install(extent);
   else

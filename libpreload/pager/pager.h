@@ -28,6 +28,7 @@
 #include "libpreload/backing/backing.h"
 #include "libpreload/pager/digest.h"
 #include "libpreload/pager/extent.h"
+#include "libpreload/pager/lines.h"
 #include "libpreload/pager/streams.h"
 
 namespace spillway {
@@ -70,6 +71,7 @@ class Pager {
                           zeroes = 0, peak_frames = 0;
   };
   const Counters& counters() const { return counters_; }
+  const Lines::Counters& line_counters() const { return lines_.counters(); }
 
  private:
   static constexpr int kWorkers = 3;
@@ -123,17 +125,23 @@ class Pager {
   void start_anew();
   bool has_stored();
   void map_snapshots();
+  void map_snapshot(Extent& extent, int fd);
+  void wake_everybody();
   Errno start();
 
   // --- the state of extents; lock_ is held
-  PagedChunk* chunk_of(const char* address);
   void on_fault(const os::Userfault::Fault& fault);
   char* fill_hole(char* address);
   void read_ahead(Extent& extent);
   void want(Extent& extent);
   void serve_pending();
-  void load(Extent& extent, uint16_t slot);
-  void loaded(Extent& extent, Errno error);
+  bool load(Extent& extent, uint16_t slot);
+  void loaded(Extent& extent, Errno error, bool is_newer);
+  void forget_collected(Extent& extent);
+  bool is_worth_a_line(const Extent& extent, unsigned page);
+  bool is_on_a_streams_way(const Extent& extent, unsigned page);
+  void on_fault_on_disk(Extent& extent, unsigned page);
+  void grow_lines();
   void store(Extent& extent);
   void install(Extent& extent);
   void evict_ahead();
@@ -147,8 +155,12 @@ class Pager {
   void forget_file(Extent& extent);
   uint16_t take_frame(bool for_demand);
   uint16_t make_frame();
+  bool make_vacancy();
   int spare_frames() const;
   int wanted_spare() const { return slots_ / 3; }
+  // What lines leave of the budget.
+  int allowed_frames() const { return budget_frames_ - lines_.frames(); }
+  bool lines_are_oldest();
   void keep_budget();
 
   char* slot_address(uint16_t slot) const { return staging_.base + (slot - 1) * kExtentBytes; }
@@ -184,6 +196,7 @@ class Pager {
   bool said_write_error_ = false;
 
   Streams streams_;
+  Lines lines_;
   Counters counters_;
 
   std::atomic<uint32_t> work_there_ = 0;  // counts up; workers wait for it

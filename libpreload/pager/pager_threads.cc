@@ -23,6 +23,8 @@ namespace {
 constexpr uint64_t kStayAwakeUs = 60;
 constexpr int kBudgetMs = 100;
 constexpr int kFewestSlots = 6;
+// Looks, 50 us apart, whether an extent has come, until the program's madvise(2) fails with EAGAIN.
+constexpr int kPatience = 100'000;
 
 void for_each_mapped_run(Chunk& chunk, auto visit) {
   for (PageRange rest = chunk.range; !rest.empty();) {
@@ -31,6 +33,15 @@ void for_each_mapped_run(Chunk& chunk, auto visit) {
     visit(run);
     rest = {run.end(), static_cast<uint64_t>(rest.end() - run.end())};
   }
+}
+
+void copy_pages(char* to, const char* from, const PageSet& pages) {
+  for (unsigned page = pages.next(0); page < kExtentPages; page = pages.next(page + 1))
+    memcpy(to + page * kPageBytes, from + page * kPageBytes, kPageBytes);
+}
+
+bool is_on_disk(const Extent& extent) {
+  return extent.state == Extent::State::kStored || extent.state == Extent::State::kScattered;
 }
 
 }  // namespace
@@ -53,7 +64,7 @@ void Pager::update_budget() {
   uint64_t budget = limit_bytes_;
   if (budget == 0) {
     os::MemoryMeter meter;
-    const uint64_t ours = static_cast<uint64_t>(frames_) * kExtentBytes;
+    const uint64_t ours = static_cast<uint64_t>(frames_ + lines_.frames()) * kExtentBytes;
     const uint64_t anonymous = meter.read().anonymous_bytes;
     const uint64_t rest_of_program = anonymous - std::min(anonymous, ours);
     const uint64_t usable = memory_bytes_ - memory_bytes_ / 16;
@@ -86,7 +97,7 @@ Errno Pager::perform(Work work) {
       return watch_and_preallocate(request.range);
     case Work::kRelease:
       drop(request.range);
-      if (PagedChunk* chunk = chunk_of(request.range.base))
+      if (PagedChunk* chunk = find_chunk(chunks_, request.range.base))
         chunk->files.punch(chunk->range.offset_of(request.range.base), request.range.bytes);
       break;
     case Work::kDiscard:
@@ -107,6 +118,7 @@ Errno Pager::perform(Work work) {
       return send_files(request.socket);
     case Work::kThaw:
       frozen_ = false;
+      wake_everybody();
       break;
   }
   return {};
@@ -114,7 +126,7 @@ Errno Pager::perform(Work work) {
 
 Errno Pager::watch_and_preallocate(PageRange granules) {
   if (Errno e = userfault_.watch(granules); !e.ok()) return e;
-  PagedChunk* chunk = chunk_of(granules.base);
+  PagedChunk* chunk = find_chunk(chunks_, granules.base);
   Errno error;
   const uint8_t file = chunk->files.current(directory_, chunk->range.bytes, error);
   if (file == 0) return error;
@@ -122,10 +134,17 @@ Errno Pager::watch_and_preallocate(PageRange granules) {
 }
 
 void Pager::drop(PageRange granules) {
-  PagedChunk* chunk = chunk_of(granules.base);
+  PagedChunk* chunk = find_chunk(chunks_, granules.base);
   for (char* at = granules.base; at < granules.end(); at += kExtentBytes) {
     Extent& extent = chunk->extent(at);
+    while (extent.lines_under_way > 0) {
+      lock_.unlock();
+      os::sleep_us(50);
+      lock_.lock();
+    }
     if (extent.file != 0) forget_file(extent);
+    if (extent.state == State::kScattered) lines_.forget(extent);
+    if (extent.state == State::kLoading && extent.linked()) forget_collected(extent);
     if (extent.state == State::kWriting || (extent.state == State::kLoading && !extent.linked())) {
       extent.dropped = true;
       continue;
@@ -141,19 +160,29 @@ void Pager::drop(PageRange granules) {
   (void)os::discard(granules);
 }
 
-// Of one extent. EAGAIN: it is not there.
+// Of one extent. EAGAIN: it is not there as a whole, but will be.
 Errno Pager::discard_part(PageRange pages) {
-  Extent& extent = chunk_of(pages.base)->extent(pages.base);
+  Extent& extent = find_chunk(chunks_, pages.base)->extent(pages.base);
   if (extent.state == State::kEmpty) return {};
-  if (extent.state != State::kResident) return Errno(EAGAIN);
-  extent.whole = false;
-  return os::discard(pages);
+  if (extent.state == State::kStaged) {
+    unlist(extent);
+    install(extent);
+  }
+  if (extent.state == State::kResident) {
+    extent.whole = false;
+    return os::discard(pages);
+  }
+  if (extent.state == State::kStored || extent.state == State::kScattered)
+    want(extent);
+  else
+    extent.wanted = true;
+  return Errno(EAGAIN);
 }
 
 void Pager::freeze() {
   // Faults are answered meanwhile: a worker may wait for a page of its frame.
   settling_ = true;
-  while (under_way_ > 0) {
+  while (under_way_ > 0 || !lines_.is_idle()) {
     lock_.unlock();
     os::sleep_us(50);
     lock_.lock();
@@ -164,8 +193,14 @@ void Pager::freeze() {
     to_read_.remove(*extent);
     leave_slot(*extent);
     not_in_memory(*extent);
+    if (extent->collected != 0) {
+      lines_.scatter(*extent, slot_address(extent->collected));
+      vacant_[vacant_count_++] = extent->collected;
+      extent->collected = 0;
+    }
     if (extent->wanted) want(*extent);
   }
+  lines_.settle();
   while (Extent* extent = staged_clean_.front()) {
     unlist(*extent);
     leave_slot(*extent);
@@ -189,10 +224,12 @@ Errno Pager::discard(PageRange pages) {
       part.bytes = round_down(pages.bytes, kExtentBytes);
       (void)call(Work::kDiscard, part);
     } else {
-      for (Errno e(EAGAIN); !e.ok(); e = call(Work::kDiscardPart, part)) {
-        if (!(e == EAGAIN)) return e;
-        (void)*const_cast<volatile char*>(part.base);  // brings the extent in
+      Errno e = call(Work::kDiscardPart, part);
+      for (int tries = 0; e == EAGAIN && tries < kPatience; ++tries) {
+        os::sleep_us(50);
+        e = call(Work::kDiscardPart, part);
       }
+      if (!e.ok()) return e;
     }
     pages = {part.end(), pages.bytes - part.bytes};
   }
@@ -231,7 +268,7 @@ void Pager::unlink(PagedChunk& chunk) {
 }
 
 void Pager::remove_chunk(Chunk& chunk) {
-  PagedChunk* paged = chunk_of(chunk.range.base);
+  PagedChunk* paged = find_chunk(chunks_, chunk.range.base);
   if (paged == nullptr) return;
   if (engaged_)
     (void)call(Work::kForgetChunk, {}, paged);
@@ -298,14 +335,14 @@ Errno Pager::watch_memory(const os::PageTable& pages) {
       if (const Errno e = userfault_.watch(run); !e.ok()) {
         // What is there stays, as if there were no pager. What is on disk would read as zeroes.
         for (char* at = run.base; at < run.end(); at += kExtentBytes)
-          if (c->extent(at).state == State::kStored) unwatched = e;
+          if (is_on_disk(c->extent(at))) unwatched = e;
         return;
       }
       // No room on the disk now: what cannot be written stays.
       if (file != 0) (void)c->files.preallocate(file, c->range.offset_of(run.base), run.bytes);
       for (char* at = run.base; at < run.end(); at += kExtentBytes) {
         Extent& extent = c->extent(at);
-        if (extent.state == State::kStored || pages.count({at, kExtentBytes}).present == 0) continue;
+        if (is_on_disk(extent) || pages.count({at, kExtentBytes}).present == 0) continue;
         extent.state = State::kResident;
         resident_.push_back(extent);
         ++frames_;
@@ -325,6 +362,7 @@ Errno Pager::set_up() {
     if (Errno e = c->files.adopt(); !e.ok()) return e;
   update_budget();
   if (Errno e = make_staging(); !e.ok()) return e;
+  if (Errno e = lines_.set_up(userfault_, chunks_, directory_, budget_frames_); !e.ok()) return e;
   if (Errno e = watch_memory(pages); !e.ok()) return e;
   int workers = 0;
   while (workers < kWorkers && os::start_thread(run_worker, this)) ++workers;
@@ -339,7 +377,7 @@ void Pager::answer_faults() {
     const int n = userfault_.read(faults, 64);
     if (n == 0) {
       if (os::monotonic_us() < awake_until) continue;
-      (void)userfault_.wait(kBudgetMs);
+      lines_.ring().wait(kBudgetMs);
     }
     lock_.lock();
     while (frozen_) {
@@ -348,14 +386,28 @@ void Pager::answer_faults() {
       os::wait(work_there_, seen);
       lock_.lock();
     }
+    lines_.finish();
     for (int i = 0; i < n; ++i) on_fault(faults[i]);
+    lines_.ring().submit();
     if (limit_bytes_ == 0 && budget.is_over()) update_budget();
     keep_budget();
+    if (!settling_) {
+      lines_.make_room();
+      while (Extent* extent = lines_.take_unwritable()) want(*extent);
+      grow_lines();
+      if (lines_.take_missed()) wake_everybody();
+    }
     serve_pending();
     evict_ahead();
+    const bool is_reading = !lines_.is_idle();
     lock_.unlock();
-    if (n > 0) awake_until = os::monotonic_us() + kStayAwakeUs;
+    if (is_reading) awake_until = 0;
+    if (n > 0 && !is_reading) awake_until = os::monotonic_us() + kStayAwakeUs;
   }
+}
+
+void Pager::wake_everybody() {
+  for (PagedChunk* c = chunks_; c != nullptr; c = c->next) userfault_.wake(c->range);
 }
 
 void Pager::wake_workers() {
@@ -412,15 +464,18 @@ bool Pager::work_once() {
     const bool is_zeroed = zeroed_[extent.slot];
     zeroed_[extent.slot] = false;
     const uint8_t file = extent.file;
+    const bool is_newer = extent.collected != 0;
     lock_.unlock();
     Errno error;
     if (file != 0)
       error = extent.chunk->files.read(file, frame, kExtentBytes, offset);
     else if (!is_zeroed)
       memset(frame, 0, kExtentBytes);
+    if (is_newer) copy_pages(frame, slot_address(extent.collected), extent.present);
     lock_.lock();
+    forget_collected(extent);
     ++counters_.loads;
-    loaded(extent, error);
+    loaded(extent, error, is_newer);
   } else {
     --under_way_;
     return false;
@@ -466,6 +521,7 @@ void Pager::after_fork_in_parent() {
 void Pager::start_anew() {
   new (&lock_) os::Lock;
   userfault_.forget();
+  lines_.start_anew();
   engaged_ = false;
   frozen_ = false;
   request_.work = Work::kNone;
@@ -484,7 +540,7 @@ bool Pager::has_stored() {
   for (PagedChunk* c = chunks_; c != nullptr; c = c->next)
     for_each_mapped_run(*c->chunk, [&](PageRange run) {
       for (char* at = run.base; at < run.end(); at += kExtentBytes)
-        any |= c->extent(at).state == State::kStored;
+        any |= is_on_disk(c->extent(at));
     });
   return any;
 }
@@ -495,18 +551,27 @@ void Pager::map_snapshots() {
     for_each_mapped_run(*c->chunk, [&](PageRange run) {
       for (char* at = run.base; at < run.end(); at += kExtentBytes) {
         Extent& extent = c->extent(at);
-        const int fd = c->files.descriptor_for_child(extent.file);
-        if (extent.state == State::kStored) {
-          if (!os::map_file_private({at, kExtentBytes}, fd, c->offset(extent)).ok())
-            os::die("cannot map spilled memory in a forked child");
-          c->chunk->set_mapped({at, kExtentBytes}, false);
-        }
+        if (is_on_disk(extent)) map_snapshot(extent, c->files.descriptor_for_child(extent.file));
         extent.state = State::kEmpty;
         extent.file = 0;
       }
     });
     c->files.forget_all();
   }
+}
+
+// Pages that are newer than the file are copied aside meanwhile.
+void Pager::map_snapshot(Extent& extent, int fd) {
+  const PageRange range{address_of(extent), kExtentBytes};
+  Result<PageRange> aside = os::reserve(kExtentBytes, kPageBytes);
+  if (!aside || !os::map_anonymous(*aside).ok()) os::die("no memory to copy spilled pages in a forked child");
+  copy_pages(aside->base, range.base, extent.present);
+  if (!os::map_file_private(range, fd, extent.chunk->offset(extent)).ok())
+    os::die("cannot map spilled memory in a forked child");
+  copy_pages(range.base, aside->base, extent.present);
+  os::unreserve(*aside);
+  lines_.forget(extent);
+  extent.chunk->chunk->set_mapped(range, false);
 }
 
 void Pager::after_fork_in_child(bool may_start_threads) {

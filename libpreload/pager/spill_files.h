@@ -21,6 +21,9 @@ class SpillFiles {
 
   Errno read(uint8_t file, char* to, uint64_t bytes, uint64_t offset) const;
   Errno write(uint8_t file, const char* from, uint64_t bytes, uint64_t offset) const;
+  int descriptor(uint8_t file) const { return fd_[file] - 1; }
+  // Not frozen.
+  bool may_write(uint8_t file) const { return file == current_; }
   Errno preallocate(uint8_t file, uint64_t offset, uint64_t bytes) const;
 
   // An extent's bytes are in the file from now on, or no longer.

@@ -5,14 +5,19 @@
 
 namespace spillway {
 
-// On the stream's way, up to just beyond what is being read ahead.
-Streams::Stream* Streams::going_on(const void* chunk, int64_t index) {
-  for (Stream& s : streams_) {
-    if (s.chunk != chunk || s.step == 0) continue;
-    const int64_t steps = (index - s.at) / s.step;
-    if ((index - s.at) % s.step == 0 && steps >= 0 && steps <= (s.front - s.at) / s.step + 1) return &s;
-  }
-  return nullptr;
+// Next on the stream's way, or next but one: threads overtake each other.
+bool Streams::leads_to(const Stream& s, const void* chunk, int64_t index) {
+  if (s.chunk != chunk || s.step == 0) return false;
+  const int64_t steps = (index - s.at) / s.step;
+  return (index - s.at) % s.step == 0 && steps >= 0 && steps <= 2;
+}
+
+bool Streams::expects(const void* chunk, int64_t index, bool at_beginning, bool at_end) const {
+  return std::any_of(streams_, streams_ + kStreams, [&](const Stream& s) {
+    if (s.step == 0)
+      return s.chunk == chunk && ((at_beginning && index == s.at + 1) || (at_end && index == s.at - 1));
+    return (s.step > 0 ? at_beginning : at_end) && leads_to(s, chunk, index);
+  });
 }
 
 // Near the only fault of a stream to be.
@@ -32,9 +37,15 @@ Streams::Stream& Streams::oldest() {
                            [](const Stream& a, const Stream& b) { return a.used < b.used; });
 }
 
+void Streams::on_scattered_fault() {
+  if (++scattered_ % kScatteredPerStream == 0) oldest() = {};
+}
+
 Streams::Ahead Streams::on_fault(const void* chunk, int64_t index, int most) {
   ++clock_;
-  if (Stream* s = going_on(chunk, index)) {
+  Stream* const s = std::find_if(streams_, streams_ + kStreams,
+                                 [&](const Stream& stream) { return leads_to(stream, chunk, index); });
+  if (s != streams_ + kStreams) {
     s->used = clock_;
     if (index == s->at) return {};
     s->at = index;
@@ -48,12 +59,12 @@ Streams::Ahead Streams::on_fault(const void* chunk, int64_t index, int most) {
     s->front = goal;
     return ahead;
   }
-  if (Stream* s = beginning(chunk, index)) {
-    *s = {chunk, index, index - s->at, index, 1, clock_};
+  if (Stream* second = beginning(chunk, index)) {
+    *second = {chunk, index, index - second->at, index, 1, clock_};
     // A step of one is a stream at once; a stride must be seen twice.
-    if (std::abs(s->step) > 1) return {};
-    s->front = index + s->step;
-    return {s->front, s->step, 1};
+    if (std::abs(second->step) > 1) return {};
+    second->front = index + second->step;
+    return {second->front, second->step, 1};
   }
   oldest() = {chunk, index, 0, index, 0, clock_};
   return {};

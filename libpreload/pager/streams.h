@@ -18,11 +18,17 @@ class Streams {
     int64_t step = 0;
     int count = 0;
   };
+  // Whether a stream comes by there next: forward ones enter an extent at its beginning, backward ones at its
+  // end.
+  bool expects(const void* chunk, int64_t index, bool at_beginning, bool at_end) const;
   // A thread had to wait for an extent (or to have it moved back). `most`: the largest window.
   Ahead on_fault(const void* chunk, int64_t index, int most);
+  // A fault on no stream's way. Streams that have ended are forgotten, so that chance does not lead to them.
+  void on_scattered_fault();
 
  private:
   static constexpr int kStreams = 16;
+  static constexpr uint64_t kScatteredPerStream = 64;
   static constexpr int kFarthest = 16;  // a stride larger than so many extents is no stream
   struct Stream {
     const void* chunk = nullptr;
@@ -33,12 +39,12 @@ class Streams {
     uint64_t used = 0;
   };
 
-  Stream* going_on(const void* chunk, int64_t index);
+  static bool leads_to(const Stream& s, const void* chunk, int64_t index);
   Stream* beginning(const void* chunk, int64_t index);
   Stream& oldest();
 
   Stream streams_[kStreams];
-  uint64_t clock_ = 0;
+  uint64_t clock_ = 0, scattered_ = 0;
 };
 
 }  // namespace spillway

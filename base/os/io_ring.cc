@@ -1,0 +1,125 @@
+#include "base/os/io_ring.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "base/os/file.h"
+
+// Newer than the library of Debian 12.
+#ifndef IORING_SETUP_SINGLE_ISSUER
+#define IORING_SETUP_SINGLE_ISSUER (1U << 12)
+#endif
+#ifndef IORING_SETUP_DEFER_TASKRUN
+#define IORING_SETUP_DEFER_TASKRUN (1U << 13)
+#endif
+
+namespace spillway::os {
+namespace {
+
+constexpr uint64_t kDescriptor = UINT64_MAX, kEvent = UINT64_MAX - 1;
+
+// What a completion belongs to, and how many bytes it should have moved.
+uint64_t pack(uint32_t tag, uint32_t bytes) { return uint64_t{bytes} << 32 | tag; }
+
+}  // namespace
+
+Errno IoRing::open(int descriptor, bool asynchronous) {
+  descriptor_ = descriptor;
+  at_once_count_ = 0;
+  open_ = watches_descriptor_ = watches_event_ = false;
+  event_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (event_ < 0) return Errno::last();
+  if (!asynchronous) return {};
+  // Completions are dealt with in wait(), and interrupt nothing: Linux 6.1.
+  open_ = io_uring_queue_init(kDepth, &ring_, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN) == 0 ||
+          io_uring_queue_init(kDepth, &ring_, 0) == 0;
+  if (open_) io_uring_ring_dontfork(&ring_);
+  return {};
+}
+
+void IoRing::watch(int descriptor, uint64_t name, bool& is_watched) {
+  if (is_watched) return;
+  io_uring_sqe* entry = prepare();
+  if (entry == nullptr) return;
+  io_uring_prep_poll_multishot(entry, static_cast<unsigned>(descriptor), POLLIN);
+  io_uring_sqe_set_data64(entry, name);
+  is_watched = true;
+}
+
+void IoRing::drain() {
+  uint64_t events;
+  (void)!::read(event_, &events, sizeof events);
+}
+
+void IoRing::wake() {
+  const uint64_t one = 1;
+  (void)!::write(event_, &one, sizeof one);
+}
+
+// The queue has room for every read and write there may be, and for the watch: it is emptied now and then.
+io_uring_sqe* IoRing::prepare() {
+  io_uring_sqe* entry = io_uring_get_sqe(&ring_);
+  if (entry != nullptr) return entry;
+  io_uring_submit(&ring_);
+  return io_uring_get_sqe(&ring_);
+}
+
+void IoRing::read(int fd, void* to, uint32_t bytes, uint64_t offset, uint32_t tag) {
+  io_uring_sqe* entry = open_ ? prepare() : nullptr;
+  if (entry == nullptr) return finish(tag, read_all(fd, to, bytes, offset));
+  io_uring_prep_read(entry, fd, to, bytes, offset);
+  io_uring_sqe_set_data64(entry, pack(tag, bytes));
+}
+
+void IoRing::write(int fd, const void* from, uint32_t bytes, uint64_t offset, uint32_t tag) {
+  io_uring_sqe* entry = open_ ? prepare() : nullptr;
+  if (entry == nullptr) return finish(tag, write_all(fd, from, bytes, offset));
+  io_uring_prep_write(entry, fd, from, bytes, offset);
+  io_uring_sqe_set_data64(entry, pack(tag, bytes));
+}
+
+void IoRing::submit() {
+  if (open_ && io_uring_sq_ready(&ring_) != 0) io_uring_submit(&ring_);
+}
+
+int IoRing::finished(Done* done, int most) {
+  int found = 0;
+  while (found < most && at_once_count_ > 0) done[found++] = at_once_[--at_once_count_];
+  if (!open_) return found;
+  io_uring_cqe* entry = nullptr;
+  while (found < most && io_uring_peek_cqe(&ring_, &entry) == 0 && entry != nullptr) {
+    const bool goes_on = (entry->flags & IORING_CQE_F_MORE) != 0;
+    if (entry->user_data == kDescriptor) {
+      watches_descriptor_ = goes_on;
+    } else if (entry->user_data == kEvent) {
+      watches_event_ = goes_on;
+      drain();
+    } else {
+      const auto bytes = static_cast<int>(entry->user_data >> 32);
+      const Errno error = entry->res < 0 ? Errno(-entry->res) : entry->res == bytes ? Errno{} : Errno(EIO);
+      done[found++] = {static_cast<uint32_t>(entry->user_data), error};
+    }
+    io_uring_cqe_seen(&ring_, entry);
+  }
+  return found;
+}
+
+void IoRing::wait(int timeout_ms) {
+  if (at_once_count_ > 0) return;
+  if (open_) {
+    watch(descriptor_, kDescriptor, watches_descriptor_);
+    watch(event_, kEvent, watches_event_);
+    __kernel_timespec time{timeout_ms / 1000, timeout_ms % 1000 * 1'000'000LL};
+    io_uring_cqe* entry = nullptr;
+    io_uring_submit_and_wait_timeout(&ring_, &entry, 1, &time, nullptr);
+  } else {
+    pollfd ready[] = {{descriptor_, POLLIN, 0}, {event_, POLLIN, 0}};
+    poll(ready, 2, timeout_ms);
+    if (ready[1].revents != 0) drain();
+  }
+}
+
+}  // namespace spillway::os

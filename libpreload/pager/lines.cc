@@ -1,0 +1,442 @@
+#include "libpreload/pager/lines.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "base/os/fatal.h"
+#include "base/os/memory.h"
+#include "libpreload/pager/digest.h"
+#include "libpreload/settings.h"
+
+namespace spillway {
+namespace {
+
+// So many of the last 64 lines in one extent: it is being read as a whole.
+constexpr int kDense = 6;
+// Dropped at once: each call of the kernel makes all processors look.
+constexpr uint64_t kDropAtOnce = 32;
+
+Result<PageRange> memory_for(uint64_t bytes) {
+  Result<PageRange> range = os::reserve(round_up(bytes, kPageBytes), kPageBytes);
+  if (!range) return range;
+  if (Errno e = os::map_anonymous(*range); !e.ok()) return e;
+  (void)os::use_small_pages(*range);
+  return range;
+}
+
+char* page_address(const Extent& extent, unsigned page) { return address_of(extent) + page * kPageBytes; }
+PageRange page_range(const Extent& extent, unsigned page) { return {page_address(extent, page), kPageBytes}; }
+
+}  // namespace
+
+Errno Lines::Queue::make(uint64_t capacity) {
+  Result<PageRange> memory = memory_for(capacity * sizeof(uint64_t));
+  if (!memory) return memory.error();
+  entries_ = reinterpret_cast<uint64_t*>(memory->base);
+  mask_ = capacity - 1;
+  return {};
+}
+
+Errno Lines::set_up(os::Userfault& userfault, PagedChunk*& chunks, const char* directory, int most_frames) {
+  userfault_ = &userfault;
+  chunks_ = &chunks;
+  directory_ = directory;
+  if (Errno e = ring_.open(userfault.descriptor(), !settings.masked.uring); !e.ok()) return e;
+  const uint64_t pages = static_cast<uint64_t>(most_frames) << (kExtentShift - kPageShift);
+  const uint64_t capacity = std::bit_ceil(pages);
+  if (slots_ == nullptr) {
+    // Larger than their need: old entries of pages that are gone take room, too.
+    if (Errno e = new_.make(2 * capacity); !e.ok()) return e;
+    if (Errno e = proven_.make(2 * capacity); !e.ok()) return e;
+    slot_mask_ = std::max(capacity / kStagedShare * 2, 4 * kDropAtOnce) - 1;
+    Result<PageRange> slots = memory_for((slot_mask_ + 1) * sizeof(Slot));
+    if (!slots) return slots.error();
+    slots_ = reinterpret_cast<Slot*>(slots->base);
+    Result<PageRange> buffers = memory_for(kLoads * kLongest * kPageBytes);
+    if (!buffers) return buffers.error();
+    buffers_ = *buffers;
+  }
+  Result<PageRange> area = memory_for((slot_mask_ + 1) * kPageBytes);
+  if (!area) return area.error();
+  area_ = *area;
+  if (Errno e = os::not_in_children(area_); !e.ok()) return e;
+  return userfault.watch(area_);
+}
+
+void Lines::start_anew() {
+  new (&ring_) os::IoRing;
+  area_ = {};
+  head_ = next_write_ = tail_ = 0;
+  missed_ = false;
+}
+
+Extent* Lines::extent_of(const char* page, unsigned& index) {
+  PagedChunk* chunk = find_chunk(*chunks_, page);
+  if (chunk == nullptr) return nullptr;
+  Extent& extent = chunk->extent(page);
+  index = static_cast<unsigned>((page - address_of(extent)) >> kPageShift);
+  return extent.state == Extent::State::kScattered ? &extent : nullptr;
+}
+
+// --- faults
+
+bool Lines::is_under_way(const Extent& extent, unsigned page) const {
+  for (const Load& l : loads_)
+    if (l.extent == &extent && page - l.first < l.count) return true;
+  return false;
+}
+
+// A line continues the run of pages that are there, and is as long as the run, so that a stream's lines double.
+bool Lines::suggests_whole(const Extent& extent, unsigned page) {
+  if (extent.indivisible || extent.lines_under_way > 0) return false;
+  unsigned before = 0, after = 0;
+  while (before < 2 * kLongest && before < page && extent.present.has(page - before - 1)) ++before;
+  while (after < 2 * kLongest && page + after + 1 < kExtentPages && extent.present.has(page + after + 1))
+    ++after;
+  if (std::max(before, after) >= 2 * kLongest) return true;
+  return std::count(recent_, recent_ + kRecent, &extent) >= kDense;
+}
+
+bool Lines::are_the_rule() const { return std::count(recent_, recent_ + kRecent, nullptr) <= kRecent / 8; }
+
+void Lines::take_page(Extent& extent, unsigned page, const char* from) {
+  uint64_t done = 0;
+  extent.chunk->words(extent)[page] = digest_of_page(from);
+  extent.state = Extent::State::kScattered;
+  extent.indivisible = false;
+  const Errno e = userfault_->copy(page_range(extent, page), from, done, /*wakes=*/true);
+  if (e.ok()) {
+    ++pages_;
+    ++clock_;
+    present(extent, page, new_);
+  } else {
+    userfault_->wake(page_range(extent, page));
+    become_stored(extent);
+  }
+}
+
+void Lines::on_fault(Extent& extent, unsigned page) {
+  const PageRange here = page_range(extent, page);
+  if (extent.present.has(page)) return userfault_->wake(here);
+  if (extent.staged.has(page)) {
+    ++counters_.staged_hits;
+    bring_back(extent.chunk->words(extent)[page]);
+    return userfault_->wake(here);
+  }
+  if (is_under_way(extent, page)) return;
+
+  const auto is_there = [&](unsigned p) { return extent.present.has(p) || extent.staged.has(p); };
+  unsigned before = 0, after = 0;
+  while (before < kLongest && before < page && is_there(page - before - 1)) ++before;
+  while (after < kLongest && page + after + 1 < kExtentPages && is_there(page + after + 1)) ++after;
+  const auto is_free = [&](unsigned p) {
+    return p < kExtentPages && !is_there(p) && !is_under_way(extent, p);
+  };
+  unsigned first = page, end = page + 1;
+  if (before >= after)
+    while (end - first < before && is_free(end)) ++end;
+  else
+    while (end - first < after && is_free(first - 1)) --first;
+  load(extent, first, end - first);
+}
+
+void Lines::load(Extent& extent, unsigned first, unsigned count) {
+  Load* unused = std::find_if(loads_, loads_ + kLoads, [](const Load& l) { return l.extent == nullptr; });
+  // What must be written before there is room holds up what is read.
+  const bool is_full = writes_ > 0 && pages_ + count > room() + 2 * kDropAtOnce;
+  if (is_full || unused == loads_ + kLoads) {
+    missed_ = true;
+    return;
+  }
+  if (extent.state == Extent::State::kStored) {
+    extent.state = Extent::State::kScattered;
+    extent.indivisible = false;
+  }
+  *unused = {&extent, static_cast<uint16_t>(first), static_cast<uint16_t>(count)};
+  ++under_way_;
+  ++extent.lines_under_way;
+  pages_ += count;
+  clock_ += count;
+  recent_[recent_at_++ % kRecent] = &extent;
+  ++counters_.loads;
+  const auto i = static_cast<uint32_t>(unused - loads_);
+  ring_.read(extent.chunk->files.descriptor(extent.file), buffers_.base + i * kLongest * kPageBytes,
+             static_cast<uint32_t>(count * kPageBytes), extent.chunk->offset(extent) + first * kPageBytes, i);
+}
+
+void Lines::finish() {
+  os::IoRing::Done done[16];
+  while (const int n = ring_.finished(done, 16)) {
+    for (int i = 0; i < n; ++i) {
+      --under_way_;
+      if ((done[i].tag & kIsWrite) != 0)
+        written(slot(done[i].tag & ~kIsWrite), done[i].error);
+      else
+        loaded(loads_[done[i].tag], done[i].error);
+    }
+  }
+}
+
+void Lines::loaded(Load& load, Errno error) {
+  Extent& extent = *load.extent;
+  if (!error.ok())
+    os::die("cannot read %llu KiB at offset %llu of a spill file in %s: %s",
+            static_cast<unsigned long long>(load.count * kPageBytes / kKiB),
+            static_cast<unsigned long long>(extent.chunk->offset(extent) + load.first * kPageBytes), directory_,
+            strerror(error.code()));
+  const char* buffer = buffers_.base + (&load - loads_) * kLongest * kPageBytes;
+  const PageRange to{page_address(extent, load.first), load.count * kPageBytes};
+  uint64_t* words = extent.chunk->words(extent);
+  // Before a thread can change them.
+  for (unsigned i = 0; i < load.count; ++i) words[load.first + i] = digest_of_page(buffer + i * kPageBytes);
+  uint64_t done = 0;
+  const Errno e = userfault_->copy(to, buffer, done, /*wakes=*/true);
+  for (unsigned i = 0; i < done >> kPageShift; ++i) present(extent, load.first + i, new_);
+  pages_ -= load.count - (done >> kPageShift);
+  // What is there already was not counted; who unmapped it needs no page.
+  if (!e.ok()) userfault_->wake(to);
+  load.extent = nullptr;
+  --extent.lines_under_way;
+}
+
+void Lines::present(Extent& extent, unsigned page, Queue& queue) {
+  extent.present.add(page);
+  // Of pages that are long gone, as a rule.
+  while (queue.full()) {
+    unsigned index;
+    Extent* oldest = extent_of(queue.pop(), index);
+    if (oldest != nullptr && oldest->present.has(index)) (void)stage(*oldest, index);
+  }
+  queue.push(page_address(extent, page), clock_);
+}
+
+// --- leaving, and coming back
+
+int Lines::frames() const {
+  return std::max(granted_, static_cast<int>((pages_ + kExtentPages - 1) / kExtentPages));
+}
+
+bool Lines::shrink() {
+  if (granted_ == 0 || is_shrinking()) return false;
+  if (granted_ == 1 && pages_ != 0) return false;
+  --granted_;
+  return true;
+}
+
+uint64_t Lines::age() const {
+  return !new_.empty() ? new_.age(clock_) : !proven_.empty() ? proven_.age(clock_) : 0;
+}
+
+void Lines::make_room() {
+  for (int tries = 0; tries < 256 && unstaged() > room(); ++tries)
+    if (!stage_next()) break;
+  write_staged();
+  if (pages_ > room()) drop_staged(room() - std::min(room(), kDropAtOnce));
+}
+
+bool Lines::stage_next() {
+  if (tail_ - head_ == slot_mask_ + 1) return false;
+  Queue& queue = proven_.size() > room() / 4 * 3 || new_.empty() ? proven_ : new_;
+  if (queue.empty()) return false;
+  unsigned page;
+  char* address = queue.pop();
+  Extent* extent = extent_of(address, page);
+  if (extent == nullptr || !extent->present.has(page)) return true;
+  // Locked, protected or pinned: its turn comes again.
+  if (!stage(*extent, page)) queue.push(address, clock_);
+  return true;
+}
+
+bool Lines::stage(Extent& extent, unsigned page) {
+  if (tail_ - head_ == slot_mask_ + 1) return false;
+  char* to = slot_address(tail_);
+  const PageRange from = page_range(extent, page);
+  uint64_t done = 0;
+  Errno e = userfault_->move(to, from, done);
+  if (e == EBUSY) {
+    // Shared with a child of a fork, as a rule: after a write the page is this process's alone.
+    os::make_own(from);
+    e = userfault_->move(to, from, done);
+  }
+  if (!e.ok()) return false;
+  uint64_t& word = extent.chunk->words(extent)[page];
+  const uint64_t digest = digest_of_page(to);
+  slot(tail_) = {&extent, digest, static_cast<uint16_t>(page), digest == word};
+  counters_.unchanged += digest == word;
+  word = tail_++;
+  extent.present.remove(page);
+  extent.staged.add(page);
+  return true;
+}
+
+void Lines::bring_back(uint64_t number) {
+  Slot& s = slot(number);
+  Extent& extent = *s.extent;
+  const PageRange from{slot_address(number), kPageBytes};
+  char* to = page_address(extent, s.page);
+  uint64_t done = 0;
+  // A page that is being written is pinned.
+  Errno e(EBUSY);
+  if (!s.writing) e = userfault_->move(to, from, done);
+  if (e.ok()) {
+    s.holds = false;
+  } else {
+    e = userfault_->copy({to, kPageBytes}, from.base, done, /*wakes=*/false);
+    pages_ += e.ok();
+  }
+  leave(s);
+  if (e.ok())
+    present(extent, s.page, proven_);
+  else if (!s.holds)
+    --pages_;
+}
+
+void Lines::leave(Slot& s) {
+  // What the file has of a page that changed is known no more: any other digest will do.
+  s.extent->chunk->words(*s.extent)[s.page] = s.clean ? s.digest : ~s.digest;
+  s.extent->staged.remove(s.page);
+  s.left = true;
+}
+
+void Lines::become_stored(Extent& extent) {
+  if (extent.lines_under_way > 0 || !extent.present.empty() || !extent.staged.empty()) return;
+  extent.state = Extent::State::kStored;
+}
+
+void Lines::write_staged() {
+  next_write_ = std::max(next_write_, head_);
+  const uint64_t end = head_ + (tail_ - head_) / 2 + (pages_ > room() ? kDropAtOnce : 0);
+  while (next_write_ < std::min(end, tail_) && writes_ < kMostWrites) start_write(next_write_++);
+}
+
+void Lines::start_write(uint64_t number) {
+  Slot& s = slot(number);
+  if (s.left || s.clean) return;
+  Extent& extent = *s.extent;
+  SpillFiles& files = extent.chunk->files;
+  if (!files.may_write(extent.file)) {
+    bring_back(number);
+    if (!extent.linked()) unwritable_.push_back(extent);
+    return;
+  }
+  s.writing = true;
+  ++writes_;
+  ++under_way_;
+  ++extent.lines_under_way;
+  ++counters_.stores;
+  // Of the whole, if it is ever read.
+  extent.digest[0] = extent.digest[1] = 0;
+  ring_.write(files.descriptor(extent.file), slot_address(number), kPageBytes,
+              extent.chunk->offset(extent) + s.page * kPageBytes,
+              kIsWrite | static_cast<uint32_t>(number & slot_mask_));
+}
+
+void Lines::written(Slot& s, Errno error) {
+  Extent& extent = *s.extent;
+  s.writing = false;
+  --writes_;
+  --extent.lines_under_way;
+  if (error.ok()) {
+    s.clean = true;
+    return;
+  }
+  if (!std::exchange(said_write_error_, true))
+    os::say("cannot write to the spill file in %s: %s; memory stays above the limit", directory_,
+            strerror(error.code()));
+  // Nobody knows what the file has now.
+  s.digest = ~s.digest;
+  if (!s.left) bring_back(extent.chunk->words(extent)[s.page]);
+}
+
+// The oldest staged pages go, up to the first that is still to be written.
+void Lines::drop_staged(uint64_t goal) {
+  uint64_t end = head_;
+  for (uint64_t left = pages_; end != tail_ && left > goal; ++end) {
+    Slot& s = slot(end);
+    if (s.writing || (!s.left && !s.clean)) break;
+    left -= s.holds;
+  }
+  vacate(end);
+}
+
+// Slots up to `end` become free.
+void Lines::vacate(uint64_t end) {
+  while (head_ != end) {
+    const uint64_t first = head_ & slot_mask_;
+    const uint64_t count = std::min(end - head_, slot_mask_ + 1 - first);
+    for (uint64_t i = 0; i < count; ++i) {
+      Slot& s = slot(head_ + i);
+      pages_ -= s.holds;
+      if (s.left) continue;
+      leave(s);
+      become_stored(*s.extent);
+    }
+    (void)os::discard({slot_address(head_), count << kPageShift});
+    head_ += count;
+  }
+}
+
+void Lines::settle() {
+  for (uint64_t number = head_; number != tail_; ++number)
+    if (!slot(number).left && !slot(number).clean) bring_back(number);
+  vacate(tail_);
+}
+
+// --- whole extents
+
+Extent* Lines::take_unwritable() {
+  Extent* extent = unwritable_.front();
+  if (extent != nullptr) unwritable_.remove(*extent);
+  return extent;
+}
+
+bool Lines::collect(Extent& extent, char* area) {
+  const PageRange range{address_of(extent), kExtentBytes};
+  uint64_t done = 0;
+  Errno e = userfault_->move(area, range, done);
+  if (!e.ok()) {
+    // Shared with a child of a fork, as a rule.
+    for (unsigned page = extent.present.next(0); page < kExtentPages; page = extent.present.next(page + 1))
+      if (page >= done >> kPageShift) os::make_own(page_range(extent, page));
+    uint64_t more = 0;
+    e = userfault_->move(area + done, range.sub(done, kExtentBytes - done), more);
+    done += more;
+  }
+  if (!e.ok()) {
+    uint64_t back = 0;
+    if (done != 0 && !userfault_->move(range.base, {area, done}, back).ok())
+      os::die("cannot put pages of a scattered extent back");
+    userfault_->wake(range);
+    extent.indivisible = true;
+    return false;
+  }
+  for (unsigned page = extent.staged.next(0); page < kExtentPages; page = extent.staged.next(page + 1)) {
+    const uint64_t number = extent.chunk->words(extent)[page];
+    uint64_t moved = 0;
+    if (!userfault_->move(area + page * kPageBytes, {slot_address(number), kPageBytes}, moved).ok())
+      os::die("cannot move a page out of the staging area");
+    slot(number).holds = false;
+    leave(slot(number));
+    extent.present.add(page);
+  }
+  return true;
+}
+
+void Lines::scatter(Extent& extent, char* area) {
+  uint64_t done = 0;
+  if (!userfault_->move(address_of(extent), {area, kExtentBytes}, done).ok())
+    os::die("cannot put pages of a scattered extent back");
+  for (unsigned page = extent.present.next(0); page < kExtentPages; page = extent.present.next(page + 1))
+    present(extent, page, new_);
+  extent.state = Extent::State::kScattered;
+}
+
+void Lines::forget(Extent& extent) {
+  pages_ -= extent.present.count();
+  extent.present.clear();
+  for (unsigned page = extent.staged.next(0); page < kExtentPages; page = extent.staged.next(page + 1))
+    leave(slot(extent.chunk->words(extent)[page]));
+}
+
+}  // namespace spillway
