@@ -68,6 +68,13 @@ TEST_CASE("managed blocks that are on disk: a fork is exact for parent, child an
   for (const char* what : {"frees", "grows", "writes"}) same_under_a_tight_limit("child_does", {what});
   for (const char* what : {"frees", "grows", "writes"}) same_under_a_tight_limit("parent_does", {what});
 }
+TEST_CASE("managed blocks that are on disk: churn of verified pages by threads, with forks in between") {
+  if (!is_possible()) return;
+  require_ok(run_victim(kTight, "churns_pages", {"8", "4"}));
+  require_ok(run_victim("managed+48M", "churns_pages", {"6", "4"}));
+  // Lines are read and written one at a time then.
+  require_ok(run_victim(kTight, "churns_pages", {"6", "2"}, {"SPILLWAY_MASK=uring"}));
+}
 TEST_CASE("managed blocks that are on disk: programs that close all descriptors") {
   if (!is_possible()) return;
   ScratchDir dir;
