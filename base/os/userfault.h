@@ -27,8 +27,8 @@ class Userfault {
   // shared with a forked child, or pinned; EINVAL: protection or locks of the two places differ; EEXIST:
   // something is there; ENOENT: one of the places is gone. `done`: how many bytes moved, also on an error.
   Errno move(char* to, PageRange from, uint64_t& done);
-  // Copies pages to where nothing is, in watched memory; `wakes`: those who wait for them. `done`: how many bytes,
-  // also on an error.
+  // Copies pages to where nothing is, in watched memory; `wakes`: those who wait for them. `done`: how many
+  // bytes, also on an error.
   Errno copy(PageRange to, const char* from, uint64_t& done, bool wakes = false);
   // Whoever waits for a page in the range looks again.
   void wake(PageRange range);

@@ -134,7 +134,7 @@ inline void hot_90_10(Task& t) {
 // Four times over a third more than fits: least-recently-used replacement never finds anything.
 inline void cyclic_scan(Task& t) {
   const uint64_t window = std::min(t.array.pages(), t.memory_bytes / 3 * 4 / kPageBytes);
-  for (int pass = 0; pass < 4; ++pass) {
+  for (int pass = 0; pass < 10; ++pass) {
     for (uint64_t p = t.share_begin(window); p < t.share_end(window); ++p) {
       if (!t.count(t.array.read(p))) return;
     }

@@ -38,31 +38,33 @@ class PageSet {
 // All zeroes is a valid extent: empty.
 struct Extent : ListHook {
   enum class State : uint8_t {
-    kEmpty,     // reads as zeroes; nothing is kept anywhere
-    kResident,  // in the program's memory
-    kLoading,   // somebody fills a frame for it
-    kStaged,    // its frame is in the staging area, and one move brings it back
-    kWriting,   // staged, and a worker looks at it or writes it
-    kStored,    // on disk alone
-    kScattered, // on disk, and some pages in the program's memory (lines.h)
+    kEmpty,      // reads as zeroes; nothing is kept anywhere
+    kResident,   // in the program's memory
+    kLoading,    // somebody fills a frame for it
+    kStaged,     // its frame is in the staging area, and one move brings it back
+    kWriting,    // staged, and a worker looks at it or writes it
+    kStored,     // on disk alone
+    kScattered,  // on disk, and some pages in the program's memory (lines.h)
   };
 
   PagedChunk* chunk = nullptr;
   State state = State::kEmpty;
-  bool wanted = false;      // a thread waits for it
-  bool dropped = false;     // discarded while somebody worked on its frame
-  bool clean = false;       // staged: can be dropped, the file (or nothing, for zeroes) has the same
-  bool ahead = false;       // staged or loading because a stream will need it
-  bool pending = false;     // in the list of faults that wait for a frame
-  bool whole = false;       // every page of it is there, in a frame that was made huge where the host allows
-  uint8_t file = 0;         // the chunk's spill file that has its bytes, at its offset in the chunk; 0: none
+  bool wanted = false;       // a thread waits for it
+  bool dropped = false;      // discarded while somebody worked on its frame
+  bool clean = false;        // staged: can be dropped, the file (or nothing, for zeroes) has the same
+  bool ahead = false;        // staged or loading because a stream will need it
+  bool pending = false;      // in the list of faults that wait for a frame
+  bool whole = false;        // every page of it is there, in a frame that was made huge where the host allows
+  uint8_t file = 0;          // the chunk's spill file that has its bytes, at its offset in the chunk; 0: none
   bool indivisible = false;  // scattered: its pages cannot be collected
-  uint16_t slot = 0;        // of the staging area, from 1 on; 0: none
-  uint16_t collected = 0;   // loading: the slot with pages that are newer than the file
+  uint16_t slot = 0;         // of the staging area, from 1 on; 0: none
+  uint16_t collected = 0;    // loading: the slot with pages that are newer than the file
   uint16_t lines_under_way = 0;  // scattered: reads and writes
-  uint64_t since = 0;       // resident: Lines::clock() when it came
-  uint64_t digest[2] = {};  // of what the file has; zeroes: not known
-  PageSet present, staged;  // scattered
+  bool passing = false;          // resident: Replacement's
+  uint8_t probe = 0;             // likewise
+  uint64_t since = 0;            // Lines::clock() when it became resident, the last time
+  uint64_t digest[2] = {};       // of what the file has; zeroes: not known
+  PageSet present, staged;       // scattered
 };
 
 // A chunk of the managed backing. The list and `watched` are guarded by the pager's lock.
@@ -84,8 +86,7 @@ struct PagedChunk {
   // A word for each page of an extent, for lines.h. Memory only where it is used.
   uint64_t* words(const Extent& e) {
     const uint64_t first = round_up(headers(range.bytes), kPageBytes);
-    return reinterpret_cast<uint64_t*>(reinterpret_cast<char*>(this) + first) +
-           (offset(e) >> kPageShift);
+    return reinterpret_cast<uint64_t*>(reinterpret_cast<char*>(this) + first) + (offset(e) >> kPageShift);
   }
   static uint64_t footprint(uint64_t range_bytes) {
     return round_up(headers(range_bytes), kPageBytes) + (range_bytes >> kPageShift) * sizeof(uint64_t);

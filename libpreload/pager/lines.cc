@@ -87,7 +87,8 @@ bool Lines::is_under_way(const Extent& extent, unsigned page) const {
   return false;
 }
 
-// A line continues the run of pages that are there, and is as long as the run, so that a stream's lines double.
+// A line continues the run of pages that are there, and is as long as the run, so that a stream's lines
+// double.
 bool Lines::suggests_whole(const Extent& extent, unsigned page) {
   if (extent.indivisible || extent.lines_under_way > 0) return false;
   unsigned before = 0, after = 0;
@@ -183,8 +184,8 @@ void Lines::loaded(Load& load, Errno error) {
   if (!error.ok())
     os::die("cannot read %llu KiB at offset %llu of a spill file in %s: %s",
             static_cast<unsigned long long>(load.count * kPageBytes / kKiB),
-            static_cast<unsigned long long>(extent.chunk->offset(extent) + load.first * kPageBytes), directory_,
-            strerror(error.code()));
+            static_cast<unsigned long long>(extent.chunk->offset(extent) + load.first * kPageBytes),
+            directory_, strerror(error.code()));
   const char* buffer = buffers_.base + (&load - loads_) * kLongest * kPageBytes;
   const PageRange to{page_address(extent, load.first), load.count * kPageBytes};
   uint64_t* words = extent.chunk->words(extent);

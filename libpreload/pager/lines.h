@@ -90,7 +90,8 @@ class Lines {
     uint64_t size() const { return tail_ - head_; }
     bool full() const { return size() == mask_ + 1; }
     void push(const char* page, uint64_t clock) {
-      entries_[tail_++ & mask_] = reinterpret_cast<uint64_t>(page) << 16 | ((clock >> kClockShift) & 0xfffffff);
+      entries_[tail_++ & mask_] =
+          reinterpret_cast<uint64_t>(page) << 16 | ((clock >> kClockShift) & 0xfffffff);
     }
     char* pop() { return address(entries_[head_++ & mask_]); }
     uint64_t age(uint64_t clock) const {

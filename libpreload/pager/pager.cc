@@ -21,7 +21,6 @@ constexpr unsigned kEdgePages = kExtentPages / 8;
 
 }  // namespace
 
-
 // --- faults
 
 void Pager::on_fault(const os::Userfault::Fault& fault) {
@@ -72,6 +71,13 @@ void Pager::on_fault(const os::Userfault::Fault& fault) {
 bool Pager::is_worth_a_line(const Extent& extent, unsigned page) {
   return extent.clean && extent.file != 0 && !extent.ahead && lines_.are_the_rule() &&
          !is_on_a_streams_way(extent, page);
+}
+
+bool Pager::is_resident(const void* chunk, int64_t index) {
+  auto* paged = static_cast<PagedChunk*>(const_cast<void*>(chunk));
+  const auto extents = static_cast<int64_t>(paged->range.bytes >> kExtentShift);
+  return index < 0 || index >= extents ||
+         paged->extent(paged->range.base + (index << kExtentShift)).state == State::kResident;
 }
 
 bool Pager::is_on_a_streams_way(const Extent& extent, unsigned page) {
@@ -139,8 +145,8 @@ void Pager::serve_pending() {
   while (Extent* extent = pending_.front()) {
     uint16_t slot = take_frame(/*for_demand=*/true);
     // Nothing will become free by itself: extents cannot leave. Better too much memory than none.
-    const bool stuck =
-        under_way_ == 0 && to_write_.empty() && to_read_.empty() && !lines_.is_shrinking() && lines_.is_idle();
+    const bool stuck = under_way_ == 0 && to_write_.empty() && to_read_.empty() && !lines_.is_shrinking() &&
+                       lines_.is_idle();
     if (slot == 0 && stuck) {
       evict_ahead();
       if (!to_write_.empty()) return wake_workers();
@@ -155,6 +161,7 @@ void Pager::serve_pending() {
     unlist(*extent);
     if (extent->state == State::kEmpty && zeroed_[slot]) {
       extent->slot = slot;
+      lines_.tick(kExtentPages);
       install(*extent);
     } else if (!load(*extent, slot)) {
       // By lines, then.
@@ -174,6 +181,7 @@ bool Pager::load(Extent& extent, uint16_t slot) {
     }
     extent.collected = vacant_[--vacant_count_];
   }
+  if (extent.file != 0) residents_.on_read(extent, lines_.clock());
   extent.slot = slot;
   extent.state = State::kLoading;
   if (extent.wanted)
@@ -195,7 +203,7 @@ void Pager::forget_collected(Extent& extent) {
 // --- lines
 
 bool Pager::lines_are_oldest() {
-  const Extent* oldest = resident_.front();
+  const Extent* oldest = residents_.oldest();
   return oldest == nullptr || lines_.age() > lines_.clock() - oldest->since;
 }
 
@@ -207,7 +215,7 @@ void Pager::grow_lines() {
     if (garbage_count_ == 0) {
       Extent* staged = staged_clean_.front();
       if (staged == nullptr) {
-        if (to_write_.empty() && vacant_count_ > 0) evict(*resident_.front());
+        if (to_write_.empty() && vacant_count_ > 0) evict(*residents_.oldest());
         return;
       }
       unlist(*staged);
@@ -310,15 +318,16 @@ void Pager::evict_ahead() {
   int spare = garbage_count_ + spare_frames() + under_way_ + std::max(0, allowed_frames() - frames_);
   for (Extent* e = to_write_.front(); e != nullptr; e = to_write_.after(e)) ++spare;
   int tries = 2 * slots_;
-  while (spare < wanted_spare() + std::max(0, frames_ - allowed_frames()) && vacant_count_ > 0 && tries-- > 0) {
+  while (spare < wanted_spare() + std::max(0, frames_ - allowed_frames()) && vacant_count_ > 0 &&
+         tries-- > 0) {
     if (lines_are_oldest() && lines_.shrink()) {
       ++spare;
       lines_.ring().wake();
       continue;
     }
-    Extent* oldest = resident_.front();
-    if (oldest == nullptr) return;
-    spare += evict(*oldest);
+    Extent* victim = residents_.victim();
+    if (victim == nullptr) return;
+    spare += evict(*victim);
   }
 }
 
@@ -334,7 +343,7 @@ bool Pager::evict(Extent& extent) {
     os::make_own(range);
     e = userfault_.move(slot_address(slot), range, done);
   }
-  resident_.remove(extent);
+  residents_.remove(extent);
   if (!e.ok()) {
     // Pinned, locked or protected: it stays. What moved comes back before anybody can see that it was gone.
     uint64_t back = 0;
@@ -342,7 +351,7 @@ bool Pager::evict(Extent& extent) {
       const Errno undone = userfault_.move(range.base, slot_range(slot).sub(0, done), back);
       if (!undone.ok()) os::die("cannot put pages back: %s", strerror(undone.code()));
     }
-    resident_.push_back(extent);
+    residents_.add(extent, lines_.clock(), /*was_read=*/false);
     return false;
   }
   --vacant_count_;
@@ -366,7 +375,7 @@ void Pager::unlist(Extent& extent) {
   } else if (extent.state == State::kStaged) {
     (extent.clean ? staged_clean_ : to_write_).remove(extent);
   } else if (extent.state == State::kResident) {
-    resident_.remove(extent);
+    residents_.remove(extent);
   }
 }
 
@@ -387,17 +396,17 @@ void Pager::became_staged(Extent& extent) {
 
 // --- coming back
 
-void Pager::become_resident(Extent& extent) {
+void Pager::become_resident(Extent& extent, bool was_read) {
   extent.ahead = extent.wanted = false;
   extent.state = State::kResident;
-  extent.since = lines_.clock();
-  resident_.push_back(extent);
+  residents_.add(extent, lines_.clock(), was_read);
   userfault_.wake({address_of(extent), kExtentBytes});
 }
 
 // From its slot to where the program sees it; whoever waits goes on.
 void Pager::install(Extent& extent) {
   const uint16_t slot = extent.slot;
+  const bool was_read = extent.state == State::kLoading || extent.ahead;
   char* to = address_of(extent);
   uint64_t done = 0;
   Errno e = userfault_.move(to, slot_range(slot), done);
@@ -411,7 +420,7 @@ void Pager::install(Extent& extent) {
   if (e.ok()) {
     extent.slot = 0;
     vacant_[vacant_count_++] = slot;
-    return become_resident(extent);
+    return become_resident(extent, was_read);
   }
   // Locked, protected or partly there: page by page.
   while (done < kExtentBytes) {
@@ -426,7 +435,7 @@ void Pager::install(Extent& extent) {
   ++frames_;
   whole_[slot] = false;  // parts of it may have moved
   leave_slot(extent);
-  become_resident(extent);
+  become_resident(extent, was_read);
 }
 
 // A frame was filled for it. `is_newer`: than the file.

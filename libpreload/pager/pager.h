@@ -29,6 +29,7 @@
 #include "libpreload/pager/digest.h"
 #include "libpreload/pager/extent.h"
 #include "libpreload/pager/lines.h"
+#include "libpreload/pager/replacement.h"
 #include "libpreload/pager/streams.h"
 
 namespace spillway {
@@ -139,6 +140,7 @@ class Pager {
   void loaded(Extent& extent, Errno error, bool is_newer);
   void forget_collected(Extent& extent);
   bool is_worth_a_line(const Extent& extent, unsigned page);
+  static bool is_resident(const void* chunk, int64_t index);
   bool is_on_a_streams_way(const Extent& extent, unsigned page);
   void on_fault_on_disk(Extent& extent, unsigned page);
   void grow_lines();
@@ -150,7 +152,7 @@ class Pager {
   void not_in_memory(Extent& extent);
   void leave_slot(Extent& extent);
   void drop_frame(uint16_t slot);
-  void become_resident(Extent& extent);
+  void become_resident(Extent& extent, bool was_read);
   void became_staged(Extent& extent);
   void forget_file(Extent& extent);
   uint16_t take_frame(bool for_demand);
@@ -173,9 +175,10 @@ class Pager {
   std::atomic<uint64_t> engage_at_bytes_ = UINT64_MAX;
   char directory_[4096] = {};
 
-  // Extents in one of: resident_, oldest first; staged_clean_, to be dropped in this order; to_write_;
+  // Extents are in one of: residents_; staged_clean_, to be dropped in this order; to_write_;
   // to_read_; pending_, waiting for a frame.
-  List resident_, staged_clean_, to_write_, to_read_, pending_;
+  Replacement residents_;
+  List staged_clean_, to_write_, to_read_, pending_;
   int under_way_ = 0;      // being filled, looked at or written
   bool settling_ = false;  // the workers begin nothing new
   bool frozen_ = false;    // for a fork: nothing changes
@@ -195,7 +198,7 @@ class Pager {
   Digest digest_of_zeroes_;
   bool said_write_error_ = false;
 
-  Streams streams_;
+  Streams streams_{is_resident};
   Lines lines_;
   Counters counters_;
 

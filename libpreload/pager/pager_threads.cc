@@ -73,6 +73,7 @@ void Pager::update_budget() {
     if (available != UINT64_MAX) budget = std::min(budget, (available + ours) / 16 * 15);
   }
   budget_frames_ = std::max(static_cast<int>(budget >> kExtentShift), 2 * kFewestSlots);
+  residents_.set_budget(budget_frames_);
 }
 
 // --- requests of the program's threads
@@ -344,7 +345,7 @@ Errno Pager::watch_memory(const os::PageTable& pages) {
         Extent& extent = c->extent(at);
         if (is_on_disk(extent) || pages.count({at, kExtentBytes}).present == 0) continue;
         extent.state = State::kResident;
-        resident_.push_back(extent);
+        residents_.add(extent, 0, /*was_read=*/false);
         ++frames_;
       }
     });
@@ -528,8 +529,8 @@ void Pager::start_anew() {
   staging_ = nursery_ = {};
   frames_ = under_way_ = garbage_count_ = vacant_count_ = 0;
   while (Extent* extent = pending_.front()) unlist(*extent);  // whose threads stayed with the parent
-  while (Extent* extent = resident_.front()) {
-    resident_.remove(*extent);
+  while (Extent* extent = residents_.oldest()) {
+    residents_.remove(*extent);
     extent->state = State::kEmpty;  // until somebody looks what is there
     extent->whole = false;
   }
@@ -539,8 +540,7 @@ bool Pager::has_stored() {
   bool any = false;
   for (PagedChunk* c = chunks_; c != nullptr; c = c->next)
     for_each_mapped_run(*c->chunk, [&](PageRange run) {
-      for (char* at = run.base; at < run.end(); at += kExtentBytes)
-        any |= is_on_disk(c->extent(at));
+      for (char* at = run.base; at < run.end(); at += kExtentBytes) any |= is_on_disk(c->extent(at));
     });
   return any;
 }

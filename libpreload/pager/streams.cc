@@ -6,10 +6,14 @@
 namespace spillway {
 
 // Next on the stream's way, or next but one: threads overtake each other.
-bool Streams::leads_to(const Stream& s, const void* chunk, int64_t index) {
-  if (s.chunk != chunk || s.step == 0) return false;
+bool Streams::leads_to(const Stream& s, const void* chunk, int64_t index) const {
+  if (s.chunk != chunk || s.step == 0 || (index - s.at) % s.step != 0) return false;
   const int64_t steps = (index - s.at) / s.step;
-  return (index - s.at) % s.step == 0 && steps >= 0 && steps <= 2;
+  if (steps < 0 || steps > kLongestGap) return false;
+  int missed = 0;
+  for (int64_t i = s.at + s.step; i != index && s.at != index && missed <= 1; i += s.step)
+    missed += !is_here_(chunk, i);
+  return missed <= 1;
 }
 
 bool Streams::expects(const void* chunk, int64_t index, bool at_beginning, bool at_end) const {
@@ -50,14 +54,14 @@ Streams::Ahead Streams::on_fault(const void* chunk, int64_t index, int most) {
     if (index == s->at) return {};
     s->at = index;
     s->window = std::min(std::max(2, 2 * s->window), most);
-    const int64_t goal = index + s->step * s->window;
     // Behind the reader after all: start anew from where it is.
     if ((s->front - index) / s->step < 0) s->front = index;
-    const auto count = static_cast<int>((goal - s->front) / s->step);
-    if (count <= 0) return {};
-    const Ahead ahead{s->front + s->step, s->step, count};
-    s->front = goal;
-    return ahead;
+    int missing = s->window;
+    for (int64_t i = index; i != s->front && missing > 0;) missing -= !is_here_(chunk, i += s->step);
+    const int64_t first = s->front + s->step;
+    int count = 0;
+    for (; missing > 0 && count < kLongestGap; ++count) missing -= !is_here_(chunk, s->front += s->step);
+    return {first, s->step, count};
   }
   if (Stream* second = beginning(chunk, index)) {
     *second = {chunk, index, index - second->at, index, 1, clock_};

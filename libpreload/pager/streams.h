@@ -1,5 +1,6 @@
 // streams.h - recognises runs of extents that are touched one after the other, forward, backward or with a
-// stride, several at once, and says what to read ahead. The window doubles while it is used.
+// stride, several at once, and says what to read ahead. The window doubles while it is used. Extents that are
+// in memory cause no faults: a stream passes over them.
 //
 // Source of the idea: majority and stride prefetchers such as Leap (ATC 2020). Indices are of extents within
 // one chunk. Threads: the caller holds the pager's lock.
@@ -10,7 +11,9 @@ namespace spillway {
 
 class Streams {
  public:
-  constexpr Streams() = default;
+  // Whether the extent is in memory, or there is none.
+  using IsHere = bool (*)(const void* chunk, int64_t index);
+  constexpr explicit Streams(IsHere is_here) : is_here_(is_here) {}
 
   // Extents first, first + step, ... `count` of them, are to be read ahead.
   struct Ahead {
@@ -29,6 +32,7 @@ class Streams {
  private:
   static constexpr int kStreams = 16;
   static constexpr uint64_t kScatteredPerStream = 64;
+  static constexpr int64_t kLongestGap = 64;
   static constexpr int kFarthest = 16;  // a stride larger than so many extents is no stream
   struct Stream {
     const void* chunk = nullptr;
@@ -39,10 +43,11 @@ class Streams {
     uint64_t used = 0;
   };
 
-  static bool leads_to(const Stream& s, const void* chunk, int64_t index);
+  bool leads_to(const Stream& s, const void* chunk, int64_t index) const;
   Stream* beginning(const void* chunk, int64_t index);
   Stream& oldest();
 
+  const IsHere is_here_;
   Stream streams_[kStreams];
   uint64_t clock_ = 0, scattered_ = 0;
 };

@@ -12,6 +12,7 @@ using namespace spillway;
 namespace {
 
 constexpr int kMost = 8;
+bool never_here(const void*, int64_t) { return false; }
 const char kChunk = 0, kOtherChunk = 0;
 
 // The extents that are read ahead when these are touched one after the other.
@@ -29,13 +30,13 @@ std::set<int64_t> read_ahead(Streams& streams, const std::vector<int64_t>& touch
 }  // namespace
 
 TEST_CASE("the second of two neighbours makes a stream, in either direction") {
-  Streams streams;
+  Streams streams{never_here};
   CHECK(read_ahead(streams, {10}).empty());
   CHECK(read_ahead(streams, {11}) == std::set<int64_t>{12});
   CHECK(read_ahead(streams, {50, 49}) == std::set<int64_t>{48});
 }
 TEST_CASE("a stream is read further ahead the longer it goes on, and nothing of it twice") {
-  Streams streams;
+  Streams streams{never_here};
   std::set<int64_t> seen;
   int64_t farthest = 0;
   for (int64_t index = 0; index < 40; ++index) {
@@ -49,12 +50,12 @@ TEST_CASE("a stream is read further ahead the longer it goes on, and nothing of 
   for (int64_t index = 2; index <= farthest; ++index) CHECK(seen.count(index) == 1);
 }
 TEST_CASE("a stride must be seen twice") {
-  Streams streams;
+  Streams streams{never_here};
   CHECK(read_ahead(streams, {0, 5}).empty());
   CHECK(read_ahead(streams, {10}) == std::set<int64_t>{15, 20});
 }
 TEST_CASE("several streams at once are all read ahead") {
-  Streams streams;
+  Streams streams{never_here};
   std::vector<int64_t> touched;
   for (int64_t step = 0; step < 8; ++step)
     for (int64_t stream = 0; stream < 10; ++stream) touched.push_back(stream * 1000 + step);
@@ -62,12 +63,12 @@ TEST_CASE("several streams at once are all read ahead") {
   for (int64_t stream = 0; stream < 10; ++stream) CHECK(ahead.count(stream * 1000 + 8) == 1);
 }
 TEST_CASE("streams of different chunks have nothing to do with each other") {
-  Streams streams;
+  Streams streams{never_here};
   CHECK(read_ahead(streams, {10}, &kChunk).empty());
   CHECK(read_ahead(streams, {11}, &kOtherChunk).empty());
 }
 TEST_CASE("scattered touches are seldom taken for streams") {
-  Streams streams;
+  Streams streams{never_here};
   std::mt19937_64 random(3);
   size_t ahead = 0;
   for (int i = 0; i < 1000; ++i)

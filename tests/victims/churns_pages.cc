@@ -40,7 +40,8 @@ struct Block {
     versions[p].store(version | kBusy);
     // Few words, so that time goes into the pages; all of them in some.
     const size_t step = version % 16 == 1 ? 1 : 73;
-    for (size_t i = 0; i < kWordsPerPage; i += step) words[p * kWordsPerPage + i] = word(first_page + p, version, i);
+    for (size_t i = 0; i < kWordsPerPage; i += step)
+      words[p * kWordsPerPage + i] = word(first_page + p, version, i);
     versions[p].store(version);
   }
   void check(size_t p, const char* whose) const {
@@ -48,13 +49,14 @@ struct Block {
     if (version & kBusy) return;
     for (size_t i = 0; i < kWordsPerPage; i += 73) {
       const uint64_t found = words[p * kWordsPerPage + i];
-      EXPECT(found == word(first_page + p, version, i), "%s page %zu, word %zu: %016lx instead of version %u", whose,
-             first_page + p, i, static_cast<unsigned long>(found), version);
+      EXPECT(found == word(first_page + p, version, i), "%s page %zu, word %zu: %016lx instead of version %u",
+             whose, first_page + p, i, static_cast<unsigned long>(found), version);
     }
   }
   void discard(size_t p, size_t count) {
     for (size_t i = p; i < p + count; ++i) versions[i].store(kBusy);
-    EXPECT(madvise(words + p * kWordsPerPage, count * kPage, MADV_DONTNEED) == 0, "madvise: %s", strerror(errno));
+    EXPECT(madvise(words + p * kWordsPerPage, count * kPage, MADV_DONTNEED) == 0, "madvise: %s",
+           strerror(errno));
     for (size_t i = p; i < p + count; ++i) versions[i].store(0);
   }
 };
