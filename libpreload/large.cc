@@ -43,7 +43,7 @@ PageRange committed_granules(const Region& region) {
 
 Backing& LargeHeap::preferred(uint64_t bytes) {
   if (settings.backing == Settings::BackingChoice::kPlain) return plain_;
-  if (settings.backing == Settings::BackingChoice::kManaged && bytes >= kExtentBytes && can_manage())
+  if (settings.backing != Settings::BackingChoice::kFile && bytes >= kExtentBytes && can_manage())
     return managed_;
   if (file_failed_) return plain_;
   return bytes < kExtentBytes ? small_file_ : file_;
@@ -54,9 +54,11 @@ bool LargeHeap::can_manage() {
     probed_ = true;
     const Errno e = settings.masked.uffd ? Errno(ENOSYS) : Pager::probe();
     managed_possible_ = e.ok();
-    if (!e.ok())
+    if (!e.ok() && settings.backing == Settings::BackingChoice::kManaged)
       settings.warn("the managed backing cannot be had here (userfaultfd: %s); using files",
                     strerror(e.code()));
+    // A directory that will not do is better known now than when memory is short.
+    if (e.ok() && settings.directory != nullptr) (void)region_directory.open_file();
   }
   // Memory that parent and child share after a fork is a file's.
   return managed_possible_ && settings.fork_mode != ForkMode::kShared;

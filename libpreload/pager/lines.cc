@@ -12,8 +12,11 @@
 namespace spillway {
 namespace {
 
-// So many of the last 64 lines in one extent: it is being read as a whole.
-constexpr int kDense = 6;
+// So many of the last 64 lines in one extent: it is worth being read as a whole, which takes as long as 25 lines.
+constexpr int kDense = 16, kVeryDense = 32;
+// A run in equal steps.
+constexpr int kSteps = 3;
+constexpr uint64_t kSoon = 2;  // in memories
 // Dropped at once: each call of the kernel makes all processors look.
 constexpr uint64_t kDropAtOnce = 32;
 
@@ -45,6 +48,7 @@ Errno Lines::set_up(os::Userfault& userfault, PagedChunk*& chunks, const char* d
   if (Errno e = ring_.open(userfault.descriptor(), !settings.masked.uring); !e.ok()) return e;
   const uint64_t pages = static_cast<uint64_t>(most_frames) << (kExtentShift - kPageShift);
   const uint64_t capacity = std::bit_ceil(pages);
+  budget_pages_ = pages;
   if (slots_ == nullptr) {
     // Larger than their need: old entries of pages that are gone take room, too.
     if (Errno e = new_.make(2 * capacity); !e.ok()) return e;
@@ -89,17 +93,44 @@ bool Lines::is_under_way(const Extent& extent, unsigned page) const {
 
 // A line continues the run of pages that are there, and is as long as the run, so that a stream's lines
 // double.
-bool Lines::suggests_whole(const Extent& extent, unsigned page) {
-  if (extent.indivisible || extent.lines_under_way > 0) return false;
+Lines::Whole Lines::suggests_whole(const Extent& extent, unsigned page) const {
+  if (extent.indivisible || extent.lines_under_way > 0) return Whole::kNo;
   unsigned before = 0, after = 0;
   while (before < 2 * kLongest && before < page && extent.present.has(page - before - 1)) ++before;
   while (after < 2 * kLongest && page + after + 1 < kExtentPages && extent.present.has(page + after + 1))
     ++after;
-  if (std::max(before, after) >= 2 * kLongest) return true;
-  return std::count(recent_, recent_ + kRecent, &extent) >= kDense;
+  if (std::max(before, after) >= 2 * kLongest || continues_steps(extent, page)) return Whole::kRun;
+  // An extent that was here as a whole not long ago, and had to go, is one of too many.
+  const bool was_here = extent.since != 0 && clock_ - extent.since < kSoon * budget_pages_;
+  return recent_faults(extent) >= (was_here ? kVeryDense : kDense) ? Whole::kDense : Whole::kNo;
 }
 
-bool Lines::are_the_rule() const { return std::count(recent_, recent_ + kRecent, nullptr) <= kRecent / 8; }
+int Lines::recent_faults(const Extent& extent) const {
+  return static_cast<int>(
+      std::count_if(recent_, recent_ + kRecent, [&](const Recent& r) { return r.extent == &extent; }));
+}
+
+// The last faults in this extent and this one are equally far from each other.
+bool Lines::continues_steps(const Extent& extent, unsigned page) const {
+  int steps = 0;
+  int64_t step = 0, at = page;
+  for (unsigned i = 1; i <= kRecent && steps < kSteps; ++i) {
+    const Recent& r = recent_[(recent_at_ - i) % kRecent];
+    if (r.extent != &extent) continue;
+    const int64_t distance = at - r.page;
+    if (distance == 0 || (steps > 0 && distance != step)) return false;
+    step = distance;
+    at = r.page;
+    ++steps;
+  }
+  return steps == kSteps;
+}
+
+bool Lines::are_the_rule() const {
+  const auto whole =
+      std::count_if(recent_, recent_ + kRecent, [](const Recent& r) { return r.extent == nullptr; });
+  return whole <= kRecent / 8;
+}
 
 void Lines::take_page(Extent& extent, unsigned page, const char* from) {
   uint64_t done = 0;
@@ -139,16 +170,16 @@ void Lines::on_fault(Extent& extent, unsigned page) {
     while (end - first < before && is_free(end)) ++end;
   else
     while (end - first < after && is_free(first - 1)) --first;
-  load(extent, first, end - first);
+  if (load(extent, first, end - first)) recent_[recent_at_++ % kRecent] = {&extent, page};
 }
 
-void Lines::load(Extent& extent, unsigned first, unsigned count) {
+bool Lines::load(Extent& extent, unsigned first, unsigned count) {
   Load* unused = std::find_if(loads_, loads_ + kLoads, [](const Load& l) { return l.extent == nullptr; });
   // What must be written before there is room holds up what is read.
   const bool is_full = writes_ > 0 && pages_ + count > room() + 2 * kDropAtOnce;
   if (is_full || unused == loads_ + kLoads) {
     missed_ = true;
-    return;
+    return false;
   }
   if (extent.state == Extent::State::kStored) {
     extent.state = Extent::State::kScattered;
@@ -159,11 +190,11 @@ void Lines::load(Extent& extent, unsigned first, unsigned count) {
   ++extent.lines_under_way;
   pages_ += count;
   clock_ += count;
-  recent_[recent_at_++ % kRecent] = &extent;
   ++counters_.loads;
   const auto i = static_cast<uint32_t>(unused - loads_);
   ring_.read(extent.chunk->files.descriptor(extent.file), buffers_.base + i * kLongest * kPageBytes,
              static_cast<uint32_t>(count * kPageBytes), extent.chunk->offset(extent) + first * kPageBytes, i);
+  return true;
 }
 
 void Lines::finish() {

@@ -28,9 +28,11 @@ class Lines {
 
   os::IoRing& ring() { return ring_; }
 
-  // The page is neither present nor staged nor on its way: is the whole extent a better answer?
-  bool suggests_whole(const Extent& extent, unsigned page);
-  void note_whole() { recent_[recent_at_++ % kRecent] = nullptr; }
+  // The page is neither present nor staged nor on its way: is the whole extent a better answer? Because a run of
+  // pages has come so far, in equal steps, or because many of its pages were wanted lately.
+  enum class Whole { kNo, kRun, kDense };
+  Whole suggests_whole(const Extent& extent, unsigned page) const;
+  void note_whole() { recent_[recent_at_++ % kRecent] = {}; }
   // Of what was read last nearly all were lines.
   bool are_the_rule() const;
   // A clean extent's page that is elsewhere in memory: from now on it is scattered, with this page alone.
@@ -124,8 +126,10 @@ class Lines {
   uint64_t unstaged() const { return pages_ - (tail_ - head_) + room() / kStagedShare; }
   Slot& slot(uint64_t number) { return slots_[number & slot_mask_]; }
   char* slot_address(uint64_t number) const { return area_.base + ((number & slot_mask_) << kPageShift); }
+  int recent_faults(const Extent& extent) const;
+  bool continues_steps(const Extent& extent, unsigned page) const;
   bool is_under_way(const Extent& extent, unsigned page) const;
-  void load(Extent& extent, unsigned first, unsigned count);
+  bool load(Extent& extent, unsigned first, unsigned count);
   void loaded(Load& load, Errno error);
   void written(Slot& slot, Errno error);
   void bring_back(uint64_t number);
@@ -145,6 +149,7 @@ class Lines {
   const char* directory_ = nullptr;
   os::IoRing ring_;
   int granted_ = 0;
+  uint64_t budget_pages_ = 0;
   uint64_t pages_ = 0;  // present, staged or being read
   uint64_t clock_ = 0;  // pages that were brought in, by anybody
   Queue new_, proven_;
@@ -161,9 +166,13 @@ class Lines {
   bool missed_ = false;
   bool said_write_error_ = false;
   IntrusiveList<Extent> unwritable_;
-  // Of the last lines that were read, which extents; null: it was a whole one.
+  // The last faults that were answered with a line; extent null: with a whole one.
+  struct Recent {
+    const Extent* extent = nullptr;
+    unsigned page = 0;
+  };
   static constexpr unsigned kRecent = 64;
-  const Extent* recent_[kRecent] = {};
+  Recent recent_[kRecent];
   unsigned recent_at_ = 0;
   Counters counters_;
 };

@@ -33,6 +33,8 @@ void Pager::on_fault(const os::Userfault::Fault& fault) {
   Extent& extent = chunk->extent(fault.address);
   const auto page = static_cast<unsigned>((fault.address - address_of(extent)) >> kPageShift);
   ++counters_.faults;
+  const bool may_be_stream =
+      extent.state == State::kEmpty || extent.ahead || is_on_a_streams_way(extent, page);
   switch (extent.state) {
     case State::kResident:
       fill_hole(fault.address);
@@ -64,7 +66,7 @@ void Pager::on_fault(const os::Userfault::Fault& fault) {
       want(extent);
       break;
   }
-  if (page < kEdgePages || page >= kExtentPages - kEdgePages) read_ahead(extent);
+  if (may_be_stream && (page < kEdgePages || page >= kExtentPages - kEdgePages)) read_ahead(extent);
 }
 
 // Staged, and touched by chance: while accesses are scattered its frame is better used for other pages.
@@ -89,11 +91,15 @@ bool Pager::is_on_a_streams_way(const Extent& extent, unsigned page) {
 void Pager::on_fault_on_disk(Extent& extent, unsigned page) {
   const bool is_here = extent.present.has(page) || extent.staged.has(page);
   if (extent.pending && !is_here) return;
-  if (!is_here && extent.lines_under_way == 0 && !extent.indivisible &&
-      (is_on_a_streams_way(extent, page) || lines_.suggests_whole(extent, page))) {
-    lines_.note_whole();
-    want(extent);
-    return read_ahead(extent);
+  if (!is_here && extent.lines_under_way == 0 && !extent.indivisible) {
+    const bool is_next = is_on_a_streams_way(extent, page);
+    const Lines::Whole whole = is_next ? Lines::Whole::kRun : lines_.suggests_whole(extent, page);
+    if (whole != Lines::Whole::kNo) {
+      lines_.note_whole();
+      want(extent);
+      if (whole == Lines::Whole::kRun) read_ahead(extent);
+      return;
+    }
   }
   streams_.on_scattered_fault();
   if (lines_.frames() == 0) lines_.grow();

@@ -18,8 +18,6 @@ bool Streams::leads_to(const Stream& s, const void* chunk, int64_t index) const 
 
 bool Streams::expects(const void* chunk, int64_t index, bool at_beginning, bool at_end) const {
   return std::any_of(streams_, streams_ + kStreams, [&](const Stream& s) {
-    if (s.step == 0)
-      return s.chunk == chunk && ((at_beginning && index == s.at + 1) || (at_end && index == s.at - 1));
     return (s.step > 0 ? at_beginning : at_end) && leads_to(s, chunk, index);
   });
 }
