@@ -28,8 +28,8 @@ uint64_t pack(uint32_t tag, uint32_t bytes) { return uint64_t{bytes} << 32 | tag
 
 Errno IoRing::open(int descriptor, bool asynchronous) {
   descriptor_ = descriptor;
-  at_once_count_ = 0;
-  open_ = watches_descriptor_ = watches_event_ = false;
+  done_count_ = 0;
+  open_ = watches_descriptor_ = watches_event_ = readable_ = false;
   event_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (event_ < 0) return Errno::last();
   if (!asynchronous) return {};
@@ -85,30 +85,36 @@ void IoRing::submit() {
   if (open_ && io_uring_sq_ready(&ring_) != 0) io_uring_submit(&ring_);
 }
 
-int IoRing::finished(Done* done, int most) {
-  int found = 0;
-  while (found < most && at_once_count_ > 0) done[found++] = at_once_[--at_once_count_];
-  if (!open_) return found;
+bool IoRing::look() {
   io_uring_cqe* entry = nullptr;
-  while (found < most && io_uring_peek_cqe(&ring_, &entry) == 0 && entry != nullptr) {
+  while (open_ && done_count_ < static_cast<int>(kDepth) && io_uring_peek_cqe(&ring_, &entry) == 0 &&
+         entry != nullptr) {
     const bool goes_on = (entry->flags & IORING_CQE_F_MORE) != 0;
     if (entry->user_data == kDescriptor) {
       watches_descriptor_ = goes_on;
+      readable_ = true;
     } else if (entry->user_data == kEvent) {
       watches_event_ = goes_on;
       drain();
     } else {
       const auto bytes = static_cast<int>(entry->user_data >> 32);
-      const Errno error = entry->res < 0 ? Errno(-entry->res) : entry->res == bytes ? Errno{} : Errno(EIO);
-      done[found++] = {static_cast<uint32_t>(entry->user_data), error};
+      finish(static_cast<uint32_t>(entry->user_data), entry->res < 0        ? Errno(-entry->res)
+                                                      : entry->res == bytes ? Errno{}
+                                                                            : Errno(EIO));
     }
     io_uring_cqe_seen(&ring_, entry);
   }
+  return done_count_ > 0 || readable_;
+}
+
+int IoRing::finished(Done* done, int most) {
+  int found = 0;
+  while (found < most && done_count_ > 0) done[found++] = done_[--done_count_];
   return found;
 }
 
 void IoRing::wait(int timeout_ms) {
-  if (at_once_count_ > 0) return;
+  if (done_count_ > 0) return;
   if (open_) {
     watch(descriptor_, kDescriptor, watches_descriptor_);
     watch(event_, kEvent, watches_event_);
@@ -118,6 +124,7 @@ void IoRing::wait(int timeout_ms) {
   } else {
     pollfd ready[] = {{descriptor_, POLLIN, 0}, {event_, POLLIN, 0}};
     poll(ready, 2, timeout_ms);
+    readable_ = ready[0].revents != 0;
     if (ready[1].revents != 0) drain();
   }
 }

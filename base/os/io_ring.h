@@ -6,6 +6,7 @@
 #include <liburing.h>
 
 #include <cstdint>
+#include <utility>
 
 #include "base/core/result.h"
 
@@ -28,8 +29,12 @@ class IoRing {
     uint32_t tag;
     Errno error;
   };
-  // Those that are through, without waiting. 0: none.
+  // Looks what happened, without waiting. True: something did.
+  bool look();
+  // Reads and writes that are through, as of the last look. 0: none.
   int finished(Done* done, int most);
+  // The descriptor became readable since the last call; whoever asks reads all there is.
+  bool take_readable() { return std::exchange(readable_, false); }
   // Until something is through, or the descriptor can be read, or somebody calls wake(), or the time is over.
   void wait(int timeout_ms);
   void wake();
@@ -38,15 +43,16 @@ class IoRing {
   void drain();
   io_uring_sqe* prepare();
   void watch(int descriptor, uint64_t name, bool& is_watched);
-  void finish(uint32_t tag, Errno error) { at_once_[at_once_count_++] = {tag, error}; }
+  void finish(uint32_t tag, Errno error) { done_[done_count_++] = {tag, error}; }
 
   io_uring ring_{};
   bool open_ = false;
   int descriptor_ = -1;
   int event_ = -1;
+  bool readable_ = false;
   bool watches_descriptor_ = false, watches_event_ = false;
-  Done at_once_[kDepth] = {};
-  int at_once_count_ = 0;
+  Done done_[kDepth] = {};
+  int done_count_ = 0;
 };
 
 }  // namespace spillway::os

@@ -18,7 +18,8 @@ def _sources(context):
     """[(name, --source, Variant)], spillway first."""
     by_name = {variant.name: variant for variant in context.allocators}
     glibc = v.Variant("glibc")
-    sources = [(name, "malloc", by_name[name]) for name in ("spillway-file",) if name in by_name]
+    sources = [(name, "malloc", by_name[name]) for name in ("spillway-managed", "spillway-file")
+               if name in by_name]
     sources += [(name, name, glibc) for name in MAPPINGS]
     sources.append(("swap", "malloc", glibc))
     return [s for s in sources if not context.only_variants or s[0] in context.only_variants]

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import time
 
-SPILLWAY = ("spillway-plain", "spillway-file")
+SPILLWAY = ("spillway-plain", "spillway-file", "spillway-managed")
 LIBRARY_DIRS = ("/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib")
 
 

@@ -17,8 +17,6 @@ constexpr int kDense = 16, kVeryDense = 32;
 // A run in equal steps.
 constexpr int kSteps = 3;
 constexpr uint64_t kSoon = 2;  // in memories
-// Dropped at once: each call of the kernel makes all processors look.
-constexpr uint64_t kDropAtOnce = 32;
 
 Result<PageRange> memory_for(uint64_t bytes) {
   Result<PageRange> range = os::reserve(round_up(bytes, kPageBytes), kPageBytes);
@@ -53,7 +51,7 @@ Errno Lines::set_up(os::Userfault& userfault, PagedChunk*& chunks, const char* d
     // Larger than their need: old entries of pages that are gone take room, too.
     if (Errno e = new_.make(2 * capacity); !e.ok()) return e;
     if (Errno e = proven_.make(2 * capacity); !e.ok()) return e;
-    slot_mask_ = std::max(capacity / kStagedShare * 2, 4 * kDropAtOnce) - 1;
+    slot_mask_ = std::max(capacity / kStagedShare * 2, 4 * kAtOnce) - 1;
     Result<PageRange> slots = memory_for((slot_mask_ + 1) * sizeof(Slot));
     if (!slots) return slots.error();
     slots_ = reinterpret_cast<Slot*>(slots->base);
@@ -176,7 +174,7 @@ void Lines::on_fault(Extent& extent, unsigned page) {
 bool Lines::load(Extent& extent, unsigned first, unsigned count) {
   Load* unused = std::find_if(loads_, loads_ + kLoads, [](const Load& l) { return l.extent == nullptr; });
   // What must be written before there is room holds up what is read.
-  const bool is_full = writes_ > 0 && pages_ + count > room() + 2 * kDropAtOnce;
+  const bool is_full = writes_ > 0 && pages_ + count > room() + 2 * kAtOnce;
   if (is_full || unused == loads_ + kLoads) {
     missed_ = true;
     return false;
@@ -261,10 +259,11 @@ uint64_t Lines::age() const {
 }
 
 void Lines::make_room() {
-  for (int tries = 0; tries < 256 && unstaged() > room(); ++tries)
+  const uint64_t goal = room() - std::min(room(), needs_room() ? kAtOnce : 0);
+  for (int tries = 0; tries < 256 && unstaged() > goal; ++tries)
     if (!stage_next()) break;
   write_staged();
-  if (pages_ > room()) drop_staged(room() - std::min(room(), kDropAtOnce));
+  if (pages_ > room()) drop_staged(room() - std::min(room(), kAtOnce));
 }
 
 bool Lines::stage_next() {
@@ -338,7 +337,7 @@ void Lines::become_stored(Extent& extent) {
 
 void Lines::write_staged() {
   next_write_ = std::max(next_write_, head_);
-  const uint64_t end = head_ + (tail_ - head_) / 2 + (pages_ > room() ? kDropAtOnce : 0);
+  const uint64_t end = head_ + (tail_ - head_) / 2 + (pages_ > room() ? kAtOnce : 0);
   while (next_write_ < std::min(end, tail_) && writes_ < kMostWrites) start_write(next_write_++);
 }
 

@@ -51,12 +51,13 @@ class Lines {
   // False: there is nothing to take.
   bool shrink();
   bool is_shrinking() const { return pages_ > room(); }
-  bool is_tight() const { return unstaged() + 2 * kLongest > room(); }
+  bool is_tight() const { return unstaged() + kAtOnce > room(); }
   // In pages that were brought in since; what would leave first.
   uint64_t age() const;
   uint64_t clock() const { return clock_; }
   void tick(uint64_t pages) { clock_ += pages; }
-  // Pages leave until the rest fits.
+  bool needs_room() const { return unstaged() > room(); }
+  // Pages leave until the rest fits, and a few more.
   void make_room();
   // Scattered extents that can only be written as a whole.
   Extent* take_unwritable();
@@ -80,7 +81,8 @@ class Lines {
   static constexpr unsigned kLongest = 16;  // of a line, in pages
   // Of the memory of lines, so much is staged: of pages that are wanted again soon it catches most, and what
   // is not wanted again costs little memory.
-  static constexpr uint64_t kStagedShare = 8;
+  static constexpr uint64_t kStagedShare = 4;
+  static constexpr uint64_t kAtOnce = 32;   // pages that leave together
   static constexpr int kLoads = 32, kMostWrites = 24;
   static constexpr uint32_t kIsWrite = uint32_t{1} << 31;
 

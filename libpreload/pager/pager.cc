@@ -217,7 +217,8 @@ bool Pager::lines_are_oldest() {
 void Pager::grow_lines() {
   if (lines_.frames() == 0 || !lines_.is_tight()) return;
   if (frames_ >= allowed_frames()) {
-    if (lines_are_oldest()) return;
+    const bool has_spare = garbage_count_ > wanted_spare();
+    if (!has_spare && lines_are_oldest()) return;
     if (garbage_count_ == 0) {
       Extent* staged = staged_clean_.front();
       if (staged == nullptr) {

@@ -77,6 +77,7 @@ class Pager {
  private:
   static constexpr int kWorkers = 3;
   static constexpr int kMostSlots = 48;
+  static constexpr int kFewSpare = 2;
   using List = IntrusiveList<Extent>;
   using State = Extent::State;
 
@@ -159,7 +160,8 @@ class Pager {
   uint16_t make_frame();
   bool make_vacancy();
   int spare_frames() const;
-  int wanted_spare() const { return slots_ / 3; }
+  // For streams, which are rare where lines are the rule.
+  int wanted_spare() const { return lines_.are_the_rule() ? kFewSpare : slots_ / 3; }
   // What lines leave of the budget.
   int allowed_frames() const { return budget_frames_ - lines_.frames(); }
   bool lines_are_oldest();

@@ -23,6 +23,7 @@ namespace {
 constexpr uint64_t kStayAwakeUs = 60;
 constexpr int kBudgetMs = 100;
 constexpr int kFewestSlots = 6;
+constexpr int kMostFaults = 64;  // answered together
 // Looks, 50 us apart, whether an extent has come, until the program's madvise(2) fails with EAGAIN.
 constexpr int kPatience = 100'000;
 
@@ -373,13 +374,14 @@ Errno Pager::set_up() {
 void Pager::answer_faults() {
   os::wake_soon();
   os::Interval budget(kBudgetMs);
-  os::Userfault::Fault faults[64];
+  os::Userfault::Fault faults[kMostFaults];
+  int n = 0;
   for (uint64_t awake_until = 0;;) {
-    const int n = userfault_.read(faults, 64);
-    if (n == 0) {
-      if (os::monotonic_us() < awake_until) continue;
-      lines_.ring().wait(kBudgetMs);
-    }
+    const bool is_awake = awake_until != 0 && os::monotonic_us() < awake_until;
+    if (!is_awake && n < kMostFaults) lines_.ring().wait(kBudgetMs);
+    const bool happened = lines_.ring().look();
+    n = lines_.ring().take_readable() || is_awake || n == kMostFaults ? userfault_.read(faults, kMostFaults) : 0;
+    if (is_awake && n == 0 && !happened) continue;
     lock_.lock();
     while (frozen_) {
       const uint32_t seen = work_there_;
@@ -389,7 +391,8 @@ void Pager::answer_faults() {
     }
     lines_.finish();
     for (int i = 0; i < n; ++i) on_fault(faults[i]);
-    lines_.ring().submit();
+    // The device is at it while the rest is done.
+    if (lines_.needs_room()) lines_.ring().submit();
     if (limit_bytes_ == 0 && budget.is_over()) update_budget();
     keep_budget();
     if (!settling_) {
@@ -400,10 +403,8 @@ void Pager::answer_faults() {
     }
     serve_pending();
     evict_ahead();
-    const bool is_reading = !lines_.is_idle();
+    awake_until = n > 0 && lines_.is_idle() ? os::monotonic_us() + kStayAwakeUs : 0;
     lock_.unlock();
-    if (is_reading) awake_until = 0;
-    if (n > 0 && !is_reading) awake_until = os::monotonic_us() + kStayAwakeUs;
   }
 }
 
