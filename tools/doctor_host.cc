@@ -87,12 +87,16 @@ Finding kernel() {
 
 Finding userfaultfd() {
   const Userfaultfd found = probe_userfaultfd();
+  constexpr const char* kCost =
+      "large blocks are in files instead of managed memory: slower once memory is full";
+  if (found.error == 0 && found.has_move) return ok("userfaultfd", "permitted, with MOVE");
   if (found.error == 0)
-    return ok("userfaultfd", found.has_move ? "permitted, with MOVE" : "permitted, without MOVE");
+    return {"userfaultfd", Status::kNote, "permitted, without MOVE", kCost,
+            "upgrade the kernel (6.8 or newer)"};
   return {"userfaultfd", Status::kNote,
           fmt::format("{}{}", ::strerror(found.error),
                       found.user_mode_only ? " (user mode only is permitted)" : ""),
-          "nothing by default; --backing managed needs it", set_sysctl("vm.unprivileged_userfaultfd=1")};
+          kCost, set_sysctl("vm.unprivileged_userfaultfd=1")};
 }
 
 Finding perf_events() {

@@ -99,7 +99,8 @@ constexpr Setting kSettings[] = {
      .normalise = directory},
     {.option = "backing",
      .placeholder = "auto|managed|file|plain",
-     .help = "What holds spillable memory: a file, or plain memory that\ndoes not spill (default auto)",
+     .help = "What holds spillable memory: managed memory (userfaultfd), a\nfile, or plain memory that does "
+             "not spill (default auto: the\nbest that is permitted)",
      .variable = "SPILLWAY_BACKING",
      .forms = "auto, managed, file or plain",
      .normalise = backing},

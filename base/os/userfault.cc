@@ -70,12 +70,13 @@ Errno Userfault::watch(PageRange range) {
   return ioctl(fd_, UFFDIO_REGISTER, &request) == 0 ? Errno{} : Errno::last();
 }
 
-Errno Userfault::move(char* to, PageRange from, uint64_t& done) {
+Errno Userfault::move(char* to, PageRange from, uint64_t& done, Holes holes) {
   KeepErrno keep;
+  const uint64_t mode =
+      UFFDIO_MOVE_MODE_DONTWAKE | (holes == Holes::kMove ? UFFDIO_MOVE_MODE_ALLOW_SRC_HOLES : 0);
   done = 0;
   while (done < from.bytes) {
-    uffdio_move request{number(to) + done, number(from.base) + done, from.bytes - done,
-                        UFFDIO_MOVE_MODE_DONTWAKE | UFFDIO_MOVE_MODE_ALLOW_SRC_HOLES, 0};
+    uffdio_move request{number(to) + done, number(from.base) + done, from.bytes - done, mode, 0};
     if (ioctl(fd_, UFFDIO_MOVE, &request) == 0) break;
     // EAGAIN: the address space is changing, or some moved before something came between.
     if (errno != EAGAIN) return Errno::last();

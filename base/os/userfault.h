@@ -23,10 +23,12 @@ class Userfault {
   // From now on the first touch of a page that is not there waits for an answer. Private anonymous memory.
   Errno watch(PageRange range);
 
-  // Moves pages to where nothing is, in watched memory; holes move as holes. Waiters are not woken. EBUSY:
-  // shared with a forked child, or pinned; EINVAL: protection or locks of the two places differ; EEXIST:
-  // something is there; ENOENT: one of the places is gone. `done`: how many bytes moved, also on an error.
-  Errno move(char* to, PageRange from, uint64_t& done);
+  // Moves pages to where nothing is, in watched memory; holes move as holes, or are ENOENT. Waiters are not
+  // woken. EBUSY: shared with a forked child, or pinned; EINVAL: protection or locks of the two places
+  // differ; EEXIST: something is there; ENOENT: one of the places is gone. `done`: how many bytes moved, also
+  // on an error.
+  enum class Holes { kMove, kRefuse };
+  Errno move(char* to, PageRange from, uint64_t& done, Holes holes = Holes::kMove);
   // Copies pages to where nothing is, in watched memory; `wakes`: those who wait for them. `done`: how many
   // bytes, also on an error.
   Errno copy(PageRange to, const char* from, uint64_t& done, bool wakes = false);

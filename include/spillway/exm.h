@@ -51,8 +51,8 @@ static inline int exm_set_path(const char* directory) {
 }
 
 /* The path of the file that holds `block` (any address inside a large block), to be freed with free(). It can
- * be opened as long as this process lives (an entry of /proc/PID/fd). NULL: not in a file (a block of the managed
- * backing is in memory, and spills from there), or no preload. */
+ * be opened as long as this process lives (an entry of /proc/PID/fd). NULL: not in a file (a block of the
+ * managed backing is in memory, and spills from there), or no preload. */
 static inline char* exm_get_path_of(const void* block) {
   return exm_lookup ? exm_lookup((void*)block) : NULL;
 }

@@ -12,7 +12,8 @@
 namespace spillway {
 namespace {
 
-// So many of the last 64 lines in one extent: it is worth being read as a whole, which takes as long as 25 lines.
+// So many of the last 64 lines in one extent: it is worth being read as a whole, which takes as long as 25
+// lines.
 constexpr int kDense = 16, kVeryDense = 32;
 // A run in equal steps.
 constexpr int kSteps = 3;
@@ -146,9 +147,18 @@ void Lines::take_page(Extent& extent, unsigned page, const char* from) {
   }
 }
 
+// A page that should be there. As a rule it came meanwhile; else somebody discarded it by a system call that
+// nobody saw, and it reads as zeroes.
+void Lines::fill_hole(PageRange page) {
+  static const char zeroes[kPageBytes] = {};
+  uint64_t done = 0;
+  (void)userfault_->copy(page, zeroes, done);
+  userfault_->wake(page);
+}
+
 void Lines::on_fault(Extent& extent, unsigned page) {
   const PageRange here = page_range(extent, page);
-  if (extent.present.has(page)) return userfault_->wake(here);
+  if (extent.present.has(page)) return fill_hole(here);
   if (extent.staged.has(page)) {
     ++counters_.staged_hits;
     bring_back(extent.chunk->words(extent)[page]);
@@ -284,11 +294,13 @@ bool Lines::stage(Extent& extent, unsigned page) {
   char* to = slot_address(tail_);
   const PageRange from = page_range(extent, page);
   uint64_t done = 0;
-  Errno e = userfault_->move(to, from, done);
+  // This thread is the one that answers faults: it may not touch what is not there.
+  constexpr auto kNoHoles = os::Userfault::Holes::kRefuse;
+  Errno e = userfault_->move(to, from, done, kNoHoles);
   if (e == EBUSY) {
     // Shared with a child of a fork, as a rule: after a write the page is this process's alone.
     os::make_own(from);
-    e = userfault_->move(to, from, done);
+    e = userfault_->move(to, from, done, kNoHoles);
   }
   if (!e.ok()) return false;
   uint64_t& word = extent.chunk->words(extent)[page];
@@ -429,7 +441,10 @@ bool Lines::collect(Extent& extent, char* area) {
   if (!e.ok()) {
     // Shared with a child of a fork, as a rule.
     for (unsigned page = extent.present.next(0); page < kExtentPages; page = extent.present.next(page + 1))
-      if (page >= done >> kPageShift) os::make_own(page_range(extent, page));
+      if (page >= done >> kPageShift) {
+        fill_hole(page_range(extent, page));
+        os::make_own(page_range(extent, page));
+      }
     uint64_t more = 0;
     e = userfault_->move(area + done, range.sub(done, kExtentBytes - done), more);
     done += more;

@@ -28,8 +28,8 @@ class Lines {
 
   os::IoRing& ring() { return ring_; }
 
-  // The page is neither present nor staged nor on its way: is the whole extent a better answer? Because a run of
-  // pages has come so far, in equal steps, or because many of its pages were wanted lately.
+  // The page is neither present nor staged nor on its way: is the whole extent a better answer? Because a run
+  // of pages has come so far, in equal steps, or because many of its pages were wanted lately.
   enum class Whole { kNo, kRun, kDense };
   Whole suggests_whole(const Extent& extent, unsigned page) const;
   void note_whole() { recent_[recent_at_++ % kRecent] = {}; }
@@ -82,7 +82,7 @@ class Lines {
   // Of the memory of lines, so much is staged: of pages that are wanted again soon it catches most, and what
   // is not wanted again costs little memory.
   static constexpr uint64_t kStagedShare = 4;
-  static constexpr uint64_t kAtOnce = 32;   // pages that leave together
+  static constexpr uint64_t kAtOnce = 32;  // pages that leave together
   static constexpr int kLoads = 32, kMostWrites = 24;
   static constexpr uint32_t kIsWrite = uint32_t{1} << 31;
 
@@ -137,6 +137,7 @@ class Lines {
   void bring_back(uint64_t number);
   void leave(Slot& slot);
   void become_stored(Extent& extent);
+  void fill_hole(PageRange page);
   bool stage_next();
   bool stage(Extent& extent, unsigned page);
   void drop_staged(uint64_t goal);

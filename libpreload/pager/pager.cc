@@ -71,7 +71,7 @@ void Pager::on_fault(const os::Userfault::Fault& fault) {
 
 // Staged, and touched by chance: while accesses are scattered its frame is better used for other pages.
 bool Pager::is_worth_a_line(const Extent& extent, unsigned page) {
-  return extent.clean && extent.file != 0 && !extent.ahead && lines_.are_the_rule() &&
+  return extent.clean && whole_[extent.slot] && extent.file != 0 && !extent.ahead && lines_.are_the_rule() &&
          !is_on_a_streams_way(extent, page);
 }
 

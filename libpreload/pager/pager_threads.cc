@@ -380,7 +380,8 @@ void Pager::answer_faults() {
     const bool is_awake = awake_until != 0 && os::monotonic_us() < awake_until;
     if (!is_awake && n < kMostFaults) lines_.ring().wait(kBudgetMs);
     const bool happened = lines_.ring().look();
-    n = lines_.ring().take_readable() || is_awake || n == kMostFaults ? userfault_.read(faults, kMostFaults) : 0;
+    n = lines_.ring().take_readable() || is_awake || n == kMostFaults ? userfault_.read(faults, kMostFaults)
+                                                                      : 0;
     if (is_awake && n == 0 && !happened) continue;
     lock_.lock();
     while (frozen_) {

@@ -27,8 +27,8 @@ struct Workshop {
   // TMPDIR keeps what R leaves behind inside the scratch directory; the repositories keep R off the network.
   Outcome in_r(const std::vector<std::string>& argv, const std::string& backing = "auto") const {
     return run({.argv = argv,
-                .env = {"SPILLWAY_BACKING=" + backing, "TMPDIR=" + dir.path(), "R_LIBS=" + library, "LC_ALL=C.UTF-8",
-                        "_R_CHECK_XREFS_REPOSITORIES_=file:///nonexistent"},
+                .env = {"SPILLWAY_BACKING=" + backing, "TMPDIR=" + dir.path(), "R_LIBS=" + library,
+                        "LC_ALL=C.UTF-8", "_R_CHECK_XREFS_REPOSITORIES_=file:///nonexistent"},
                 .dir = dir.path(),
                 .timeout = std::chrono::seconds(240)});
   }
