@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "base/os/file.h"
 #include "base/os/keep_errno.h"
 
 namespace spillway::os {
@@ -20,8 +21,13 @@ void say_list(const char* format, va_list arguments) {
   if (n < 0) return;
   const size_t length = strnlen(line, sizeof line - 2);
   line[length] = '\n';
+  // In a table of descriptors of the library's own 2 is something else, or nothing.
+  Fd programs;
+  if (has_own_descriptors())
+    if (Result<Fd> fd = fetch_descriptor(STDERR_FILENO)) programs = std::move(*fd);
+  const int to = has_own_descriptors() ? programs.get() : STDERR_FILENO;
   // One write, so that lines of several processes do not mix. Nobody is left to tell when stderr is closed.
-  if (write(STDERR_FILENO, line, length + 1) < 0) return;
+  if (write(to, line, length + 1) < 0) return;
 }
 
 }  // namespace

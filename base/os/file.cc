@@ -22,6 +22,8 @@
 namespace spillway::os {
 namespace {
 
+thread_local bool own_descriptors = false;
+
 // Descriptor numbers from about 900 (RLIMIT_NOFILE 1024) or half the limit: above what programs number by
 // hand (shells use up to 255), below what makes the kernel's table large.
 int high_descriptor_floor() {
@@ -41,7 +43,7 @@ Result<Fd> create_and_unlink(const char* directory) {
 }
 
 Errno write_zeroes(int fd, uint64_t offset, uint64_t bytes) {
-  static const char zeroes[64 * kKiB] = {};
+  alignas(kPageBytes) static const char zeroes[64 * kKiB] = {};  // direct I/O asks for that
   while (bytes > 0) {
     const uint64_t n = std::min<uint64_t>(bytes, sizeof zeroes);
     if (Errno e = write_all(fd, zeroes, n, offset); !e.ok()) return e;
@@ -73,8 +75,11 @@ Fd open_high(const char* path, int flags) { return move_high(Fd(open(path, flags
 
 bool use_own_descriptors() {
   KeepErrno keep;
-  return unshare(CLONE_FILES) == 0 && syscall(SYS_close_range, 0u, ~0u, 0u) == 0;
+  own_descriptors = unshare(CLONE_FILES) == 0 && syscall(SYS_close_range, 0u, ~0u, 0u) == 0;
+  return own_descriptors;
 }
+void share_own_descriptors() { own_descriptors = true; }
+bool has_own_descriptors() { return own_descriptors; }
 
 Result<Fd> fetch_descriptor(int programs) {
   KeepErrno keep;

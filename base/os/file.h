@@ -50,6 +50,10 @@ Result<FileIdentity> identify(int fd);
 // The calling thread gets a table of descriptors of its own, empty: what it opens never takes the number that
 // the program's next open(2) counts on. False: not permitted (seccomp), the program's is used.
 bool use_own_descriptors();
+// In a thread that was started by one with a table of its own, which it shares.
+void share_own_descriptors();
+// The calling thread's table is not the program's.
+bool has_own_descriptors();
 // The program's descriptor, in the calling thread's own table. EBADF: it has none; ENOSYS: before Linux 5.6.
 Result<Fd> fetch_descriptor(int programs);
 

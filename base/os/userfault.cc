@@ -15,6 +15,15 @@
 #ifndef USERFAULTFD_IOC_NEW
 #define USERFAULTFD_IOC_NEW _IO(0xAA, 0x00)
 #endif
+#ifndef UFFDIO_POISON
+#define UFFD_FEATURE_POISON (1 << 14)
+struct uffdio_poison {
+  struct uffdio_range range;
+  uint64_t mode;
+  int64_t updated;
+};
+#define UFFDIO_POISON _IOWR(UFFDIO, 0x08, struct uffdio_poison)
+#endif
 #ifndef UFFDIO_MOVE
 #define UFFD_FEATURE_MOVE (1 << 16)
 #define UFFDIO_MOVE_MODE_DONTWAKE (uint64_t{1} << 0)
@@ -50,7 +59,7 @@ Errno Userfault::open() {
   // A kernel refuses features it does not know; some dropped them silently, so the answer is read back.
   uffdio_api api{};
   api.api = UFFD_API;
-  api.features = UFFD_FEATURE_MOVE | UFFD_FEATURE_THREAD_ID;
+  api.features = UFFD_FEATURE_MOVE | UFFD_FEATURE_POISON | UFFD_FEATURE_THREAD_ID;
   if (ioctl(fd.get(), UFFDIO_API, &api) != 0) return Errno(errno == EINVAL ? EOPNOTSUPP : errno);
   if ((api.features & UFFD_FEATURE_MOVE) == 0) return Errno(EOPNOTSUPP);
   fd_ = move_high(std::move(fd)).release();
@@ -98,6 +107,20 @@ Errno Userfault::copy(PageRange to, const char* from, uint64_t& done, bool wakes
     }
     if (errno != EAGAIN) return Errno::last();
     done += static_cast<uint64_t>(std::max<int64_t>(request.copy, 0));
+  }
+  return {};
+}
+
+Errno Userfault::poison(PageRange range) {
+  KeepErrno keep;
+  while (!range.empty()) {
+    uffdio_poison request{{number(range.base), range.bytes}, 0, 0};
+    if (ioctl(fd_, UFFDIO_POISON, &request) == 0) return {};
+    // EAGAIN: some pages are done, and the address space is changing, or the next one is there.
+    if (errno != EAGAIN && errno != EEXIST) return Errno::last();
+    const uint64_t done = static_cast<uint64_t>(std::max<int64_t>(request.updated, 0));
+    const uint64_t skipped = errno == EEXIST && done == 0 ? kPageBytes : 0;
+    range = range.sub(done + skipped, range.bytes - done - skipped);
   }
   return {};
 }

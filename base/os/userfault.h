@@ -32,6 +32,9 @@ class Userfault {
   // Copies pages to where nothing is, in watched memory; `wakes`: those who wait for them. `done`: how many
   // bytes, also on an error.
   Errno copy(PageRange to, const char* from, uint64_t& done, bool wakes = false);
+  // Pages that are not there can never be had: a touch is SIGBUS (EFAULT in system calls), until the range is
+  // mapped anew. Those who wait are woken.
+  Errno poison(PageRange range);
   // Whoever waits for a page in the range looks again.
   void wake(PageRange range);
 

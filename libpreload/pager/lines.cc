@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstring>
 
+#include "base/os/clock.h"
 #include "base/os/fatal.h"
 #include "base/os/memory.h"
 #include "libpreload/pager/digest.h"
@@ -17,6 +18,10 @@ namespace {
 constexpr int kDense = 16, kVeryDense = 32;
 // A run in equal steps.
 constexpr int kSteps = 3;
+// A full disk may have room later.
+constexpr uint64_t kAfterWriteErrorMs = 1000;
+// Lines about pages that cannot be read.
+constexpr int kMostSaid = 5;
 constexpr uint64_t kSoon = 2;  // in memories
 
 Result<PageRange> memory_for(uint64_t bytes) {
@@ -178,10 +183,10 @@ void Lines::on_fault(Extent& extent, unsigned page) {
     while (end - first < before && is_free(end)) ++end;
   else
     while (end - first < after && is_free(first - 1)) --first;
-  if (load(extent, first, end - first)) recent_[recent_at_++ % kRecent] = {&extent, page};
+  if (load(extent, first, end - first, page)) recent_[recent_at_++ % kRecent] = {&extent, page};
 }
 
-bool Lines::load(Extent& extent, unsigned first, unsigned count) {
+bool Lines::load(Extent& extent, unsigned first, unsigned count, unsigned wanted) {
   Load* unused = std::find_if(loads_, loads_ + kLoads, [](const Load& l) { return l.extent == nullptr; });
   // What must be written before there is room holds up what is read.
   const bool is_full = writes_ > 0 && pages_ + count > room() + 2 * kAtOnce;
@@ -193,7 +198,8 @@ bool Lines::load(Extent& extent, unsigned first, unsigned count) {
     extent.state = Extent::State::kScattered;
     extent.indivisible = false;
   }
-  *unused = {&extent, static_cast<uint16_t>(first), static_cast<uint16_t>(count)};
+  *unused = {&extent, static_cast<uint16_t>(first), static_cast<uint16_t>(count),
+             static_cast<uint16_t>(wanted)};
   ++under_way_;
   ++extent.lines_under_way;
   pages_ += count;
@@ -220,11 +226,17 @@ void Lines::finish() {
 
 void Lines::loaded(Load& load, Errno error) {
   Extent& extent = *load.extent;
-  if (!error.ok())
-    os::die("cannot read %llu KiB at offset %llu of a spill file in %s: %s",
-            static_cast<unsigned long long>(load.count * kPageBytes / kKiB),
-            static_cast<unsigned long long>(extent.chunk->offset(extent) + load.first * kPageBytes),
-            directory_, strerror(error.code()));
+  if (!error.ok()) {
+    const Load failed = load;
+    load.extent = nullptr;
+    --extent.lines_under_way;
+    pages_ -= failed.count;
+    if (failed.count == 1) return poison(extent, failed.wanted, error);
+    // The others may be readable: who waits for one of them asks again.
+    (void)this->load(extent, failed.wanted, 1, failed.wanted);
+    userfault_->wake({page_address(extent, failed.first), failed.count * kPageBytes});
+    return;
+  }
   const char* buffer = buffers_.base + (&load - loads_) * kLongest * kPageBytes;
   const PageRange to{page_address(extent, load.first), load.count * kPageBytes};
   uint64_t* words = extent.chunk->words(extent);
@@ -238,6 +250,17 @@ void Lines::loaded(Load& load, Errno error) {
   if (!e.ok()) userfault_->wake(to);
   load.extent = nullptr;
   --extent.lines_under_way;
+}
+
+void Lines::poison(Extent& extent, unsigned page, Errno error) {
+  if (said_read_errors_++ < kMostSaid)
+    os::say("cannot read %llu bytes at offset %llu of a spill file in %s: %s; a touch of them is SIGBUS",
+            static_cast<unsigned long long>(kPageBytes),
+            static_cast<unsigned long long>(extent.chunk->offset(extent) + page * kPageBytes), directory_,
+            strerror(error.code()));
+  extent.poisoned = true;
+  if (const Errno e = userfault_->poison(page_range(extent, page)); !e.ok())
+    os::die("cannot mark memory that cannot be read: %s", strerror(e.code()));
 }
 
 void Lines::present(Extent& extent, unsigned page, Queue& queue) {
@@ -348,6 +371,7 @@ void Lines::become_stored(Extent& extent) {
 }
 
 void Lines::write_staged() {
+  if (write_again_ms_ != 0 && os::monotonic_ms() < write_again_ms_) return;
   next_write_ = std::max(next_write_, head_);
   const uint64_t end = head_ + (tail_ - head_) / 2 + (pages_ > room() ? kAtOnce : 0);
   while (next_write_ < std::min(end, tail_) && writes_ < kMostWrites) start_write(next_write_++);
@@ -384,9 +408,8 @@ void Lines::written(Slot& s, Errno error) {
     s.clean = true;
     return;
   }
-  if (!std::exchange(said_write_error_, true))
-    os::say("cannot write to the spill file in %s: %s; memory stays above the limit", directory_,
-            strerror(error.code()));
+  write_again_ms_ = os::monotonic_ms() + kAfterWriteErrorMs;
+  say_cannot_write(directory_, error);
   // Nobody knows what the file has now.
   s.digest = ~s.digest;
   if (!s.left) bring_back(extent.chunk->words(extent)[s.page]);

@@ -111,7 +111,7 @@ class Lines {
 
   struct Load {
     Extent* extent = nullptr;  // null: unused
-    uint16_t first = 0, count = 0;
+    uint16_t first = 0, count = 0, wanted = 0;
   };
   struct Slot {
     Extent* extent = nullptr;
@@ -131,7 +131,8 @@ class Lines {
   int recent_faults(const Extent& extent) const;
   bool continues_steps(const Extent& extent, unsigned page) const;
   bool is_under_way(const Extent& extent, unsigned page) const;
-  bool load(Extent& extent, unsigned first, unsigned count);
+  bool load(Extent& extent, unsigned first, unsigned count, unsigned wanted);
+  void poison(Extent& extent, unsigned page, Errno error);
   void loaded(Load& load, Errno error);
   void written(Slot& slot, Errno error);
   void bring_back(uint64_t number);
@@ -167,7 +168,8 @@ class Lines {
   PageRange buffers_;
   int under_way_ = 0, writes_ = 0;
   bool missed_ = false;
-  bool said_write_error_ = false;
+  uint64_t write_again_ms_ = 0;  // after an error
+  int said_read_errors_ = 0;
   IntrusiveList<Extent> unwritable_;
   // The last faults that were answered with a line; extent null: with a whole one.
   struct Recent {

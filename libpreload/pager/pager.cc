@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/os/clock.h"
 #include "base/os/fatal.h"
 #include "base/os/memory.h"
 #include "libpreload/pager/digest.h"
@@ -15,6 +16,8 @@ namespace {
 
 // Read ahead of a stream at most, in extents: what a fast device needs under way, and a third of the slots.
 constexpr int kLargestWindow = 8;
+// A full disk may have room later.
+constexpr uint64_t kAfterWriteErrorMs = 1000;
 constexpr uint64_t kHoleBytes = 64 * kKiB;
 // Where streams enter an extent: its first and last so many pages.
 constexpr unsigned kEdgePages = kExtentPages / 8;
@@ -180,7 +183,7 @@ void Pager::serve_pending() {
 // False: its pages cannot be collected, and the frame is back.
 bool Pager::load(Extent& extent, uint16_t slot) {
   if (extent.state == State::kScattered) {
-    const bool can_be = extent.lines_under_way == 0 && make_vacancy();
+    const bool can_be = !extent.indivisible && extent.lines_under_way == 0 && make_vacancy();
     if (!can_be || !lines_.collect(extent, slot_address(vacant_[vacant_count_ - 1]))) {
       garbage_[garbage_count_++] = slot;
       return false;
@@ -196,6 +199,13 @@ bool Pager::load(Extent& extent, uint16_t slot) {
     to_read_.push_back(extent);
   wake_workers();
   return true;
+}
+
+void Pager::put_back_collected(Extent& extent) {
+  if (extent.collected == 0) return;
+  lines_.scatter(extent, slot_address(extent.collected));
+  vacant_[vacant_count_++] = extent.collected;
+  extent.collected = 0;
 }
 
 void Pager::forget_collected(Extent& extent) {
@@ -222,7 +232,7 @@ void Pager::grow_lines() {
     if (garbage_count_ == 0) {
       Extent* staged = staged_clean_.front();
       if (staged == nullptr) {
-        if (to_write_.empty() && vacant_count_ > 0) evict(*residents_.oldest());
+        if (to_write_.empty() && vacant_count_ > 0 && can_write()) evict(*residents_.oldest());
         return;
       }
       unlist(*staged);
@@ -320,8 +330,12 @@ void Pager::keep_budget() {
 
 // --- leaving
 
+// What cannot be written would leave, come back, and leave again.
+bool Pager::can_write() const { return write_again_ms_ == 0 || os::monotonic_ms() >= write_again_ms_; }
+
 // So many extents are on their way out that the next faults find frames.
 void Pager::evict_ahead() {
+  if (!can_write()) return;
   int spare = garbage_count_ + spare_frames() + under_way_ + std::max(0, allowed_frames() - frames_);
   for (Extent* e = to_write_.front(); e != nullptr; e = to_write_.after(e)) ++spare;
   int tries = 2 * slots_;
@@ -450,17 +464,24 @@ void Pager::loaded(Extent& extent, Errno error, bool is_newer) {
   lines_.tick(kExtentPages);
   // First: the file of an extent that was dropped may be gone, too.
   if (extent.dropped) {
+    forget_collected(extent);
     extent.dropped = false;
     leave_slot(extent);
     not_in_memory(extent);
     if (extent.wanted) want(extent);
     return;
   }
-  if (!error.ok())
-    os::die("cannot read %llu KiB at offset %llu of a spill file in %s: %s",
-            static_cast<unsigned long long>(kExtentBytes / kKiB),
-            static_cast<unsigned long long>(extent.chunk->offset(extent)), directory_,
-            strerror(error.code()));
+  if (!error.ok()) {
+    // Most of its pages may be readable: by lines, which deal with those that are not.
+    leave_slot(extent);
+    put_back_collected(extent);
+    extent.state = State::kScattered;
+    extent.indivisible = true;
+    extent.ahead = extent.wanted = false;
+    userfault_.wake({address_of(extent), kExtentBytes});
+    return;
+  }
+  forget_collected(extent);
   extent.clean = !is_newer;
   if (extent.wanted)
     install(extent);
@@ -513,10 +534,9 @@ void Pager::store(Extent& extent) {
     not_in_memory(extent);
     if (extent.wanted) want(extent);
   } else if (extent.wanted || !extent.clean) {
-    if (!error.ok() && !said_write_error_) {
-      said_write_error_ = true;
-      os::say("cannot write to the spill file in %s: %s; memory stays above the limit", directory_,
-              strerror(error.code()));
+    if (!error.ok()) {
+      write_again_ms_ = os::monotonic_ms() + kAfterWriteErrorMs;
+      say_cannot_write(directory_, error);
     }
     install(extent);
   } else {

@@ -109,6 +109,7 @@ class Pager {
   Errno perform(Work work);
   Errno watch_and_preallocate(PageRange granules);
   void drop(PageRange granules);
+  void map_anew(Extent& extent);
   Errno discard_part(PageRange pages);
   void freeze();
   Errno send_files(int programs_socket);
@@ -139,6 +140,7 @@ class Pager {
   void serve_pending();
   bool load(Extent& extent, uint16_t slot);
   void loaded(Extent& extent, Errno error, bool is_newer);
+  void put_back_collected(Extent& extent);
   void forget_collected(Extent& extent);
   bool is_worth_a_line(const Extent& extent, unsigned page);
   static bool is_resident(const void* chunk, int64_t index);
@@ -147,6 +149,7 @@ class Pager {
   void grow_lines();
   void store(Extent& extent);
   void install(Extent& extent);
+  bool can_write() const;
   void evict_ahead();
   bool evict(Extent& extent);
   void unlist(Extent& extent);
@@ -198,7 +201,7 @@ class Pager {
   bool whole_[kMostSlots + 1] = {};   // the frame has all its pages
   bool zeroed_[kMostSlots + 1] = {};  // and nothing was written to it yet
   Digest digest_of_zeroes_;
-  bool said_write_error_ = false;
+  uint64_t write_again_ms_ = 0;  // after an error
 
   Streams streams_{is_resident};
   Lines lines_;
@@ -208,7 +211,8 @@ class Pager {
   Request request_;
   std::atomic<uint32_t> started_ = 0;  // 1: the first thread is ready; 2: it failed
   Errno start_error_;
-  uint64_t limit_bytes_ = 0;  // 0: what the machine and the control group leave
+  bool own_descriptors_ = false;  // of the pager's threads
+  uint64_t limit_bytes_ = 0;      // 0: what the machine and the control group leave
   uint64_t memory_bytes_ = 0;
 };
 

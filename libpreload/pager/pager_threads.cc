@@ -135,6 +135,12 @@ Errno Pager::watch_and_preallocate(PageRange granules) {
   return chunk->files.preallocate(file, chunk->range.offset_of(granules.base), granules.bytes);
 }
 
+// Poison outlives a discard.
+void Pager::map_anew(Extent& extent) {
+  const PageRange range{address_of(extent), kExtentBytes};
+  if (os::map_anonymous(range).ok() && userfault_.watch(range).ok()) extent.poisoned = false;
+}
+
 void Pager::drop(PageRange granules) {
   PagedChunk* chunk = find_chunk(chunks_, granules.base);
   for (char* at = granules.base; at < granules.end(); at += kExtentBytes) {
@@ -146,6 +152,7 @@ void Pager::drop(PageRange granules) {
     }
     if (extent.file != 0) forget_file(extent);
     if (extent.state == State::kScattered) lines_.forget(extent);
+    if (extent.poisoned) map_anew(extent);
     if (extent.state == State::kLoading && extent.linked()) forget_collected(extent);
     if (extent.state == State::kWriting || (extent.state == State::kLoading && !extent.linked())) {
       extent.dropped = true;
@@ -195,11 +202,7 @@ void Pager::freeze() {
     to_read_.remove(*extent);
     leave_slot(*extent);
     not_in_memory(*extent);
-    if (extent->collected != 0) {
-      lines_.scatter(*extent, slot_address(extent->collected));
-      vacant_[vacant_count_++] = extent->collected;
-      extent->collected = 0;
-    }
+    put_back_collected(*extent);
     if (extent->wanted) want(*extent);
   }
   lines_.settle();
@@ -300,7 +303,7 @@ Errno Pager::start() {
 void* Pager::run_faults(void* self) {
   Pager& me = *static_cast<Pager*>(self);
   os::leave_this_thread_running();
-  (void)os::use_own_descriptors();
+  me.own_descriptors_ = os::use_own_descriptors();
   me.start_error_ = me.set_up();
   const bool ok = me.start_error_.ok();
   if (!ok) me.userfault_.close();
@@ -419,8 +422,10 @@ void Pager::wake_workers() {
 }
 
 void* Pager::run_worker(void* self) {
+  Pager& me = *static_cast<Pager*>(self);
   os::leave_this_thread_running();
-  static_cast<Pager*>(self)->work();
+  if (me.own_descriptors_) os::share_own_descriptors();
+  me.work();
   return nullptr;
 }
 
@@ -474,9 +479,8 @@ bool Pager::work_once() {
       error = extent.chunk->files.read(file, frame, kExtentBytes, offset);
     else if (!is_zeroed)
       memset(frame, 0, kExtentBytes);
-    if (is_newer) copy_pages(frame, slot_address(extent.collected), extent.present);
+    if (is_newer && error.ok()) copy_pages(frame, slot_address(extent.collected), extent.present);
     lock_.lock();
-    forget_collected(extent);
     ++counters_.loads;
     loaded(extent, error, is_newer);
   } else {

@@ -1,5 +1,9 @@
 #include "libpreload/pager/spill_files.h"
 
+#include <cstring>
+#include <utility>
+
+#include "base/os/fatal.h"
 #include "libpreload/settings.h"
 
 namespace spillway {
@@ -98,6 +102,13 @@ Errno SpillFiles::adopt() {
   }
   current_ = 0;
   return {};
+}
+
+void say_cannot_write(const char* directory, Errno error) {
+  static bool said = false;
+  if (std::exchange(said, true)) return;
+  os::say("cannot write to the spill file in %s: %s; memory stays above the limit", directory,
+          strerror(error.code()));
 }
 
 }  // namespace spillway

@@ -57,4 +57,7 @@ class SpillFiles {
   uint8_t current_ = 0;
 };
 
+// One line, the first time.
+void say_cannot_write(const char* directory, Errno error);
+
 }  // namespace spillway

@@ -1,11 +1,18 @@
 // The managed backing with a limit so small that most of a victim's blocks are on disk most of the time:
 // everything must be as on plain memory, and the limit must hold.
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <catch2/catch.hpp>
 
+#include "tests/support/loop_disk.h"
 #include "tests/support/needs.h"
+#include "tests/support/paths.h"
 #include "tests/support/scratch_dir.h"
 #include "tests/support/victims.h"
+#include "tests/support/wait.h"
 
 using namespace spillway::test;
 
@@ -79,6 +86,26 @@ TEST_CASE("managed blocks that are on disk: programs that close all descriptors"
   if (!is_possible()) return;
   ScratchDir dir;
   same_under_a_tight_limit("closes_all_fds", {dir.path()});
+}
+TEST_CASE(
+    "managed blocks on a disk that fails: what cannot be read is SIGBUS, in words, and nothing is wrong") {
+  if (!is_possible() || !LoopDisk::possible()) return;
+  LoopDisk disk(160 << 20);
+  ScratchDir dir;
+  REQUIRE(::mkfifo((dir / "go").c_str(), 0600) == 0);
+  Running program(preloaded({"SPILLWAY_DIR=" + disk.path(), "SPILLWAY_BACKING=managed", "SPILLWAY_LIMIT=24M"},
+                            {victim("reads_lost_pages"), "64M", dir / "go"}));
+  REQUIRE(wait_until([&] { return program.out() == "ready\n" || program.ended(); }));
+  disk.fail();
+  const int go = ::open((dir / "go").c_str(), O_RDWR | O_CLOEXEC);
+  REQUIRE(::write(go, "x", 1) == 1);
+  const Outcome got = program.wait();
+  ::close(go);
+  INFO(got.text());
+  CHECK(got.exit_code == 0);
+  CHECK(got.out == "ready\nok\n");
+  CHECK_THAT(got.err, Catch::Contains("cannot read 4096 bytes at offset ") && Catch::Contains(disk.path()) &&
+                          Catch::Contains("Input/output error") && Catch::Contains("SIGBUS"));
 }
 TEST_CASE("without userfaultfd the managed backing says so once and uses files") {
   const Outcome got = run_victim("managed", "works_as_usual", {}, {"SPILLWAY_MASK=uffd"});

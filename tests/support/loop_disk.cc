@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -77,6 +78,16 @@ void LoopDisk::fill_up(size_t left) const {
     ::fsync(fd);  // blocks are only taken when they are written out
   }
   ::close(fd);
+}
+
+// ext4's answer to a device that has gone.
+void LoopDisk::fail() const {
+  constexpr unsigned long kShutDown = _IOR('X', 125, uint32_t);
+  uint32_t without_flushing = 2;
+  const int fd = ::open(mount_point_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const int result = ::ioctl(fd, kShutDown, &without_flushing);
+  ::close(fd);
+  if (result != 0) throw std::runtime_error("shutting down " + mount_point_ + ": " + ::strerror(errno));
 }
 
 void remove_stale_loop_disks() {

@@ -23,6 +23,8 @@ class LoopDisk {
   size_t free_bytes() const;
   // Writes zeros into a file of the disk until only `left` bytes are free.
   void fill_up(size_t left = 0) const;
+  // From now on reads and writes fail with EIO.
+  void fail() const;
 
  private:
   ScratchDir dir_;
