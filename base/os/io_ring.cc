@@ -30,9 +30,11 @@ Errno IoRing::open(int descriptor, bool asynchronous) {
   descriptor_ = descriptor;
   done_count_ = 0;
   open_ = watches_descriptor_ = watches_event_ = readable_ = false;
-  event_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (event_ < 0) return Errno::last();
-  if (!asynchronous) return {};
+  Fd event(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!event.valid()) return Errno::last();
+  event_ = move_high(std::move(event)).release();
+  // The ring's descriptor has a low number.
+  if (!asynchronous || !has_own_descriptors()) return {};
   // Completions are dealt with in wait(), and interrupt nothing: Linux 6.1.
   open_ = io_uring_queue_init(kDepth, &ring_, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN) == 0 ||
           io_uring_queue_init(kDepth, &ring_, 0) == 0;

@@ -16,8 +16,8 @@ class IoRing {
  public:
   static constexpr unsigned kDepth = 64;
 
-  // Begins to watch `descriptor` for something to read. `asynchronous` false: without io_uring. EMFILE,
-  // ENFILE.
+  // Begins to watch `descriptor` for something to read. `asynchronous` false, or a thread without descriptors
+  // of its own: without io_uring. EMFILE, ENFILE.
   Errno open(int descriptor, bool asynchronous);
 
   // Whole: a short read or write is EIO. No more than kDepth at once. They start with submit() or wait().

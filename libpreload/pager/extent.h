@@ -84,17 +84,7 @@ struct PagedChunk {
     return range.base + ((&e - reinterpret_cast<const Extent*>(this + 1)) << kExtentShift);
   }
   uint64_t offset(const Extent& e) const { return range.offset_of(address(e)); }
-  // A word for each page of an extent, for lines.h. Memory only where it is used.
-  uint64_t* words(const Extent& e) {
-    const uint64_t first = round_up(headers(range.bytes), kPageBytes);
-    return reinterpret_cast<uint64_t*>(reinterpret_cast<char*>(this) + first) + (offset(e) >> kPageShift);
-  }
   static uint64_t footprint(uint64_t range_bytes) {
-    return round_up(headers(range_bytes), kPageBytes) + (range_bytes >> kPageShift) * sizeof(uint64_t);
-  }
-
- private:
-  static uint64_t headers(uint64_t range_bytes) {
     return sizeof(PagedChunk) + (range_bytes >> kExtentShift) * sizeof(Extent);
   }
 };

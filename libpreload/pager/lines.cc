@@ -20,6 +20,8 @@ constexpr int kDense = 16, kVeryDense = 32;
 constexpr int kSteps = 3;
 // A full disk may have room later.
 constexpr uint64_t kAfterWriteErrorMs = 1000;
+// Queues, slots and words are 64 bytes a page.
+constexpr int kFramesPerFrameOfTables = 64;
 // Lines about pages that cannot be read.
 constexpr int kMostSaid = 5;
 constexpr uint64_t kSoon = 2;  // in memories
@@ -54,9 +56,11 @@ Errno Lines::set_up(os::Userfault& userfault, PagedChunk*& chunks, const char* d
   const uint64_t capacity = std::bit_ceil(pages);
   budget_pages_ = pages;
   if (slots_ == nullptr) {
-    // Larger than their need: old entries of pages that are gone take room, too.
-    if (Errno e = new_.make(2 * capacity); !e.ok()) return e;
-    if (Errno e = proven_.make(2 * capacity); !e.ok()) return e;
+    if (Errno e = new_.make(capacity); !e.ok()) return e;
+    if (Errno e = proven_.make(capacity); !e.ok()) return e;
+    Result<PageRange> words = memory_for(2 * capacity * sizeof(PageWords::Entry));
+    if (!words) return words.error();
+    words_.use(reinterpret_cast<PageWords::Entry*>(words->base), 2 * capacity);
     slot_mask_ = std::max(capacity / kStagedShare * 2, 4 * kAtOnce) - 1;
     Result<PageRange> slots = memory_for((slot_mask_ + 1) * sizeof(Slot));
     if (!slots) return slots.error();
@@ -138,14 +142,14 @@ bool Lines::are_the_rule() const {
 
 void Lines::take_page(Extent& extent, unsigned page, const char* from) {
   uint64_t done = 0;
-  extent.chunk->words(extent)[page] = digest_of_page(from);
+  const uint64_t digest = digest_of_page(from);
   extent.state = Extent::State::kScattered;
   extent.indivisible = false;
   const Errno e = userfault_->copy(page_range(extent, page), from, done, /*wakes=*/true);
   if (e.ok()) {
     ++pages_;
     ++clock_;
-    present(extent, page, new_);
+    present(extent, page, digest, new_);
   } else {
     userfault_->wake(page_range(extent, page));
     become_stored(extent);
@@ -166,7 +170,7 @@ void Lines::on_fault(Extent& extent, unsigned page) {
   if (extent.present.has(page)) return fill_hole(here);
   if (extent.staged.has(page)) {
     ++counters_.staged_hits;
-    bring_back(extent.chunk->words(extent)[page]);
+    bring_back(words_.get(here.base, 0));
     return userfault_->wake(here);
   }
   if (is_under_way(extent, page)) return;
@@ -211,9 +215,11 @@ bool Lines::load(Extent& extent, unsigned first, unsigned count, unsigned wanted
   return true;
 }
 
-void Lines::finish() {
+bool Lines::finish() {
   os::IoRing::Done done[16];
+  bool any = false;
   while (const int n = ring_.finished(done, 16)) {
+    any = true;
     for (int i = 0; i < n; ++i) {
       --under_way_;
       if ((done[i].tag & kIsWrite) != 0)
@@ -222,6 +228,7 @@ void Lines::finish() {
         loaded(loads_[done[i].tag], done[i].error);
     }
   }
+  return any;
 }
 
 void Lines::loaded(Load& load, Errno error) {
@@ -239,12 +246,10 @@ void Lines::loaded(Load& load, Errno error) {
   }
   const char* buffer = buffers_.base + (&load - loads_) * kLongest * kPageBytes;
   const PageRange to{page_address(extent, load.first), load.count * kPageBytes};
-  uint64_t* words = extent.chunk->words(extent);
-  // Before a thread can change them.
-  for (unsigned i = 0; i < load.count; ++i) words[load.first + i] = digest_of_page(buffer + i * kPageBytes);
   uint64_t done = 0;
   const Errno e = userfault_->copy(to, buffer, done, /*wakes=*/true);
-  for (unsigned i = 0; i < done >> kPageShift; ++i) present(extent, load.first + i, new_);
+  for (unsigned i = 0; i < done >> kPageShift; ++i)
+    present(extent, load.first + i, digest_of_page(buffer + i * kPageBytes), new_);
   pages_ -= load.count - (done >> kPageShift);
   // What is there already was not counted; who unmapped it needs no page.
   if (!e.ok()) userfault_->wake(to);
@@ -263,8 +268,10 @@ void Lines::poison(Extent& extent, unsigned page, Errno error) {
     os::die("cannot mark memory that cannot be read: %s", strerror(e.code()));
 }
 
-void Lines::present(Extent& extent, unsigned page, Queue& queue) {
+void Lines::present(Extent& extent, unsigned page, uint64_t digest, Queue& queue) {
   extent.present.add(page);
+  // Without a digest it counts as changed.
+  (void)words_.set(page_address(extent, page), digest);
   // Of pages that are long gone, as a rule.
   while (queue.full()) {
     unsigned index;
@@ -277,7 +284,8 @@ void Lines::present(Extent& extent, unsigned page, Queue& queue) {
 // --- leaving, and coming back
 
 int Lines::frames() const {
-  return std::max(granted_, static_cast<int>((pages_ + kExtentPages - 1) / kExtentPages));
+  const int used = std::max(granted_, static_cast<int>((pages_ + kExtentPages - 1) / kExtentPages));
+  return used + used / kFramesPerFrameOfTables;
 }
 
 bool Lines::shrink() {
@@ -313,9 +321,9 @@ bool Lines::stage_next() {
 }
 
 bool Lines::stage(Extent& extent, unsigned page) {
-  if (tail_ - head_ == slot_mask_ + 1) return false;
-  char* to = slot_address(tail_);
   const PageRange from = page_range(extent, page);
+  if (tail_ - head_ == slot_mask_ + 1 || !words_.has_room_for(from.base)) return false;
+  char* to = slot_address(tail_);
   uint64_t done = 0;
   // This thread is the one that answers faults: it may not touch what is not there.
   constexpr auto kNoHoles = os::Userfault::Holes::kRefuse;
@@ -326,11 +334,11 @@ bool Lines::stage(Extent& extent, unsigned page) {
     e = userfault_->move(to, from, done, kNoHoles);
   }
   if (!e.ok()) return false;
-  uint64_t& word = extent.chunk->words(extent)[page];
   const uint64_t digest = digest_of_page(to);
+  const uint64_t word = words_.get(from.base, ~digest);
   slot(tail_) = {&extent, digest, static_cast<uint16_t>(page), digest == word};
   counters_.unchanged += digest == word;
-  word = tail_++;
+  (void)words_.set(from.base, tail_++);  // there is room
   extent.present.remove(page);
   extent.staged.add(page);
   return true;
@@ -351,18 +359,19 @@ void Lines::bring_back(uint64_t number) {
     e = userfault_->copy({to, kPageBytes}, from.base, done, /*wakes=*/false);
     pages_ += e.ok();
   }
-  leave(s);
+  const uint64_t digest = leave(s);
   if (e.ok())
-    present(extent, s.page, proven_);
+    present(extent, s.page, digest, proven_);
   else if (!s.holds)
     --pages_;
 }
 
-void Lines::leave(Slot& s) {
-  // What the file has of a page that changed is known no more: any other digest will do.
-  s.extent->chunk->words(*s.extent)[s.page] = s.clean ? s.digest : ~s.digest;
+// The digest of what the file has. For a page that changed it is not known any more: any other will do.
+uint64_t Lines::leave(Slot& s) {
+  words_.erase(page_address(*s.extent, s.page));
   s.extent->staged.remove(s.page);
   s.left = true;
+  return s.clean ? s.digest : ~s.digest;
 }
 
 void Lines::become_stored(Extent& extent) {
@@ -412,7 +421,7 @@ void Lines::written(Slot& s, Errno error) {
   say_cannot_write(directory_, error);
   // Nobody knows what the file has now.
   s.digest = ~s.digest;
-  if (!s.left) bring_back(extent.chunk->words(extent)[s.page]);
+  if (!s.left) bring_back(words_.get(page_address(extent, s.page), 0));
 }
 
 // The oldest staged pages go, up to the first that is still to be written.
@@ -435,7 +444,7 @@ void Lines::vacate(uint64_t end) {
       Slot& s = slot(head_ + i);
       pages_ -= s.holds;
       if (s.left) continue;
-      leave(s);
+      (void)leave(s);
       become_stored(*s.extent);
     }
     (void)os::discard({slot_address(head_), count << kPageShift});
@@ -481,12 +490,13 @@ bool Lines::collect(Extent& extent, char* area) {
     return false;
   }
   for (unsigned page = extent.staged.next(0); page < kExtentPages; page = extent.staged.next(page + 1)) {
-    const uint64_t number = extent.chunk->words(extent)[page];
+    const uint64_t number = words_.get(page_address(extent, page), 0);
     uint64_t moved = 0;
     if (!userfault_->move(area + page * kPageBytes, {slot_address(number), kPageBytes}, moved).ok())
       os::die("cannot move a page out of the staging area");
     slot(number).holds = false;
-    leave(slot(number));
+    const uint64_t digest = leave(slot(number));
+    (void)words_.set(page_address(extent, page), digest);
     extent.present.add(page);
   }
   return true;
@@ -497,15 +507,17 @@ void Lines::scatter(Extent& extent, char* area) {
   if (!userfault_->move(address_of(extent), {area, kExtentBytes}, done).ok())
     os::die("cannot put pages of a scattered extent back");
   for (unsigned page = extent.present.next(0); page < kExtentPages; page = extent.present.next(page + 1))
-    present(extent, page, new_);
+    present(extent, page, words_.get(page_address(extent, page), 0), new_);
   extent.state = Extent::State::kScattered;
 }
 
 void Lines::forget(Extent& extent) {
   pages_ -= extent.present.count();
+  for (unsigned page = extent.present.next(0); page < kExtentPages; page = extent.present.next(page + 1))
+    words_.erase(page_address(extent, page));
   extent.present.clear();
   for (unsigned page = extent.staged.next(0); page < kExtentPages; page = extent.staged.next(page + 1))
-    leave(slot(extent.chunk->words(extent)[page]));
+    (void)leave(slot(words_.get(page_address(extent, page), 0)));
 }
 
 }  // namespace spillway

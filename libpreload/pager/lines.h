@@ -14,6 +14,7 @@
 #include "base/os/io_ring.h"
 #include "base/os/userfault.h"
 #include "libpreload/pager/extent.h"
+#include "libpreload/pager/page_words.h"
 
 namespace spillway {
 
@@ -21,7 +22,8 @@ class Lines {
  public:
   constexpr Lines() = default;
 
-  // Of the thread that answers faults. `chunks`: the head of the pager's list; `most_frames`: the budget.
+  // Of the thread that answers faults. `chunks`: the head of the pager's list; `most_frames`: as many as the
+  // budget can ever have.
   Errno set_up(os::Userfault& userfault, PagedChunk*& chunks, const char* directory, int most_frames);
   // In a forked child, after settle() in the parent: what is present stays so.
   void start_anew();
@@ -39,10 +41,11 @@ class Lines {
   void take_page(Extent& extent, unsigned page, const char* from);
   // Answers the fault, now or when the read is through. The extent is stored or scattered.
   void on_fault(Extent& extent, unsigned page);
-  // Reads and writes that are through.
-  void finish();
+  // Reads and writes that are through. False: none.
+  bool finish();
   bool is_idle() const { return under_way_ == 0; }
-  // Faults were left unanswered for lack of means: everybody looks again.
+  // Faults were left unanswered until something under way is through: then everybody looks again.
+  void miss() { missed_ = true; }
   bool take_missed() { return std::exchange(missed_, false); }
 
   // Memory in use or granted, in frames.
@@ -136,7 +139,7 @@ class Lines {
   void loaded(Load& load, Errno error);
   void written(Slot& slot, Errno error);
   void bring_back(uint64_t number);
-  void leave(Slot& slot);
+  uint64_t leave(Slot& slot);
   void become_stored(Extent& extent);
   void fill_hole(PageRange page);
   bool stage_next();
@@ -145,7 +148,7 @@ class Lines {
   void vacate(uint64_t end);
   void write_staged();
   void start_write(uint64_t number);
-  void present(Extent& extent, unsigned page, Queue& queue);
+  void present(Extent& extent, unsigned page, uint64_t digest, Queue& queue);
   Extent* extent_of(const char* page, unsigned& index);
 
   os::Userfault* userfault_ = nullptr;
@@ -157,6 +160,7 @@ class Lines {
   uint64_t pages_ = 0;  // present, staged or being read
   uint64_t clock_ = 0;  // pages that were brought in, by anybody
   Queue new_, proven_;
+  PageWords words_;  // present: digest of what the file has; staged: the slot
 
   // The staging area of lines: slots head_ to tail_ are in use, in the order they came.
   PageRange area_;

@@ -104,6 +104,8 @@ void Pager::on_fault_on_disk(Extent& extent, unsigned page) {
       return;
     }
   }
+  // After the fork.
+  if (settling_ && !is_here) return lines_.miss();
   streams_.on_scattered_fault();
   if (lines_.frames() == 0) lines_.grow();
   lines_.on_fault(extent, page);

@@ -119,6 +119,7 @@ class Pager {
   static void* run_worker(void* self);
   Errno set_up();
   Errno watch_memory(const os::PageTable& pages);
+  int most_frames() const;
   Errno make_staging();
   void answer_faults();
   void work();

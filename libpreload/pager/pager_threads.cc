@@ -358,6 +358,11 @@ Errno Pager::watch_memory(const os::PageTable& pages) {
   return {};
 }
 
+int Pager::most_frames() const {
+  const uint64_t bytes = limit_bytes_ != 0 ? limit_bytes_ : memory_bytes_;
+  return std::max(budget_frames_, static_cast<int>(bytes >> kExtentShift));
+}
+
 Errno Pager::set_up() {
   os::PageTable pages;
   if (Errno e = pages.open(); !e.ok()) return e;
@@ -367,7 +372,7 @@ Errno Pager::set_up() {
     if (Errno e = c->files.adopt(); !e.ok()) return e;
   update_budget();
   if (Errno e = make_staging(); !e.ok()) return e;
-  if (Errno e = lines_.set_up(userfault_, chunks_, directory_, budget_frames_); !e.ok()) return e;
+  if (Errno e = lines_.set_up(userfault_, chunks_, directory_, most_frames()); !e.ok()) return e;
   if (Errno e = watch_memory(pages); !e.ok()) return e;
   int workers = 0;
   while (workers < kWorkers && os::start_thread(run_worker, this)) ++workers;
@@ -393,7 +398,7 @@ void Pager::answer_faults() {
       os::wait(work_there_, seen);
       lock_.lock();
     }
-    lines_.finish();
+    const bool is_through = lines_.finish();
     for (int i = 0; i < n; ++i) on_fault(faults[i]);
     // The device is at it while the rest is done.
     if (lines_.needs_room()) lines_.ring().submit();
@@ -403,7 +408,7 @@ void Pager::answer_faults() {
       lines_.make_room();
       while (Extent* extent = lines_.take_unwritable()) want(*extent);
       grow_lines();
-      if (lines_.take_missed()) wake_everybody();
+      if ((is_through || lines_.is_idle()) && lines_.take_missed()) wake_everybody();
     }
     serve_pending();
     evict_ahead();
