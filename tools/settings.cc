@@ -20,7 +20,7 @@ namespace {
 
 using Normalised = std::optional<std::string>;
 
-constexpr std::array<std::string_view, 4> kMaskable = {"tmpfile", "fallocate", "perf", "punch"};
+constexpr std::array<std::string_view, 6> kMaskable = {"tmpfile", "fallocate", "perf", "punch", "uffd", "uring"};
 
 Normalised size(const std::string& value) {
   const auto bytes = parse_size(value);
@@ -126,7 +126,7 @@ constexpr Setting kSettings[] = {
      .forms = "0 (shared), 1 (snapshot) or 2 (duplicate)",
      .normalise = child_cow},
     {.variable = "SPILLWAY_MASK",
-     .forms = "a comma-separated list of tmpfile, fallocate, perf, punch",
+     .forms = "a comma-separated list of tmpfile, fallocate, perf, punch, uffd, uring",
      .normalise = mask},
 };
 
