@@ -20,7 +20,8 @@ namespace {
 
 using Normalised = std::optional<std::string>;
 
-constexpr std::array<std::string_view, 6> kMaskable = {"tmpfile", "fallocate", "perf", "punch", "uffd", "uring"};
+constexpr std::array<std::string_view, 6> kMaskable = {"tmpfile", "fallocate", "perf",
+                                                       "punch",   "uffd",      "uring"};
 
 Normalised size(const std::string& value) {
   const auto bytes = parse_size(value);

@@ -59,9 +59,9 @@ TEST_CASE("another process fills the disk after the program got its memory") {
     LoopDisk disk(96 * kMiB);
     ScratchDir dir;
     REQUIRE(::mkfifo((dir / "go").c_str(), 0600) == 0);
-    Running program(preloaded(
-        environment_of(backing, {"SPILLWAY_DIR=" + disk.path(), "SPILLWAY_MASK=" + mask}),
-        {victim("disk_fills_up_later"), dir / "go"}));
+    Running program(
+        preloaded(environment_of(backing, {"SPILLWAY_DIR=" + disk.path(), "SPILLWAY_MASK=" + mask}),
+                  {victim("disk_fills_up_later"), dir / "go"}));
     REQUIRE(wait_until([&] { return program.out() == "ready\n" || program.ended(); }));
     disk.fill_up();
     REQUIRE(disk.free_bytes() < kMiB);
