@@ -43,7 +43,7 @@ PageRange committed_granules(const Region& region) {
 
 Backing& LargeHeap::preferred(uint64_t bytes) {
   if (settings.backing == Settings::BackingChoice::kPlain) return plain_;
-  if (settings.backing != Settings::BackingChoice::kFile && bytes >= kExtentBytes && can_manage())
+  if (settings.backing == Settings::BackingChoice::kManaged && bytes >= kExtentBytes && can_manage())
     return managed_;
   if (file_failed_) return plain_;
   return bytes < kExtentBytes ? small_file_ : file_;
@@ -54,7 +54,7 @@ bool LargeHeap::can_manage() {
     probed_ = true;
     const Errno e = settings.masked.uffd ? Errno(ENOSYS) : Pager::probe();
     managed_possible_ = e.ok();
-    if (!e.ok() && settings.backing == Settings::BackingChoice::kManaged)
+    if (!e.ok())
       settings.warn("the managed backing cannot be had here (userfaultfd: %s); using files",
                     strerror(e.code()));
     // A directory that will not do is better known now than when memory is short.
