@@ -100,9 +100,9 @@ constexpr Setting kSettings[] = {
      .normalise = directory},
     {.option = "backing",
      .placeholder = "auto|managed|file|plain",
-     .help = "What holds spillable memory: managed memory (userfaultfd), a\nfile, or plain memory that does "
-             "not spill (default auto: the\nbest that is permitted)",
-     .variable = "SPILLWAY_BACKING",
+     .help = "What holds spillable memory: a file, managed memory (needs\nuserfaultfd), or plain memory that "
+             "does "
+             "not spill (default\nauto: a file)",
      .forms = "auto, managed, file or plain",
      .normalise = backing},
     {.option = "stats",
