@@ -101,8 +101,8 @@ constexpr Setting kSettings[] = {
     {.option = "backing",
      .placeholder = "auto|managed|file|plain",
      .help = "What holds spillable memory: a file, managed memory (needs\nuserfaultfd), or plain memory that "
-             "does "
-             "not spill (default\nauto: a file)",
+             "does not spill\n(default auto: a file)",
+     .variable = "SPILLWAY_BACKING",
      .forms = "auto, managed, file or plain",
      .normalise = backing},
     {.option = "stats",
