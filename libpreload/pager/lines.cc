@@ -337,6 +337,7 @@ bool Lines::stage(Extent& extent, unsigned page) {
   const uint64_t digest = digest_of_page(to);
   const uint64_t word = words_.get(from.base, ~digest);
   slot(tail_) = {&extent, digest, static_cast<uint16_t>(page), digest == word};
+  ++held_;
   counters_.unchanged += digest == word;
   (void)words_.set(from.base, tail_++);  // there is room
   extent.present.remove(page);
@@ -354,7 +355,7 @@ void Lines::bring_back(uint64_t number) {
   Errno e(EBUSY);
   if (!s.writing) e = userfault_->move(to, from, done);
   if (e.ok()) {
-    s.holds = false;
+    emptied(s);
   } else {
     e = userfault_->copy({to, kPageBytes}, from.base, done, /*wakes=*/false);
     pages_ += e.ok();
@@ -435,6 +436,12 @@ void Lines::drop_staged(uint64_t goal) {
   vacate(end);
 }
 
+// Its page went elsewhere.
+void Lines::emptied(Slot& s) {
+  s.holds = false;
+  --held_;
+}
+
 // Slots up to `end` become free.
 void Lines::vacate(uint64_t end) {
   while (head_ != end) {
@@ -442,7 +449,10 @@ void Lines::vacate(uint64_t end) {
     const uint64_t count = std::min(end - head_, slot_mask_ + 1 - first);
     for (uint64_t i = 0; i < count; ++i) {
       Slot& s = slot(head_ + i);
-      pages_ -= s.holds;
+      if (s.holds) {
+        emptied(s);
+        --pages_;
+      }
       if (s.left) continue;
       (void)leave(s);
       become_stored(*s.extent);
@@ -494,7 +504,7 @@ bool Lines::collect(Extent& extent, char* area) {
     uint64_t moved = 0;
     if (!userfault_->move(area + page * kPageBytes, {slot_address(number), kPageBytes}, moved).ok())
       os::die("cannot move a page out of the staging area");
-    slot(number).holds = false;
+    emptied(slot(number));
     const uint64_t digest = leave(slot(number));
     (void)words_.set(page_address(extent, page), digest);
     extent.present.add(page);

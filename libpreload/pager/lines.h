@@ -128,7 +128,7 @@ class Lines {
 
   uint64_t room() const { return static_cast<uint64_t>(granted_) << (kExtentShift - kPageShift); }
   // What must fit so that the staging area has its share.
-  uint64_t unstaged() const { return pages_ - (tail_ - head_) + room() / kStagedShare; }
+  uint64_t unstaged() const { return pages_ - held_ + room() / kStagedShare; }
   Slot& slot(uint64_t number) { return slots_[number & slot_mask_]; }
   char* slot_address(uint64_t number) const { return area_.base + ((number & slot_mask_) << kPageShift); }
   int recent_faults(const Extent& extent) const;
@@ -146,6 +146,7 @@ class Lines {
   bool stage(Extent& extent, unsigned page);
   void drop_staged(uint64_t goal);
   void vacate(uint64_t end);
+  void emptied(Slot& slot);
   void write_staged();
   void start_write(uint64_t number);
   void present(Extent& extent, unsigned page, uint64_t digest, Queue& queue);
@@ -158,6 +159,7 @@ class Lines {
   int granted_ = 0;
   uint64_t budget_pages_ = 0;
   uint64_t pages_ = 0;  // present, staged or being read
+  uint64_t held_ = 0;   // of them, in the staging area
   uint64_t clock_ = 0;  // pages that were brought in, by anybody
   Queue new_, proven_;
   PageWords words_;  // present: digest of what the file has; staged: the slot

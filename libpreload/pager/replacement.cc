@@ -53,12 +53,12 @@ Extent* Replacement::victim() {
 }
 
 void Replacement::mark_probe(Extent& extent) {
+  const unsigned batch = probes_ / kBatch;
   if (probes_++ % kBatch == 0) {
-    const unsigned batch = probes_ / kBatch;
     if (batch >= kLater) one_in_ = missed_[(batch - kLater) % kBatches] < kMissed ? kOften : kSeldom;
     missed_[batch % kBatches] = 0;
   }
-  extent.probe = static_cast<uint8_t>(1 + probes_ / kBatch % kBatches);
+  extent.probe = static_cast<uint8_t>(1 + batch % kBatches);
 }
 
 void Replacement::was_missed(Extent& extent) {
