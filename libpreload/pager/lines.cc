@@ -4,7 +4,6 @@
 #include <bit>
 #include <cstring>
 
-#include "base/os/clock.h"
 #include "base/os/fatal.h"
 #include "base/os/memory.h"
 #include "libpreload/pager/digest.h"
@@ -18,8 +17,6 @@ namespace {
 constexpr int kDense = 16, kVeryDense = 32;
 // A run in equal steps.
 constexpr int kSteps = 3;
-// A full disk may have room later.
-constexpr uint64_t kAfterWriteErrorMs = 1000;
 // Queues, slots and words are 64 bytes a page.
 constexpr int kFramesPerFrameOfTables = 64;
 // Lines about pages that cannot be read.
@@ -47,10 +44,12 @@ Errno Lines::Queue::make(uint64_t capacity) {
   return {};
 }
 
-Errno Lines::set_up(os::Userfault& userfault, PagedChunk*& chunks, const char* directory, int most_frames) {
+Errno Lines::set_up(os::Userfault& userfault, PagedChunk*& chunks, const char* directory,
+                    WriteErrors& write_errors, int most_frames) {
   userfault_ = &userfault;
   chunks_ = &chunks;
   directory_ = directory;
+  write_errors_ = &write_errors;
   if (Errno e = ring_.open(userfault.descriptor(), !settings.masked.uring); !e.ok()) return e;
   const uint64_t pages = static_cast<uint64_t>(most_frames) << (kExtentShift - kPageShift);
   const uint64_t capacity = std::bit_ceil(pages);
@@ -381,7 +380,7 @@ void Lines::become_stored(Extent& extent) {
 }
 
 void Lines::write_staged() {
-  if (write_again_ms_ != 0 && os::monotonic_ms() < write_again_ms_) return;
+  if (!write_errors_->may_write()) return;
   next_write_ = std::max(next_write_, head_);
   const uint64_t end = head_ + (tail_ - head_) / 2 + (pages_ > room() ? kAtOnce : 0);
   while (next_write_ < std::min(end, tail_) && writes_ < kMostWrites) start_write(next_write_++);
@@ -418,8 +417,7 @@ void Lines::written(Slot& s, Errno error) {
     s.clean = true;
     return;
   }
-  write_again_ms_ = os::monotonic_ms() + kAfterWriteErrorMs;
-  say_cannot_write(directory_, error);
+  write_errors_->failed(directory_, error);
   // Nobody knows what the file has now.
   s.digest = ~s.digest;
   if (!s.left) bring_back(words_.get(page_address(extent, s.page), 0));

@@ -24,7 +24,8 @@ class Lines {
 
   // Of the thread that answers faults. `chunks`: the head of the pager's list; `most_frames`: as many as the
   // budget can ever have.
-  Errno set_up(os::Userfault& userfault, PagedChunk*& chunks, const char* directory, int most_frames);
+  Errno set_up(os::Userfault& userfault, PagedChunk*& chunks, const char* directory,
+               WriteErrors& write_errors, int most_frames);
   // In a forked child, after settle() in the parent: what is present stays so.
   void start_anew();
 
@@ -155,6 +156,7 @@ class Lines {
   os::Userfault* userfault_ = nullptr;
   PagedChunk** chunks_ = nullptr;
   const char* directory_ = nullptr;
+  WriteErrors* write_errors_ = nullptr;
   os::IoRing ring_;
   int granted_ = 0;
   uint64_t budget_pages_ = 0;
@@ -174,7 +176,6 @@ class Lines {
   PageRange buffers_;
   int under_way_ = 0, writes_ = 0;
   bool missed_ = false;
-  uint64_t write_again_ms_ = 0;  // after an error
   int said_read_errors_ = 0;
   IntrusiveList<Extent> unwritable_;
   // The last faults that were answered with a line; extent null: with a whole one.

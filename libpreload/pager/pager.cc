@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "base/os/clock.h"
 #include "base/os/fatal.h"
 #include "base/os/memory.h"
 #include "libpreload/pager/digest.h"
@@ -16,8 +15,6 @@ namespace {
 
 // Read ahead of a stream at most, in extents: what a fast device needs under way, and a third of the slots.
 constexpr int kLargestWindow = 8;
-// A full disk may have room later.
-constexpr uint64_t kAfterWriteErrorMs = 1000;
 constexpr uint64_t kHoleBytes = 64 * kKiB;
 // Where streams enter an extent: its first and last so many pages.
 constexpr unsigned kEdgePages = kExtentPages / 8;
@@ -234,7 +231,7 @@ void Pager::grow_lines() {
     if (garbage_count_ == 0) {
       Extent* staged = staged_clean_.front();
       if (staged == nullptr) {
-        if (to_write_.empty() && vacant_count_ > 0 && can_write()) evict(*residents_.oldest());
+        if (to_write_.empty() && vacant_count_ > 0 && write_errors_.may_write()) evict(*residents_.oldest());
         return;
       }
       unlist(*staged);
@@ -332,12 +329,9 @@ void Pager::keep_budget() {
 
 // --- leaving
 
-// What cannot be written would leave, come back, and leave again.
-bool Pager::can_write() const { return write_again_ms_ == 0 || os::monotonic_ms() >= write_again_ms_; }
-
 // So many extents are on their way out that the next faults find frames.
 void Pager::evict_ahead() {
-  if (!can_write()) return;
+  if (!write_errors_.may_write()) return;
   int spare = garbage_count_ + spare_frames() + under_way_ + std::max(0, allowed_frames() - frames_);
   for (Extent* e = to_write_.front(); e != nullptr; e = to_write_.after(e)) ++spare;
   int tries = 2 * slots_;
@@ -536,10 +530,7 @@ void Pager::store(Extent& extent) {
     not_in_memory(extent);
     if (extent.wanted) want(extent);
   } else if (extent.wanted || !extent.clean) {
-    if (!error.ok()) {
-      write_again_ms_ = os::monotonic_ms() + kAfterWriteErrorMs;
-      say_cannot_write(directory_, error);
-    }
+    if (!error.ok()) write_errors_.failed(directory_, error);
     install(extent);
   } else {
     became_staged(extent);

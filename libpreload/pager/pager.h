@@ -150,7 +150,6 @@ class Pager {
   void grow_lines();
   void store(Extent& extent);
   void install(Extent& extent);
-  bool can_write() const;
   void evict_ahead();
   bool evict(Extent& extent);
   void unlist(Extent& extent);
@@ -202,7 +201,7 @@ class Pager {
   bool whole_[kMostSlots + 1] = {};   // the frame has all its pages
   bool zeroed_[kMostSlots + 1] = {};  // and nothing was written to it yet
   Digest digest_of_zeroes_;
-  uint64_t write_again_ms_ = 0;  // after an error
+  WriteErrors write_errors_;
 
   Streams streams_{is_resident};
   Lines lines_;

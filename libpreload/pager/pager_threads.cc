@@ -372,7 +372,8 @@ Errno Pager::set_up() {
     if (Errno e = c->files.adopt(); !e.ok()) return e;
   update_budget();
   if (Errno e = make_staging(); !e.ok()) return e;
-  if (Errno e = lines_.set_up(userfault_, chunks_, directory_, most_frames()); !e.ok()) return e;
+  if (Errno e = lines_.set_up(userfault_, chunks_, directory_, write_errors_, most_frames()); !e.ok())
+    return e;
   if (Errno e = watch_memory(pages); !e.ok()) return e;
   int workers = 0;
   while (workers < kWorkers && os::start_thread(run_worker, this)) ++workers;

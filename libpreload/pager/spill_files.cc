@@ -3,6 +3,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/os/clock.h"
 #include "base/os/fatal.h"
 #include "libpreload/settings.h"
 
@@ -104,11 +105,13 @@ Errno SpillFiles::adopt() {
   return {};
 }
 
-void say_cannot_write(const char* directory, Errno error) {
-  static bool said = false;
-  if (std::exchange(said, true)) return;
-  os::say("cannot write to the spill file in %s: %s; memory stays above the limit", directory,
-          strerror(error.code()));
+bool WriteErrors::may_write() const { return again_ms_ == 0 || os::monotonic_ms() >= again_ms_; }
+
+void WriteErrors::failed(const char* directory, Errno error) {
+  again_ms_ = os::monotonic_ms() + 1000;
+  if (!std::exchange(said_, true))
+    os::say("cannot write to the spill file in %s: %s; memory stays above the limit", directory,
+            strerror(error.code()));
 }
 
 }  // namespace spillway

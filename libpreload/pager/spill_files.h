@@ -57,7 +57,16 @@ class SpillFiles {
   uint8_t current_ = 0;
 };
 
-// One line, the first time.
-void say_cannot_write(const char* directory, Errno error);
+// After a write has failed nothing is written for a second: what cannot leave would come back and leave
+// again, and a full disk may have room later. Says so in one line, the first time.
+class WriteErrors {
+ public:
+  bool may_write() const;
+  void failed(const char* directory, Errno error);
+
+ private:
+  uint64_t again_ms_ = 0;
+  bool said_ = false;
+};
 
 }  // namespace spillway

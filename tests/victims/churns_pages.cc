@@ -18,6 +18,7 @@ namespace {
 
 constexpr size_t kPage = 4096, kWordsPerPage = kPage / 8;
 constexpr size_t kBlockPages = 12 * MiB / kPage;
+constexpr size_t kOperationsPerFork = 1000;
 // Of a page that is being written at this moment.
 constexpr uint32_t kBusy = 1u << 31;
 
@@ -66,9 +67,10 @@ struct Share {
   std::atomic<bool> moving{false};  // a block is being reallocated
 };
 
-void churn(Share& share, uint64_t seed, const std::atomic<bool>& stop) {
+void churn(Share& share, uint64_t seed, const std::atomic<bool>& stop, std::atomic<size_t>& operations) {
   Random random{seed};
   while (!stop.load(std::memory_order_relaxed)) {
+    ++operations;
     Block& b = share.blocks[random.below(share.blocks.size())];
     const size_t p = random.below(kBlockPages);
     const size_t run = std::min(kBlockPages - p, 1 + random.below(1500));
@@ -129,11 +131,15 @@ int main(int argc, char** argv) {
     b.allocate();
   }
   std::atomic<bool> stop{false};
+  std::atomic<size_t> operations{0};
   std::vector<std::thread> pool;
-  for (size_t t = 0; t < threads; ++t) pool.emplace_back([&, t] { churn(shares[t], t + 1, stop); });
+  for (size_t t = 0; t < threads; ++t)
+    pool.emplace_back([&, t] { churn(shares[t], t + 1, stop, operations); });
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(seconds);
   for (uint64_t seed = 100; std::chrono::steady_clock::now() < end; ++seed) {
-    usleep(100'000);
+    // Something must have changed between two forks.
+    const size_t target = operations + kOperationsPerFork;
+    while (operations < target) std::this_thread::yield();
     const pid_t pid = must_fork();
     if (pid == 0) be_child(shares, seed);
     expect_good_end(pid, "a child");
