@@ -32,20 +32,28 @@ SUPPORT_SRC := $(wildcard tests/support/*.cc)
 PRELOAD_INNER_SRC := $(filter-out $(addprefix libpreload/,interpose.cc small.cc exm_api.cc \
   memory_calls.cc lifecycle.cc),$(PRELOAD_SRC))
 
+# libspillway: the pool's client, the segment store, and what they share. It may throw inside, and exports what
+# include/spillway declares with SPILLWAY_API.
+POOL_SRC    := $(wildcard libpool/*.cc libpool/*/*.cc)
+DAEMON_SRC  := $(wildcard pooldaemon/*.cc pooldaemon/*/*.cc)
+POOL_FLAGS  := -fPIC -fvisibility=hidden -fvisibility-inlines-hidden
+
 PIC := $(BUILD)/obj/pic
 OBJ := $(BUILD)/obj/std
 PRELOAD_LIB := $(BUILD)/lib/libspillway-preload.so
 VICTIMS     := $(patsubst tests/victims/%.cc,$(BUILD)/victims/%,$(wildcard tests/victims/*.cc)) \
                $(patsubst tests/victims/%.c,$(BUILD)/victims/%,$(wildcard tests/victims/*.c)) \
                $(patsubst tests/victims/plugins/%.c,$(BUILD)/victims/%.so,$(wildcard tests/victims/plugins/*.c))
-TEST_SUITES := unit $(foreach s,preload real,$(if $(wildcard tests/$(s)/*.cc),$(s)))
+TEST_SUITES := unit $(foreach s,pool segstore typed preload real,$(if $(wildcard tests/$(s)/*.cc),$(s)))
 TESTS       := $(TEST_SUITES:%=$(BUILD)/tests/%)
 BENCHES     := $(patsubst bench/malloc/%.cc,$(BUILD)/bench/%,$(wildcard bench/malloc/*.cc)) \
                $(patsubst bench/outofcore/%.cc,$(BUILD)/bench/%,$(wildcard bench/outofcore/*.cc))
+POOL_LIBS   := $(if $(POOL_SRC),$(BUILD)/lib/libspillway.so $(BUILD)/lib/libspillway.a)
+DAEMON      := $(if $(DAEMON_SRC),$(BUILD)/bin/spillwayd)
 
 .PHONY: all check test asan tsan fuzz bench soak demo install uninstall format deps clean victims
 .SECONDARY:
-all: $(PRELOAD_LIB) $(BUILD)/bin/spillway $(BUILD)/bin/exm $(TESTS) $(VICTIMS) $(BENCHES)
+all: $(PRELOAD_LIB) $(POOL_LIBS) $(DAEMON) $(BUILD)/bin/spillway $(BUILD)/bin/exm $(TESTS) $(VICTIMS) $(BENCHES)
 
 # --- the preload library -------------------------------------------------------------------------------------------
 # Debian's jemalloc has no private prefix, so its public names are renamed in a copy of the archive and linked in:
@@ -67,6 +75,18 @@ $(PRELOAD_LIB): $(PRELOAD_SRC:%.cc=$(PIC)/%.o) $(BASE_SRC:%.cc=$(PIC)/%.o) $(BUI
 $(PIC)/%.o: %.cc
 	@mkdir -p $(@D)
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) $(PRELOAD_FLAGS) -c $< -o $@
+
+# --- libspillway -------------------------------------------------------------------------------------------------
+$(PIC)/libpool/%.o: libpool/%.cc
+	@mkdir -p $(@D)
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) $(POOL_FLAGS) -c $< -o $@
+$(BUILD)/lib/libspillway.a: $(POOL_SRC:%.cc=$(PIC)/%.o) $(BASE_SRC:%.cc=$(PIC)/%.o)
+	@mkdir -p $(@D)
+	rm -f $@
+	$(AR) rcs $@ $^
+$(BUILD)/lib/libspillway.so: $(POOL_SRC:%.cc=$(PIC)/%.o) $(BASE_SRC:%.cc=$(PIC)/%.o)
+	@mkdir -p $(@D)
+	$(CXX) $(LDFLAGS) -shared -o $@ $^ -Wl,-Bstatic -luring -Wl,-Bdynamic -Wl,-z,defs,-z,now,-z,relro -Wl,-soname,$(@F).0 $(POOL_LDLIBS)
 
 # --- programs ------------------------------------------------------------------------------------------------------
 $(OBJ)/%.o: %.cc
@@ -105,6 +125,9 @@ $$(BUILD)/tests/$(1): $$(patsubst %.cc,$$(OBJ)/%.o,$$(wildcard tests/$(1)/*.cc))
 	$$(CXX) $$(LDFLAGS) -o $$@ $$^ -ldl -lfmt -luring
 endef
 $(eval $(call suite,unit,$$(BASE_SRC:%.cc=$$(OBJ)/%.o) $$(PRELOAD_INNER_SRC:%.cc=$$(OBJ)/%.o)))
+$(eval $(call suite,pool,$$(BASE_SRC:%.cc=$$(OBJ)/%.o) $$(POOL_SRC:%.cc=$$(OBJ)/%.o)))
+$(eval $(call suite,segstore,$$(BASE_SRC:%.cc=$$(OBJ)/%.o) $$(POOL_SRC:%.cc=$$(OBJ)/%.o)))
+$(eval $(call suite,typed,))
 $(eval $(call suite,preload,))
 $(eval $(call suite,real,))
 $(BUILD)/tests/preload $(BUILD)/tests/real: | $(PRELOAD_LIB) $(BUILD)/bin/exm $(VICTIMS)
