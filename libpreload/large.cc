@@ -13,6 +13,7 @@
 #include "libpreload/backing/pacer.h"
 #include "libpreload/pager/pager.h"
 #include "libpreload/settings.h"
+#include "libpreload/small_window.h"
 #include "libpreload/stats.h"
 
 namespace spillway {
@@ -43,7 +44,7 @@ PageRange committed_granules(const Region& region) {
 
 Backing& LargeHeap::preferred(uint64_t bytes) {
   if (settings.backing == Settings::BackingChoice::kPlain) return plain_;
-  if (settings.backing == Settings::BackingChoice::kManaged && bytes >= kExtentBytes && can_manage())
+  if (settings.backing != Settings::BackingChoice::kFile && bytes >= kExtentBytes && can_manage())
     return managed_;
   if (file_failed_) return plain_;
   return bytes < kExtentBytes ? small_file_ : file_;
@@ -66,11 +67,32 @@ bool LargeHeap::can_manage() {
 
 // Large blocks have grown: whoever keeps them within the memory there is may have to start.
 void LargeHeap::start_pacing() {
-  const uint64_t bytes = stats.managed_bytes();
-  pacer.on_managed_bytes(bytes);
-  if (!managed_possible_ || !pager.is_time(bytes)) return;
+  pacer.on_managed_bytes(stats.managed_bytes());
+  if (!managed_possible_ || pager.engaged()) return;
   os::Locked locked(lock_);
-  if (pager.engaged()) return;
+  start_pager_if_time();
+}
+
+void LargeHeap::on_small_growth() {
+  // Within this heap, or in a fork: the next growth is soon enough.
+  if (!managed_possible_ || pager.engaged() || !lock_.try_lock()) return;
+  KeepErrno keep;
+  os::NoCancellation no_cancellation;
+  start_pager_if_time();
+  lock_.unlock();
+}
+
+void LargeHeap::on_program_mapping(PageRange range) {
+  if (!pager.engaged() || !lock_.try_lock()) return;
+  KeepErrno keep;
+  os::NoCancellation no_cancellation;
+  pager.watch_others(range);
+  lock_.unlock();
+}
+
+void LargeHeap::start_pager_if_time() {
+  const uint64_t bytes = stats.managed_bytes();
+  if (bytes == 0 || !pager.is_time(bytes, small_window.mapped_bytes())) return;
   while (release_oldest_recycled()) {
   }
   // In a directory that takes files.

@@ -68,6 +68,11 @@ class LargeHeap {
   // The descriptor of some region file; -1: there is none.
   int any_file();
 
+  // Small blocks took more memory. The caller may hold any lock of the program's.
+  void on_small_growth();
+  // The program mapped private anonymous memory of its own.
+  void on_program_mapping(PageRange range);
+
   // Gives recycled memory back to the system. True: there was some.
   bool trim();
   // Later chunks go to the directory that region_directory names now.
@@ -105,6 +110,7 @@ class LargeHeap {
   Backing& preferred(uint64_t bytes);
   bool can_manage();
   void start_pacing();
+  void start_pager_if_time();
 
   os::Lock lock_;
   AddressSpace space_;

@@ -1,6 +1,6 @@
-// The program's own madvise, mprotect, mlock, munmap and mremap. Elsewhere they are the system's; on a large
-// block they must behave as on the anonymous memory that the program believes it has, though there is a file
-// behind it, and what they change must not survive into the next block at that address.
+// The program's own mmap, madvise, mprotect, mlock, munmap and mremap. Elsewhere they are the system's; on a
+// large block they must behave as on the anonymous memory that the program believes it has, though there is a
+// file behind it, and what they change must not survive into the next block at that address.
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -110,6 +110,24 @@ void* move_out(Region& region, PageRange from, size_t new_bytes, int flags, void
 }  // namespace spillway
 
 using namespace spillway;
+
+EXPORT void* mmap(void* hint, size_t bytes, int protection, int flags, int fd, off_t offset) {
+  // In place of pages of a block, which are lost: not if the call will fail anyway.
+  if (Region* region = (flags & MAP_FIXED) != 0 ? block_of(hint, bytes) : nullptr) {
+    void* trial = os::program_mmap(nullptr, bytes, protection, flags & ~MAP_FIXED, fd, offset);
+    if (trial == MAP_FAILED) return trial;
+    os::unreserve(pages(trial, bytes));
+    if (Errno e = large_heap.withdraw(*region, pages(hint, bytes)); !e.ok())
+      return errno = e.code(), MAP_FAILED;
+  }
+  void* at = os::program_mmap(hint, bytes, protection, flags, fd, offset);
+  constexpr int kKind = MAP_ANONYMOUS | MAP_PRIVATE | MAP_HUGETLB | MAP_GROWSDOWN;
+  if (at != MAP_FAILED && (flags & kKind) == (MAP_ANONYMOUS | MAP_PRIVATE))
+    large_heap.on_program_mapping(pages(at, bytes));
+  return at;
+}
+EXPORT void* mmap64(void* hint, size_t bytes, int protection, int flags, int fd, off_t offset)
+    __attribute__((alias("mmap")));
 
 EXPORT int madvise(void* base, size_t bytes, int advice) { return advise(base, bytes, advice); }
 

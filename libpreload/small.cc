@@ -3,36 +3,7 @@
 // extent).
 #include "libpreload/small.h"
 
-#include "base/os/limits.h"
-#include "base/os/memory.h"
-
-namespace spillway {
-
-constinit SmallWindow small_window;
-
-void SmallWindow::open() {
-  opened_ = true;
-  if (os::address_space_limit() != UINT64_MAX) return;  // then address space is the program's own
-  Result<PageRange> window = os::reserve(kBytes, kExtentBytes);
-  if (!window) return;
-  next_.store(window->base, std::memory_order_relaxed);
-  base_ = reinterpret_cast<uint64_t>(window->base);
-}
-
-void* SmallWindow::map(size_t bytes, size_t alignment) {
-  if (!opened_) open();  // under jemalloc's own lock: this is its first mapping
-  const uint64_t base = base_;
-  if (base == kNone) return nullptr;
-  char* next = next_.load(std::memory_order_relaxed);
-  char* at;
-  do {
-    at = reinterpret_cast<char*>(round_up(reinterpret_cast<uint64_t>(next), alignment));
-    if (!holds(at) || bytes > base + kBytes - reinterpret_cast<uint64_t>(at)) return nullptr;
-  } while (!next_.compare_exchange_weak(next, at + bytes, std::memory_order_relaxed));
-  return os::map_anonymous({at, bytes}).ok() ? at : nullptr;
-}
-
-}  // namespace spillway
+#include "libpreload/large.h"
 
 namespace {
 void* note(void* memory, size_t bytes) {
@@ -58,5 +29,22 @@ void* __wrap_je_pages_map(void* address, size_t bytes, size_t alignment, bool* c
 void* __wrap_je_extent_alloc_dss(void* thread, void* arena, void* address, size_t bytes, size_t alignment,
                                  bool* zero, bool* commit) {
   return note(__real_je_extent_alloc_dss(thread, arena, address, bytes, alignment, zero, commit), bytes);
+}
+
+// The two ways to more memory for blocks. When they return, no lock of jemalloc's is held.
+void* __real_je_tcache_alloc_small_hard(void* thread, void* arena, void* cache, void* bin, unsigned index,
+                                        bool* success);
+void* __wrap_je_tcache_alloc_small_hard(void* thread, void* arena, void* cache, void* bin, unsigned index,
+                                        bool* success) {
+  void* block = __real_je_tcache_alloc_small_hard(thread, arena, cache, bin, index, success);
+  if (spillway::small_window.has_grown()) spillway::large_heap.on_small_growth();
+  return block;
+}
+
+void* __real_je_large_malloc(void* thread, void* arena, size_t bytes, bool zero);
+void* __wrap_je_large_malloc(void* thread, void* arena, size_t bytes, bool zero) {
+  void* block = __real_je_large_malloc(thread, arena, bytes, zero);
+  if (spillway::small_window.has_grown()) spillway::large_heap.on_small_growth();
+  return block;
 }
 }

@@ -48,6 +48,11 @@ void unreserve(PageRange range) {
   syscall(SYS_munmap, range.base, range.bytes);
 }
 
+Errno make_accessible(PageRange range) {
+  KeepErrno keep;
+  return syscall(SYS_mprotect, range.base, range.bytes, PROT_READ | PROT_WRITE) == 0 ? Errno{}
+                                                                                     : Errno::last();
+}
 Errno make_inaccessible(PageRange range) {
   return map_fixed(range, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 }
@@ -80,6 +85,9 @@ void make_own(PageRange range) {
 }
 Errno not_in_children(PageRange range) { return raw_madvise(range, MADV_DONTFORK); }
 
+void* program_mmap(void* hint, uint64_t bytes, int protection, int flags, int fd, int64_t offset) {
+  return reinterpret_cast<void*>(syscall(SYS_mmap, hint, bytes, protection, flags, fd, offset));
+}
 int program_madvise(void* base, uint64_t bytes, int advice) {
   return static_cast<int>(syscall(SYS_madvise, base, bytes, advice));
 }

@@ -12,6 +12,8 @@ namespace spillway::os {
 Result<PageRange> reserve(uint64_t bytes, uint64_t alignment);
 // Gives address space back. The range may be part of a reservation.
 void unreserve(PageRange range);
+// Zeroed memory of the process, read-write, in a reservation that has nothing there yet.
+Errno make_accessible(PageRange range);
 // Back to the state after reserve(), whatever was mapped there.
 Errno make_inaccessible(PageRange range);
 
@@ -47,6 +49,7 @@ Errno not_in_children(PageRange range);
 void make_own(PageRange range);
 
 // mprotect, mremap and so on as the program meant them, for the exported hooks.
+void* program_mmap(void* hint, uint64_t bytes, int protection, int flags, int fd, int64_t offset);
 int program_madvise(void* base, uint64_t bytes, int advice);
 int program_mprotect(void* base, uint64_t bytes, int protection);
 int program_munmap(void* base, uint64_t bytes);

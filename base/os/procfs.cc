@@ -13,9 +13,7 @@
 #include "base/os/keep_errno.h"
 
 namespace spillway::os {
-namespace {
 
-// The number after "key" at the start of a line; 0 when there is none.
 uint64_t field(const char* text, const char* key) {
   const size_t length = strlen(key);
   for (const char* line = text; line != nullptr; line = strchr(line, '\n')) {
@@ -24,8 +22,6 @@ uint64_t field(const char* text, const char* key) {
   }
   return 0;
 }
-
-}  // namespace
 
 bool read_text(const char* path, char* buffer, size_t bytes) {
   KeepErrno keep;
@@ -86,13 +82,6 @@ bool mapped_file_path(const void* address, char* path, size_t bytes) {
 }
 
 int process_id() { return getpid(); }
-
-uint64_t available_memory_bytes() {
-  char text[4096];
-  if (!read_text("/proc/meminfo", text, sizeof text)) return UINT64_MAX;
-  const uint64_t kib = field(text, "MemAvailable:");
-  return kib == 0 ? UINT64_MAX : kib * kKiB;
-}
 
 const char* program_name() { return program_invocation_short_name; }
 

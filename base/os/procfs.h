@@ -13,6 +13,8 @@ namespace spillway::os {
 
 // The file's text, cut to bytes - 1, terminated. False: it cannot be read.
 bool read_text(const char* path, char* buffer, size_t bytes);
+// The number after "key" at the start of a line; 0 when there is none.
+uint64_t field(const char* text, const char* key);
 
 struct MemoryUse {
   uint64_t anonymous_bytes = 0;  // resident private memory
@@ -44,8 +46,6 @@ ProcessTotals process_totals();
 bool mapped_file_path(const void* address, char* path, size_t bytes);
 
 int process_id();
-// What new programs can get without swapping, as the kernel estimates it. UINT64_MAX: it does not tell.
-uint64_t available_memory_bytes();
 // Without its directories.
 const char* program_name();
 

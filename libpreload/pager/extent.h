@@ -54,10 +54,10 @@ struct Extent : ListHook {
   bool clean = false;        // staged: can be dropped, the file (or nothing, for zeroes) has the same
   bool ahead = false;        // staged or loading because a stream will need it
   bool pending = false;      // in the list of faults that wait for a frame
-  bool whole = false;        // every page of it is there, in a frame that was made huge where the host allows
   uint8_t file = 0;          // the chunk's spill file that has its bytes, at its offset in the chunk; 0: none
   bool poisoned = false;     // some pages could not be read: a touch is SIGBUS
   bool indivisible = false;  // scattered: never read as a whole
+  uint16_t holes = 0;        // resident: pages that are not there
   uint16_t slot = 0;         // of the staging area, from 1 on; 0: none
   uint16_t collected = 0;    // loading: the slot with pages that are newer than the file
   uint16_t lines_under_way = 0;  // scattered: reads and writes

@@ -51,6 +51,7 @@ class Lines {
 
   // Memory in use or granted, in frames.
   int frames() const;
+  uint64_t resident_bytes() const { return pages_ << kPageShift; }
   void grow() { ++granted_; }
   // False: there is nothing to take.
   bool shrink();

@@ -19,26 +19,36 @@ constexpr uint64_t kHoleBytes = 64 * kKiB;
 // Where streams enter an extent: its first and last so many pages.
 constexpr unsigned kEdgePages = kExtentPages / 8;
 
+char* page_of(char* address) {
+  return reinterpret_cast<char*>(round_down(reinterpret_cast<uint64_t>(address), kPageBytes));
+}
+
 }  // namespace
 
 // --- faults
 
 void Pager::on_fault(const os::Userfault::Fault& fault) {
   PagedChunk* chunk = find_chunk(chunks_, fault.address);
-  if (chunk == nullptr) {
-    // A worker looks at a page that the program never touched.
-    if (staging_.contains(fault.address)) fill_hole(fault.address);
+  // A worker looks at a page that the program never touched.
+  if (chunk == nullptr && staging_.contains(fault.address)) {
+    fill_hole(fault.address);
     return;
   }
+  if (chunk == nullptr) return admit(fault.address);
   Extent& extent = chunk->extent(fault.address);
   const auto page = static_cast<unsigned>((fault.address - address_of(extent)) >> kPageShift);
   ++counters_.faults;
   const bool may_be_stream =
       extent.state == State::kEmpty || extent.ahead || is_on_a_streams_way(extent, page);
   switch (extent.state) {
-    case State::kResident:
-      fill_hole(fault.address);
+    case State::kResident: {
+      const auto filled =
+          static_cast<uint64_t>(fill_hole(fault.address) - page_of(fault.address)) >> kPageShift;
+      const auto fewer = static_cast<uint16_t>(std::min<uint64_t>(extent.holes, filled));
+      extent.holes -= fewer;
+      holes_ -= fewer;
       return;
+    }
     case State::kStored:
     case State::kScattered:
       return on_fault_on_disk(extent, page);
@@ -112,14 +122,43 @@ void Pager::on_fault_on_disk(Extent& extent, unsigned page) {
 // Returns how far it came.
 char* Pager::fill_hole(char* address) {
   static const char zeroes[kHoleBytes] = {};
-  char* page = reinterpret_cast<char*>(round_down(reinterpret_cast<uint64_t>(address), kPageBytes));
+  char* page = page_of(address);
   char* end =
       reinterpret_cast<char*>(round_down(reinterpret_cast<uint64_t>(address), kHoleBytes)) + kHoleBytes;
   const PageRange hole{page, static_cast<uint64_t>(end - page)};
   uint64_t done = 0;
-  (void)userfault_.copy(hole, zeroes, done);  // EEXIST: it is there
+  // EEXIST: it is there. ENOENT: the program changed some of these pages (mprotect); one at least is there.
+  if (userfault_.copy(hole, zeroes, done) == ENOENT && done == 0)
+    (void)userfault_.copy({page, kPageBytes}, zeroes, done);
   userfault_.wake(hole);
   return page + done;
+}
+
+// --- what is not a large block
+
+bool Pager::others_fit() const {
+  const auto over = static_cast<uint64_t>(std::max(0, frames_ + lines_.frames() - budget_frames_));
+  return over << kExtentShift <= budget_.slack_bytes();
+}
+
+// First touches, of small blocks as a rule. While memory is full, when large blocks have made room.
+void Pager::admit(char* address) {
+  if (!others_fit() && !settling_ && !frozen_ && waiting_count_ < kMostWaiting) {
+    keep_budget();
+    evict_ahead();
+    if (!others_fit() && !is_stuck()) {
+      waiting_[waiting_count_++] = address;
+      return;
+    }
+  }
+  budget_.admit(static_cast<uint64_t>(fill_hole(address) - page_of(address)));
+  set_budget();
+}
+
+void Pager::admit_waiting() {
+  if (waiting_count_ == 0 || (!others_fit() && !is_stuck())) return;
+  // Not filled here: who holds the lock may be a worker that holds up the one that answers faults.
+  while (waiting_count_ > 0) userfault_.wake({page_of(waiting_[--waiting_count_]), kPageBytes});
 }
 
 void Pager::want(Extent& extent) {
@@ -149,13 +188,17 @@ void Pager::read_ahead(Extent& extent) {
   }
 }
 
+// Nothing will become free by itself.
+bool Pager::is_stuck() const {
+  return under_way_ == 0 && to_write_.empty() && to_read_.empty() && !lines_.is_shrinking() &&
+         lines_.is_idle();
+}
+
 void Pager::serve_pending() {
   while (Extent* extent = pending_.front()) {
     uint16_t slot = take_frame(/*for_demand=*/true);
-    // Nothing will become free by itself: extents cannot leave. Better too much memory than none.
-    const bool stuck = under_way_ == 0 && to_write_.empty() && to_read_.empty() && !lines_.is_shrinking() &&
-                       lines_.is_idle();
-    if (slot == 0 && stuck) {
+    // Better too much memory than none.
+    if (slot == 0 && is_stuck()) {
       evict_ahead();
       if (!to_write_.empty()) return wake_workers();
       if (lines_.is_shrinking()) return;
@@ -357,10 +400,13 @@ bool Pager::evict(Extent& extent) {
     // Shared with a child of a fork, as a rule: after a write the page is this process's alone. Not before
     // its holes are filled: this thread may be the one that answers faults.
     for (char* at = range.base; at < range.end();) at = std::max(at + kPageBytes, fill_hole(at));
+    holes_ -= extent.holes;
+    extent.holes = 0;
     os::make_own(range);
     e = userfault_.move(slot_address(slot), range, done);
   }
   residents_.remove(extent);
+  holes_ -= extent.holes;
   if (!e.ok()) {
     // Pinned, locked or protected: it stays. What moved comes back before anybody can see that it was gone.
     uint64_t back = 0;
@@ -369,10 +415,11 @@ bool Pager::evict(Extent& extent) {
       if (!undone.ok()) os::die("cannot put pages back: %s", strerror(undone.code()));
     }
     residents_.add(extent, lines_.clock(), /*was_read=*/false);
+    holes_ += extent.holes;
     return false;
   }
   --vacant_count_;
-  whole_[slot] = extent.whole;
+  whole_[slot] = extent.holes == 0;
   zeroed_[slot] = false;
   extent.slot = slot;
   extent.state = State::kStaged;
@@ -393,6 +440,7 @@ void Pager::unlist(Extent& extent) {
     (extent.clean ? staged_clean_ : to_write_).remove(extent);
   } else if (extent.state == State::kResident) {
     residents_.remove(extent);
+    holes_ -= extent.holes;
   }
 }
 
@@ -417,6 +465,7 @@ void Pager::become_resident(Extent& extent, bool was_read) {
   extent.ahead = extent.wanted = false;
   extent.state = State::kResident;
   residents_.add(extent, lines_.clock(), was_read);
+  holes_ += extent.holes;
   userfault_.wake({address_of(extent), kExtentBytes});
 }
 
@@ -433,7 +482,7 @@ void Pager::install(Extent& extent) {
     e = userfault_.move(to + done, slot_range(slot).sub(done, kExtentBytes - done), more);
     done += more;
   }
-  extent.whole = e.ok() && whole_[slot];
+  if (whole_[slot]) extent.holes = 0;
   if (e.ok()) {
     extent.slot = 0;
     vacant_[vacant_count_++] = slot;
@@ -449,6 +498,7 @@ void Pager::install(Extent& extent) {
     else if (!e.ok())
       break;  // the program unmapped it
   }
+  extent.holes = 1;  // or none
   ++frames_;
   whole_[slot] = false;  // parts of it may have moved
   leave_slot(extent);

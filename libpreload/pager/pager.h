@@ -15,10 +15,13 @@
 // Whether an extent changed is told by its digest (XXH3, 128 bits) from what the file has: write protection
 // has a moment after each move in which a write would be missed.
 //
+// What is not a large block can grow faster than anybody could look: small blocks, and what the program maps
+// itself, are watched, too, and get pages when large blocks have made room (budget.h).
+//
 // Threads: one answers faults, some read and write. They have descriptors of their own, hold lock_, never
-// touch the program's memory with it, and never take the heap's lock. The program's threads never take lock_
-// (their stacks may be in blocks): they leave a request, and wait. All such calls are made under the heap's
-// lock.
+// touch the program's memory with it (so they never allocate), and never take the heap's lock. The program's
+// threads never take lock_ (their stacks may be in blocks): they leave a request, and wait. All such calls
+// are made under the heap's lock.
 #pragma once
 #include <atomic>
 
@@ -26,6 +29,7 @@
 #include "base/os/procfs.h"
 #include "base/os/userfault.h"
 #include "libpreload/backing/backing.h"
+#include "libpreload/pager/budget.h"
 #include "libpreload/pager/digest.h"
 #include "libpreload/pager/extent.h"
 #include "libpreload/pager/lines.h"
@@ -43,9 +47,9 @@ class Pager {
 
   // After the settings are read.
   void configure();
-  // Large blocks have grown to so many bytes: it is time to start.
-  bool is_time(uint64_t managed_bytes) const {
-    return !engaged_ && managed_bytes >= engage_at_bytes_.load(std::memory_order_relaxed);
+  // Blocks have grown to so many bytes: it is time to start. Under the heap's lock.
+  bool is_time(uint64_t large_bytes, uint64_t small_bytes) {
+    return !engaged_ && budget_.is_reached(large_bytes, small_bytes);
   }
   // Starts the threads, and watches every mapped granule. An error: memory stays as it is.
   Errno engage(const char* directory);
@@ -60,6 +64,10 @@ class Pager {
   void release(PageRange granules);
   // The pages read as zeroes from now on, and the room stays.
   Errno discard(PageRange pages);
+
+  // The program mapped private anonymous memory of its own: as everything that is not a large block, it gets
+  // pages when there is room.
+  void watch_others(PageRange range) { (void)call(Work::kWatch, range); }
 
   // Blocks become snapshots: nothing is staged, and the files are not written to any more.
   void before_fork();
@@ -84,6 +92,7 @@ class Pager {
   enum class Work : uint8_t {
     kNone,
     kAddChunk,
+    kWatch,
     kCommit,
     kRelease,
     kDiscard,
@@ -122,10 +131,12 @@ class Pager {
   int most_frames() const;
   Errno make_staging();
   void answer_faults();
+  int answer_others_only(os::Userfault::Fault* faults, int n);
   void work();
   bool work_once();
   void wake_workers();
-  void update_budget();
+  void set_budget();
+  void make_progress();
   void start_anew();
   bool has_stored();
   void map_snapshots();
@@ -136,6 +147,10 @@ class Pager {
   // --- the state of extents; lock_ is held
   void on_fault(const os::Userfault::Fault& fault);
   char* fill_hole(char* address);
+  void admit(char* address);
+  void admit_waiting();
+  bool others_fit() const;
+  bool is_stuck() const;
   void read_ahead(Extent& extent);
   void want(Extent& extent);
   void serve_pending();
@@ -173,11 +188,12 @@ class Pager {
   char* slot_address(uint16_t slot) const { return staging_.base + (slot - 1) * kExtentBytes; }
   PageRange slot_range(uint16_t slot) const { return {slot_address(slot), kExtentBytes}; }
 
+  uint64_t resident_bytes() const;
+
   os::Lock lock_;
   os::Userfault userfault_;
   PagedChunk* chunks_ = nullptr;
   std::atomic<bool> engaged_ = false;
-  std::atomic<uint64_t> engage_at_bytes_ = UINT64_MAX;
   char directory_[4096] = {};
 
   // Extents are in one of: residents_; staged_clean_, to be dropped in this order; to_write_;
@@ -191,6 +207,12 @@ class Pager {
   // Frames are counted, wherever they are. Slots of the staging area hold one each, or none.
   int frames_ = 0;
   int budget_frames_ = 0;
+  uint64_t holes_ = 0;  // pages that resident extents lack
+  Budget budget_;
+  // First touches outside of large blocks that wait for room.
+  static constexpr int kMostWaiting = 64;
+  char* waiting_[kMostWaiting] = {};
+  int waiting_count_ = 0;
   int slots_ = 0;
   PageRange staging_;
   PageRange nursery_;  // where frames are made: not watched, so that the kernel gives a huge page
@@ -212,8 +234,6 @@ class Pager {
   std::atomic<uint32_t> started_ = 0;  // 1: the first thread is ready; 2: it failed
   Errno start_error_;
   bool own_descriptors_ = false;  // of the pager's threads
-  uint64_t limit_bytes_ = 0;      // 0: what the machine and the control group leave
-  uint64_t memory_bytes_ = 0;
 };
 
 // The one of the process.

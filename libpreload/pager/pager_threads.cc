@@ -14,6 +14,7 @@
 #include "base/os/thread.h"
 #include "libpreload/pager/pager.h"
 #include "libpreload/settings.h"
+#include "libpreload/small_window.h"
 
 namespace spillway {
 namespace {
@@ -21,7 +22,6 @@ namespace {
 // After a fault the next one is often near: the handler looks so long before it sleeps, since waking a thread
 // costs more than answering.
 constexpr uint64_t kStayAwakeUs = 60;
-constexpr int kBudgetMs = 100;
 constexpr int kFewestSlots = 6;
 constexpr int kMostFaults = 64;  // answered together
 // Looks, 50 us apart, whether an extent has come, until the program's madvise(2) fails with EAGAIN.
@@ -54,26 +54,15 @@ Errno Pager::probe() {
   return e;
 }
 
-void Pager::configure() {
-  limit_bytes_ = settings.limit_bytes;
-  memory_bytes_ = os::memory_limit_bytes();
-  engage_at_bytes_ = (limit_bytes_ != 0 ? limit_bytes_ : memory_bytes_) / 10 * 8;
+void Pager::configure() { budget_.configure(settings.limit_bytes); }
+
+// What large blocks have of the memory, to the page.
+uint64_t Pager::resident_bytes() const {
+  return (static_cast<uint64_t>(frames_) << kExtentShift) - (holes_ << kPageShift) + lines_.resident_bytes();
 }
 
-// Of the limit everything; of the machine what others leave.
-void Pager::update_budget() {
-  uint64_t budget = limit_bytes_;
-  if (budget == 0) {
-    os::MemoryMeter meter;
-    const uint64_t ours = static_cast<uint64_t>(frames_ + lines_.frames()) * kExtentBytes;
-    const uint64_t anonymous = meter.read().anonymous_bytes;
-    const uint64_t rest_of_program = anonymous - std::min(anonymous, ours);
-    const uint64_t usable = memory_bytes_ - memory_bytes_ / 16;
-    budget = usable - std::min(usable, rest_of_program);
-    const uint64_t available = os::available_memory_bytes();
-    if (available != UINT64_MAX) budget = std::min(budget, (available + ours) / 16 * 15);
-  }
-  budget_frames_ = std::max(static_cast<int>(budget >> kExtentShift), 2 * kFewestSlots);
+void Pager::set_budget() {
+  budget_frames_ = std::max(static_cast<int>(budget_.bytes() >> kExtentShift), 2 * kFewestSlots);
   residents_.set_budget(budget_frames_);
 }
 
@@ -95,6 +84,8 @@ Errno Pager::perform(Work work) {
   switch (work) {
     case Work::kNone:
       break;
+    case Work::kWatch:
+      return userfault_.watch(request.range);
     case Work::kCommit:
       return watch_and_preallocate(request.range);
     case Work::kRelease:
@@ -178,7 +169,9 @@ Errno Pager::discard_part(PageRange pages) {
     install(extent);
   }
   if (extent.state == State::kResident) {
-    extent.whole = false;
+    const uint64_t more = std::min<uint64_t>(kExtentPages - extent.holes, pages.bytes >> kPageShift);
+    extent.holes += static_cast<uint16_t>(more);
+    holes_ += more;
     return os::discard(pages);
   }
   if (extent.state == State::kStored || extent.state == State::kScattered)
@@ -347,8 +340,11 @@ Errno Pager::watch_memory(const os::PageTable& pages) {
       if (file != 0) (void)c->files.preallocate(file, c->range.offset_of(run.base), run.bytes);
       for (char* at = run.base; at < run.end(); at += kExtentBytes) {
         Extent& extent = c->extent(at);
-        if (is_on_disk(extent) || pages.count({at, kExtentBytes}).present == 0) continue;
+        const uint64_t present = pages.count({at, kExtentBytes}).present;
+        if (is_on_disk(extent) || present == 0) continue;
         extent.state = State::kResident;
+        extent.holes = static_cast<uint16_t>(kExtentPages - present);
+        holes_ += extent.holes;
         residents_.add(extent, 0, /*was_read=*/false);
         ++frames_;
       }
@@ -359,8 +355,7 @@ Errno Pager::watch_memory(const os::PageTable& pages) {
 }
 
 int Pager::most_frames() const {
-  const uint64_t bytes = limit_bytes_ != 0 ? limit_bytes_ : memory_bytes_;
-  return std::max(budget_frames_, static_cast<int>(bytes >> kExtentShift));
+  return std::max(budget_frames_, static_cast<int>(budget_.most_bytes() >> kExtentShift));
 }
 
 Errno Pager::set_up() {
@@ -370,52 +365,73 @@ Errno Pager::set_up() {
   if (digest_of_zeroes_ == Digest{}) digest_of_zeroes_ = Digest::of_zeroes();
   for (PagedChunk* c = chunks_; c != nullptr; c = c->next)
     if (Errno e = c->files.adopt(); !e.ok()) return e;
-  update_budget();
+  budget_.open();
+  budget_.look(os::MemoryMeter().read().anonymous_bytes);
+  set_budget();
   if (Errno e = make_staging(); !e.ok()) return e;
   if (Errno e = lines_.set_up(userfault_, chunks_, directory_, write_errors_, most_frames()); !e.ok())
     return e;
   if (Errno e = watch_memory(pages); !e.ok()) return e;
   int workers = 0;
   while (workers < kWorkers && os::start_thread(run_worker, this)) ++workers;
-  return workers != 0 ? Errno{} : Errno(EAGAIN);
+  if (workers == 0) return Errno(EAGAIN);
+  // From here on the pager's threads must not allocate.
+  return small_window.is_open() ? userfault_.watch(small_window.range()) : Errno{};
 }
 
 void Pager::answer_faults() {
   os::wake_soon();
-  os::Interval budget(kBudgetMs);
   os::Userfault::Fault faults[kMostFaults];
   int n = 0;
   for (uint64_t awake_until = 0;;) {
     const bool is_awake = awake_until != 0 && os::monotonic_us() < awake_until;
-    if (!is_awake && n < kMostFaults) lines_.ring().wait(kBudgetMs);
+    if (!is_awake && n < kMostFaults) lines_.ring().wait(budget_.look_again_ms());
     const bool happened = lines_.ring().look();
     n = lines_.ring().take_readable() || is_awake || n == kMostFaults ? userfault_.read(faults, kMostFaults)
                                                                       : 0;
     if (is_awake && n == 0 && !happened) continue;
     lock_.lock();
-    while (frozen_) {
-      const uint32_t seen = work_there_;
-      lock_.unlock();
-      os::wait(work_there_, seen);
-      lock_.lock();
-    }
+    while (frozen_) n = answer_others_only(faults, n);
     const bool is_through = lines_.finish();
     for (int i = 0; i < n; ++i) on_fault(faults[i]);
     // The device is at it while the rest is done.
     if (lines_.needs_room()) lines_.ring().submit();
-    if (limit_bytes_ == 0 && budget.is_over()) update_budget();
-    keep_budget();
+    if (budget_.look(resident_bytes())) set_budget();
     if (!settling_) {
       lines_.make_room();
       while (Extent* extent = lines_.take_unwritable()) want(*extent);
       grow_lines();
       if ((is_through || lines_.is_idle()) && lines_.take_missed()) wake_everybody();
     }
-    serve_pending();
-    evict_ahead();
+    make_progress();
     awake_until = n > 0 && lines_.is_idle() ? os::monotonic_us() + kStayAwakeUs : 0;
     lock_.unlock();
   }
+}
+
+// After everything that may have made room.
+void Pager::make_progress() {
+  keep_budget();
+  serve_pending();
+  evict_ahead();
+  admit_waiting();
+}
+
+// While a fork is made: whoever makes it may need a page of a small block. Returns how many faults are left.
+int Pager::answer_others_only(os::Userfault::Fault* faults, int n) {
+  os::Userfault::Fault* others = std::partition(faults, faults + n, [this](const os::Userfault::Fault& f) {
+    return find_chunk(chunks_, f.address) != nullptr;
+  });
+  const int left = static_cast<int>(others - faults);
+  for (int i = left; i < n; ++i) on_fault(faults[i]);
+  lock_.unlock();
+  int came = 0;
+  if (left == kMostFaults)
+    os::sleep_us(100);
+  else if (userfault_.wait(1))
+    came = userfault_.read(faults + left, kMostFaults - left);
+  lock_.lock();
+  return left + came;
 }
 
 void Pager::wake_everybody() {
@@ -453,8 +469,7 @@ bool Pager::work_once() {
     request_.done = 1;
     os::wake_all(request_.done);
     if (!frozen_) {
-      serve_pending();
-      evict_ahead();
+      make_progress();
       wake_workers();
     }
     return true;
@@ -494,10 +509,7 @@ bool Pager::work_once() {
     return false;
   }
   --under_way_;
-  if (!frozen_) {
-    serve_pending();
-    evict_ahead();
-  }
+  if (!frozen_) make_progress();
   return true;
 }
 
@@ -540,11 +552,13 @@ void Pager::start_anew() {
   request_.work = Work::kNone;
   staging_ = nursery_ = {};
   frames_ = under_way_ = garbage_count_ = vacant_count_ = 0;
+  holes_ = 0;
+  waiting_count_ = 0;
+  budget_.close();
   while (Extent* extent = pending_.front()) unlist(*extent);  // whose threads stayed with the parent
   while (Extent* extent = residents_.oldest()) {
     residents_.remove(*extent);
     extent->state = State::kEmpty;  // until somebody looks what is there
-    extent->whole = false;
   }
 }
 
