@@ -5,6 +5,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/os/clock.h"
 #include "base/os/fatal.h"
 #include "base/os/futex.h"
 #include "base/os/keep_errno.h"
@@ -25,6 +26,9 @@ namespace {
 // Freed blocks whose pages are kept: enough for the temporaries of a numerical program, little beside its
 // data.
 constexpr uint64_t kMaxRecycledBytes = 256 * kMiB;
+
+// Forks that follow each other so quickly make a family whose processes work at the same time.
+constexpr uint64_t kFamilyMs = 10'000;
 
 // Half of user space: more is refused before rounding could overflow.
 constexpr uint64_t kMostBytes = uint64_t{1} << 46;
@@ -55,7 +59,7 @@ bool LargeHeap::can_manage() {
     probed_ = true;
     const Errno e = settings.masked.uffd ? Errno(ENOSYS) : Pager::probe();
     managed_possible_ = e.ok();
-    if (!e.ok())
+    if (!e.ok() && settings.backing == Settings::BackingChoice::kManaged)
       settings.warn("the managed backing cannot be had here (userfaultfd: %s); using files",
                     strerror(e.code()));
     // A directory that will not do is better known now than when memory is short.
@@ -90,9 +94,10 @@ void LargeHeap::on_program_mapping(PageRange range) {
   lock_.unlock();
 }
 
-void LargeHeap::start_pager_if_time() {
-  const uint64_t bytes = stats.managed_bytes();
-  if (bytes == 0 || !pager.is_time(bytes, small_window.mapped_bytes())) return;
+// Each of so many processes of a family may come to hold as much.
+void LargeHeap::start_pager_if_time(unsigned processes) {
+  const uint64_t bytes = stats.managed_bytes() * processes;
+  if (bytes == 0 || !pager.is_time(bytes, small_window.mapped_bytes() * processes)) return;
   while (release_oldest_recycled()) {
   }
   // In a directory that takes files.
@@ -454,6 +459,12 @@ void LargeHeap::before_fork() {
     }
   }
   if (space_.chunks() == nullptr) return;
+  // How many of the children still live, nobody tells.
+  const uint64_t now = os::monotonic_ms();
+  if (now - last_fork_ms_ > kFamilyMs) forks_ = 0;
+  last_fork_ms_ = now;
+  ++forks_;
+  if (managed_possible_ && !pager.engaged()) start_pager_if_time(2 * (1 + forks_));
   pager.before_fork();
   void* waits[64];
   const int waiting = os::shared_futex_waits(waits, 64);

@@ -110,7 +110,7 @@ class LargeHeap {
   Backing& preferred(uint64_t bytes);
   bool can_manage();
   void start_pacing();
-  void start_pager_if_time();
+  void start_pager_if_time(unsigned processes = 1);
 
   os::Lock lock_;
   AddressSpace space_;
@@ -123,6 +123,8 @@ class LargeHeap {
   std::atomic<bool> has_files_ = false;
   bool file_failed_ = false;  // said once: files cannot be had, blocks are in memory
   ForkMode fork_mode_ = ForkMode::kSnapshot;
+  unsigned forks_ = 0;  // one soon after the other
+  uint64_t last_fork_ms_ = 0;
 };
 
 // The one of the process.

@@ -87,7 +87,8 @@ Finding kernel() {
 
 Finding userfaultfd() {
   const Userfaultfd found = probe_userfaultfd();
-  constexpr const char* kCost = "nothing by default; --backing managed needs it";
+  constexpr const char* kCost =
+      "large blocks are in files instead of managed memory: slower once memory is full";
   if (found.error == 0 && found.has_move) return ok("userfaultfd", "permitted, with MOVE");
   if (found.error == 0)
     return {"userfaultfd", Status::kNote, "permitted, without MOVE", kCost,

@@ -100,8 +100,8 @@ constexpr Setting kSettings[] = {
      .normalise = directory},
     {.option = "backing",
      .placeholder = "auto|managed|file|plain",
-     .help = "What holds spillable memory: a file, managed memory (needs\nuserfaultfd), or plain memory that "
-             "does not spill\n(default auto: a file)",
+     .help = "What holds spillable memory: managed memory (userfaultfd), a\nfile, or plain memory that does "
+             "not spill (default auto: the\nbest that is permitted)",
      .variable = "SPILLWAY_BACKING",
      .forms = "auto, managed, file or plain",
      .normalise = backing},

@@ -34,11 +34,6 @@ uint64_t number_in(const Fd& fd) {
   return end == text ? UINT64_MAX : n;
 }
 
-MemoryRoom::Left without_reserve(uint64_t limit, uint64_t used) {
-  const uint64_t usable = limit - limit / MemoryRoom::kReserveShare;
-  return {usable - std::min(usable, used), limit};
-}
-
 }  // namespace
 
 void MemoryRoom::add_group(const char* directory, bool is_v2) {
@@ -61,7 +56,6 @@ void MemoryRoom::add_group(const char* directory, bool is_v2) {
 }
 
 void MemoryRoom::open() {
-  close();
   meminfo_ = open_high("/proc/meminfo", O_RDONLY);
   // Lines "4:memory:/group" (v1) and "0::/group" (v2).
   char text[4096];
@@ -87,29 +81,36 @@ void MemoryRoom::open() {
   }
 }
 
-MemoryRoom::Left MemoryRoom::left_in(const Group& group) {
+void MemoryRoom::forget() {
+  (void)meminfo_.release();
+  for (; group_count_ > 0; --group_count_) {
+    Group& group = groups_[group_count_ - 1];
+    for (Fd* fd : {&group.limit, &group.high, &group.usage, &group.statistics}) (void)fd->release();
+  }
+}
+
+int64_t MemoryRoom::left_in(const Group& group) {
   char text[kMostText];
   const uint64_t limit = std::min(number_in(group.limit), number_in(group.high));
   const uint64_t usage = number_in(group.usage);
   if (limit == UINT64_MAX || usage == UINT64_MAX || !read_again(group.statistics, text, sizeof text))
-    return {};
+    return INT64_MAX;
   const auto number = [&](const char* key) { return field(text, key); };
   // Shared memory is in the page cache, and cannot be dropped.
   const uint64_t cache = group.is_v2 ? number("file ") : number("total_cache ");
   const uint64_t shared = group.is_v2 ? number("shmem ") : number("total_shmem ");
   const uint64_t reclaimable = cache - std::min(cache, shared) + number("slab_reclaimable ");
-  return without_reserve(limit, usage - std::min(usage, reclaimable));
+  const auto usable = static_cast<int64_t>(limit - limit / kReserveShare);
+  return usable - static_cast<int64_t>(usage - std::min(usage, reclaimable));
 }
 
-MemoryRoom::Left MemoryRoom::left() const {
-  Left least;
+int64_t MemoryRoom::left() const {
+  int64_t least = INT64_MAX;
   char text[kMostText];
-  if (read_again(meminfo_, text, sizeof text)) {
-    const uint64_t available = field(text, "MemAvailable:") * kKiB, total = field(text, "MemTotal:") * kKiB;
-    if (available != 0 && total != 0) least = {available - available / kReserveShare, total};
-  }
-  for (int i = 0; i < group_count_; ++i)
-    if (const Left left = left_in(groups_[i]); left.bytes < least.bytes) least = left;
+  if (read_again(meminfo_, text, sizeof text))
+    if (const uint64_t kib = field(text, "MemAvailable:"); kib != 0)
+      least = static_cast<int64_t>(kib * kKiB - kib * kKiB / kReserveShare);
+  for (int i = 0; i < group_count_; ++i) least = std::min(least, left_in(groups_[i]));
   return least;
 }
 

@@ -14,17 +14,14 @@ class MemoryRoom {
 
   // Finds the groups. Needs no heap, nor do the others.
   void open();
-  void close() { *this = MemoryRoom(); }
-  bool is_open() const { return meminfo_.valid(); }
+  // In a forked child the numbers mean something else.
+  void forget();
 
-  struct Left {
-    uint64_t bytes = UINT64_MAX;  // UINT64_MAX: the kernel does not tell
-    uint64_t of_bytes = 0;        // the limit that this is the rest of
-  };
   // Of each limit a sixteenth is left alone: page tables, and what comes faster than anybody can look.
-  static constexpr uint64_t kReserveShare = 16;
-  // The tightest, without its reserve.
-  Left left() const;
+  static constexpr int64_t kReserveShare = 16;
+  // Of the tightest, in bytes, without its reserve; below zero: that is in use, too. INT64_MAX: the kernel
+  // does not tell.
+  int64_t left() const;
 
  private:
   static constexpr int kMostGroups = 6;
@@ -33,7 +30,7 @@ class MemoryRoom {
     bool is_v2 = false;
   };
   void add_group(const char* directory, bool is_v2);
-  static Left left_in(const Group& group);
+  static int64_t left_in(const Group& group);
 
   Fd meminfo_;
   Group groups_[kMostGroups];

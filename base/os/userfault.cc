@@ -10,6 +10,7 @@
 #include <algorithm>
 
 #include "base/os/keep_errno.h"
+#include "base/os/memory.h"
 
 // Newer than the kernel headers of Debian 12.
 #ifndef USERFAULTFD_IOC_NEW
@@ -40,6 +41,11 @@ namespace {
 
 uint64_t number(const void* p) { return reinterpret_cast<uint64_t>(p); }
 
+bool is_there(char* page) {
+  unsigned char present = 0;
+  return cached_pages({page, kPageBytes}, &present).ok() && (present & 1) != 0;
+}
+
 // By the device first: its permissions are what an administrator sets.
 Fd open_full_mode() {
   const Fd device(::open("/dev/userfaultfd", O_RDWR | O_CLOEXEC));
@@ -59,7 +65,8 @@ Errno Userfault::open() {
   // A kernel refuses features it does not know; some dropped them silently, so the answer is read back.
   uffdio_api api{};
   api.api = UFFD_API;
-  api.features = UFFD_FEATURE_MOVE | UFFD_FEATURE_POISON | UFFD_FEATURE_THREAD_ID;
+  api.features =
+      UFFD_FEATURE_MOVE | UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_POISON | UFFD_FEATURE_THREAD_ID;
   if (ioctl(fd.get(), UFFDIO_API, &api) != 0) return Errno(errno == EINVAL ? EOPNOTSUPP : errno);
   if ((api.features & UFFD_FEATURE_MOVE) == 0) return Errno(EOPNOTSUPP);
   fd_ = move_high(std::move(fd)).release();
@@ -75,8 +82,30 @@ Errno Userfault::watch(PageRange range) {
   KeepErrno keep;
   uffdio_register request{};
   request.range = {number(range.base), range.bytes};
-  request.mode = UFFDIO_REGISTER_MODE_MISSING;
+  request.mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_WP;
   return ioctl(fd_, UFFDIO_REGISTER, &request) == 0 ? Errno{} : Errno::last();
+}
+
+void Userfault::protect(PageRange range) {
+  KeepErrno keep;
+  protects_ = true;
+  uffdio_writeprotect request{{number(range.base), range.bytes}, UFFDIO_WRITEPROTECT_MODE_WP};
+  // EAGAIN: the address space is changing.
+  while (ioctl(fd_, UFFDIO_WRITEPROTECT, &request) != 0 && errno == EAGAIN) {
+  }
+}
+
+Errno Userfault::unprotect(PageRange range) {
+  KeepErrno keep;
+  uffdio_writeprotect request{{number(range.base), range.bytes}, 0};
+  while (ioctl(fd_, UFFDIO_WRITEPROTECT, &request) != 0)
+    if (errno != EAGAIN) return Errno::last();
+  return {};
+}
+
+void Userfault::make_own(PageRange range) {
+  if (protects_) (void)unprotect(range);
+  os::make_own(range);
 }
 
 Errno Userfault::move(char* to, PageRange from, uint64_t& done, Holes holes) {
@@ -88,8 +117,13 @@ Errno Userfault::move(char* to, PageRange from, uint64_t& done, Holes holes) {
     uffdio_move request{number(to) + done, number(from.base) + done, from.bytes - done, mode, 0};
     if (ioctl(fd_, UFFDIO_MOVE, &request) == 0) break;
     // EAGAIN: the address space is changing, or some moved before something came between.
-    if (errno != EAGAIN) return Errno::last();
-    done += static_cast<uint64_t>(std::max<int64_t>(request.move, 0));
+    const Errno error = Errno::last();
+    if (error == EAGAIN)
+      done += static_cast<uint64_t>(std::max<int64_t>(request.move, 0));
+    else if (is_there(to + done) && !is_there(from.base + done))
+      done += kPageBytes;  // Linux 6.18 now and then moves a page more than it says
+    else
+      return error;
   }
   done = from.bytes;
   return {};
@@ -139,7 +173,8 @@ int Userfault::read(Fault* faults, int most) {
   for (ssize_t i = 0; i < n / static_cast<ssize_t>(sizeof messages[0]); ++i) {
     if (messages[i].event != UFFD_EVENT_PAGEFAULT) continue;
     const auto& fault = messages[i].arg.pagefault;
-    faults[found++] = {reinterpret_cast<char*>(fault.address), fault.feat.ptid};
+    faults[found++] = {reinterpret_cast<char*>(fault.address), fault.feat.ptid,
+                       (fault.flags & UFFD_PAGEFAULT_FLAG_WP) != 0};
   }
   return found;
 }

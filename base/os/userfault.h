@@ -22,6 +22,12 @@ class Userfault {
 
   // From now on the first touch of a page that is not there waits for an answer. Private anonymous memory.
   Errno watch(PageRange range);
+  // Of watched memory: the next write to each page that is there waits for an answer, too.
+  void protect(PageRange range);
+  // Not any more; who waits is woken. ENOENT: not all of it is watched.
+  Errno unprotect(PageRange range);
+  // As os::make_own, by a thread that must not wait for an answer.
+  void make_own(PageRange range);
 
   // Moves pages to where nothing is, in watched memory; holes move as holes, or are ENOENT. Waiters are not
   // woken. EBUSY: shared with a forked child, or pinned; EINVAL: protection or locks of the two places
@@ -41,6 +47,7 @@ class Userfault {
   struct Fault {
     char* address;
     uint32_t thread;
+    bool is_protected;  // the page is there, and may not be written to
   };
   // Can be read when a fault came.
   int descriptor() const { return fd_; }
@@ -51,6 +58,7 @@ class Userfault {
 
  private:
   int fd_ = -1;
+  bool protects_ = false;  // or did
 };
 
 }  // namespace spillway::os

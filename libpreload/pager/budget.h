@@ -3,8 +3,9 @@
 // milliseconds; small blocks, the part of it that grows fastest, are counted as they take pages. Threads:
 // before the pager has started, anybody's, under the heap's lock; then the pager's, under its own.
 #pragma once
+#include <algorithm>
+
 #include "base/os/memory_room.h"
-#include "base/os/procfs.h"
 
 namespace spillway {
 
@@ -18,29 +19,43 @@ class Budget {
   bool is_reached(uint64_t large_bytes, uint64_t small_bytes);
 
   // In the thread that answers faults, with its own descriptors.
-  void open();
-  void close() { room_.close(); }
-  // `resident_bytes`: of large blocks, exact. True: it was time to look.
-  bool look(uint64_t resident_bytes);
-  void admit(uint64_t small_bytes) { taken_bytes_ += small_bytes; }
+  void open() { room_.open(); }
+  // In a forked child.
+  void forget() { room_.forget(); }
+  // `resident_bytes`: of large blocks, exact, and this process's alone.
+  void look(uint64_t resident_bytes);
+  bool is_time_to_look(bool urgent) const;
+  // Everything else takes more.
+  void admit(uint64_t bytes) { usable_bytes_ -= static_cast<int64_t>(bytes); }
+  // That is about to happen, or has not happened after all.
+  void set_aside(uint64_t bytes) { aside_bytes_ = static_cast<int64_t>(bytes); }
 
   // What large blocks may have now.
-  uint64_t bytes() const;
+  uint64_t bytes() const {
+    const auto usable = static_cast<uint64_t>(std::max<int64_t>(usable_bytes_ - aside_bytes_, 0));
+    return limit_bytes_ != 0 ? std::min(limit_bytes_, usable) : usable;
+  }
+  // While they have `resident_bytes`, everything else may take more.
+  bool leaves_room(uint64_t resident_bytes) const {
+    return static_cast<int64_t>(resident_bytes) <=
+           usable_bytes_ + memory_bytes_ / os::MemoryRoom::kReserveShare / 2;
+  }
   // The most they can ever have.
   uint64_t most_bytes() const;
-  // Small blocks may take so much before large ones have made room.
-  uint64_t slack_bytes() const { return memory_bytes_ / os::MemoryRoom::kReserveShare / 2; }
-  // How long nothing can go wrong.
-  int look_again_ms() const;
+  // It is the memory that is short, not the limit.
+  bool is_tight() const { return usable_bytes_ < static_cast<int64_t>(most_bytes()) + memory_bytes_ / 8; }
+  int look_again_ms() const { return is_tight() ? kLookMs : kLookSeldomMs; }
 
  private:
+  static constexpr int kLookMs = 10, kLookSeldomMs = 100;
+
   uint64_t limit_bytes_ = 0;  // 0: none was set
-  uint64_t memory_bytes_ = 0;
+  int64_t memory_bytes_ = 0;
   uint64_t engage_at_bytes_ = 0;  // 0: not known
   uint64_t engage_known_ms_ = 0;
   os::MemoryRoom room_;
-  uint64_t usable_bytes_ = 0;  // at the last look
-  uint64_t taken_bytes_ = 0;   // by small blocks since
+  int64_t usable_bytes_ = 0;
+  int64_t aside_bytes_ = 0;
   uint64_t looked_ms_ = 0;
 };
 

@@ -57,6 +57,7 @@ struct Extent : ListHook {
   uint8_t file = 0;          // the chunk's spill file that has its bytes, at its offset in the chunk; 0: none
   bool poisoned = false;     // some pages could not be read: a touch is SIGBUS
   bool indivisible = false;  // scattered: never read as a whole
+  bool shared = false;       // resident: with a process of a fork, as far as is known
   uint16_t holes = 0;        // resident: pages that are not there
   uint16_t slot = 0;         // of the staging area, from 1 on; 0: none
   uint16_t collected = 0;    // loading: the slot with pages that are newer than the file

@@ -329,7 +329,7 @@ bool Lines::stage(Extent& extent, unsigned page) {
   Errno e = userfault_->move(to, from, done, kNoHoles);
   if (e == EBUSY) {
     // Shared with a child of a fork, as a rule: after a write the page is this process's alone.
-    os::make_own(from);
+    userfault_->make_own(from);
     e = userfault_->move(to, from, done, kNoHoles);
   }
   if (!e.ok()) return false;
@@ -483,7 +483,7 @@ bool Lines::collect(Extent& extent, char* area) {
     for (unsigned page = extent.present.next(0); page < kExtentPages; page = extent.present.next(page + 1))
       if (page >= done >> kPageShift) {
         fill_hole(page_range(extent, page));
-        os::make_own(page_range(extent, page));
+        userfault_->make_own(page_range(extent, page));
       }
     uint64_t more = 0;
     e = userfault_->move(area + done, range.sub(done, kExtentBytes - done), more);

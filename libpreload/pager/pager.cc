@@ -28,13 +28,14 @@ char* page_of(char* address) {
 // --- faults
 
 void Pager::on_fault(const os::Userfault::Fault& fault) {
+  if (fault.is_protected) return admit(fault);
   PagedChunk* chunk = find_chunk(chunks_, fault.address);
   // A worker looks at a page that the program never touched.
   if (chunk == nullptr && staging_.contains(fault.address)) {
     fill_hole(fault.address);
     return;
   }
-  if (chunk == nullptr) return admit(fault.address);
+  if (chunk == nullptr) return admit(fault);
   Extent& extent = chunk->extent(fault.address);
   const auto page = static_cast<unsigned>((fault.address - address_of(extent)) >> kPageShift);
   ++counters_.faults;
@@ -46,7 +47,7 @@ void Pager::on_fault(const os::Userfault::Fault& fault) {
           static_cast<uint64_t>(fill_hole(fault.address) - page_of(fault.address)) >> kPageShift;
       const auto fewer = static_cast<uint16_t>(std::min<uint64_t>(extent.holes, filled));
       extent.holes -= fewer;
-      holes_ -= fewer;
+      if (!extent.shared) holes_ -= fewer;
       return;
     }
     case State::kStored:
@@ -136,23 +137,31 @@ char* Pager::fill_hole(char* address) {
 
 // --- what is not a large block
 
-bool Pager::others_fit() const {
-  const auto over = static_cast<uint64_t>(std::max(0, frames_ + lines_.frames() - budget_frames_));
-  return over << kExtentShift <= budget_.slack_bytes();
-}
-
-// First touches, of small blocks as a rule. While memory is full, when large blocks have made room.
-void Pager::admit(char* address) {
+// First touches of small blocks as a rule, and first writes after a fork, which make copies of pages. While
+// memory is full they wait until large blocks have made room.
+void Pager::admit(const os::Userfault::Fault& fault) {
   if (!others_fit() && !settling_ && !frozen_ && waiting_count_ < kMostWaiting) {
     keep_budget();
     evict_ahead();
     if (!others_fit() && !is_stuck()) {
-      waiting_[waiting_count_++] = address;
+      waiting_[waiting_count_++] = fault.address;
       return;
     }
   }
-  budget_.admit(static_cast<uint64_t>(fill_hole(address) - page_of(address)));
+  char* page = page_of(fault.address);
+  if (fault.is_protected)
+    budget_.admit(allow_writes(page));
+  else
+    budget_.admit(static_cast<uint64_t>(fill_hole(page) - page));
   set_budget();
+}
+
+// Returns how many bytes may be copied now.
+uint64_t Pager::allow_writes(char* page) {
+  char* base = reinterpret_cast<char*>(round_down(reinterpret_cast<uint64_t>(page), kHoleBytes));
+  if (userfault_.unprotect({base, kHoleBytes}).ok()) return kHoleBytes;
+  if (!userfault_.unprotect({page, kPageBytes}).ok()) userfault_.wake({page, kPageBytes});
+  return kPageBytes;
 }
 
 void Pager::admit_waiting() {
@@ -268,7 +277,7 @@ bool Pager::lines_are_oldest() {
 // Lines get a frame of what is older than all of them.
 void Pager::grow_lines() {
   if (lines_.frames() == 0 || !lines_.is_tight()) return;
-  if (frames_ >= allowed_frames()) {
+  if (own_frames() >= allowed_frames()) {
     const bool has_spare = garbage_count_ > wanted_spare();
     if (!has_spare && lines_are_oldest()) return;
     if (garbage_count_ == 0) {
@@ -299,7 +308,7 @@ int Pager::spare_frames() const {
 // A slot with a frame to fill; 0: there is none now.
 uint16_t Pager::take_frame(bool for_demand) {
   if (garbage_count_ > 0) return garbage_[--garbage_count_];
-  if (frames_ < allowed_frames())
+  if (own_frames() < allowed_frames())
     if (const uint16_t slot = make_frame(); slot != 0) return slot;
   for (Extent* e = staged_clean_.front(); e != nullptr; e = staged_clean_.after(e)) {
     if (e->ahead && !for_demand) continue;
@@ -348,7 +357,7 @@ void Pager::leave_slot(Extent& extent) {
   const uint16_t slot = extent.slot;
   extent.slot = 0;
   zeroed_[slot] = false;
-  if (whole_[slot] && frames_ <= allowed_frames())
+  if (whole_[slot] && own_frames() <= allowed_frames())
     garbage_[garbage_count_++] = slot;
   else
     drop_frame(slot);
@@ -361,12 +370,16 @@ void Pager::drop_frame(uint16_t slot) {
 }
 
 void Pager::keep_budget() {
-  while (frames_ > allowed_frames() && garbage_count_ > 0) drop_frame(garbage_[--garbage_count_]);
-  while (frames_ > allowed_frames() && !staged_clean_.empty()) {
+  const auto is_over = [this] {
+    return own_frames() > allowed_frames() || (waiting_count_ > 0 && !others_fit()) || is_pressed();
+  };
+  while (is_over() && garbage_count_ > 0) drop_frame(garbage_[--garbage_count_]);
+  while (is_over() && !staged_clean_.empty()) {
     Extent& extent = *staged_clean_.front();
     unlist(extent);
     leave_slot(extent);
     not_in_memory(extent);
+    if (is_over() && garbage_count_ > 0) drop_frame(garbage_[--garbage_count_]);
   }
 }
 
@@ -375,11 +388,13 @@ void Pager::keep_budget() {
 // So many extents are on their way out that the next faults find frames.
 void Pager::evict_ahead() {
   if (!write_errors_.may_write()) return;
-  int spare = garbage_count_ + spare_frames() + under_way_ + std::max(0, allowed_frames() - frames_);
+  const int over = own_frames() - allowed_frames();
+  int spare = garbage_count_ + spare_frames() + under_way_ + std::max(0, -over);
   for (Extent* e = to_write_.front(); e != nullptr; e = to_write_.after(e)) ++spare;
+  // Who waits for memory needs what is freed, not what is spare.
+  if (waiting_count_ > 0 || is_pressed()) spare = under_way_ + (to_write_.empty() ? 0 : kFewSpare);
   int tries = 2 * slots_;
-  while (spare < wanted_spare() + std::max(0, frames_ - allowed_frames()) && vacant_count_ > 0 &&
-         tries-- > 0) {
+  while (spare < wanted_spare() + std::max(0, over) && vacant_count_ > 0 && tries-- > 0) {
     if (lines_are_oldest() && lines_.shrink()) {
       ++spare;
       lines_.ring().wake();
@@ -396,17 +411,20 @@ bool Pager::evict(Extent& extent) {
   const uint16_t slot = vacant_[vacant_count_ - 1];
   uint64_t done = 0;
   Errno e = userfault_.move(slot_address(slot), range, done);
-  if (e == EBUSY && done == 0) {
+  // A copy of what is shared takes memory.
+  const bool may_copy =
+      !extent.shared || own_frames() < allowed_frames() || under_way_ + !to_write_.empty() == 0;
+  if (e == EBUSY && done == 0 && may_copy) {
     // Shared with a child of a fork, as a rule: after a write the page is this process's alone. Not before
     // its holes are filled: this thread may be the one that answers faults.
     for (char* at = range.base; at < range.end();) at = std::max(at + kPageBytes, fill_hole(at));
-    holes_ -= extent.holes;
+    if (!extent.shared) holes_ -= extent.holes;
     extent.holes = 0;
-    os::make_own(range);
+    userfault_.make_own(range);
     e = userfault_.move(slot_address(slot), range, done);
   }
-  residents_.remove(extent);
-  holes_ -= extent.holes;
+  const bool is_shared = extent.shared;
+  end_residence(extent);
   if (!e.ok()) {
     // Pinned, locked or protected: it stays. What moved comes back before anybody can see that it was gone.
     uint64_t back = 0;
@@ -414,8 +432,8 @@ bool Pager::evict(Extent& extent) {
       const Errno undone = userfault_.move(range.base, slot_range(slot).sub(0, done), back);
       if (!undone.ok()) os::die("cannot put pages back: %s", strerror(undone.code()));
     }
-    residents_.add(extent, lines_.clock(), /*was_read=*/false);
-    holes_ += extent.holes;
+    start_residence(extent, /*was_read=*/false);
+    if (is_shared) share(extent);
     return false;
   }
   --vacant_count_;
@@ -439,8 +457,7 @@ void Pager::unlist(Extent& extent) {
   } else if (extent.state == State::kStaged) {
     (extent.clean ? staged_clean_ : to_write_).remove(extent);
   } else if (extent.state == State::kResident) {
-    residents_.remove(extent);
-    holes_ -= extent.holes;
+    end_residence(extent);
   }
 }
 
@@ -461,11 +478,29 @@ void Pager::became_staged(Extent& extent) {
 
 // --- coming back
 
-void Pager::become_resident(Extent& extent, bool was_read) {
-  extent.ahead = extent.wanted = false;
+void Pager::start_residence(Extent& extent, bool was_read) {
   extent.state = State::kResident;
   residents_.add(extent, lines_.clock(), was_read);
   holes_ += extent.holes;
+}
+
+void Pager::end_residence(Extent& extent) {
+  residents_.remove(extent);
+  if (!extent.shared) holes_ -= extent.holes;
+  shared_ -= extent.shared;
+  extent.shared = false;
+}
+
+// From a fork on. For all the pager can tell, for ever: but a move succeeds when the other process is gone.
+void Pager::share(Extent& extent) {
+  if (std::exchange(extent.shared, true)) return;
+  ++shared_;
+  holes_ -= extent.holes;
+}
+
+void Pager::become_resident(Extent& extent, bool was_read) {
+  extent.ahead = extent.wanted = false;
+  start_residence(extent, was_read);
   userfault_.wake({address_of(extent), kExtentBytes});
 }
 

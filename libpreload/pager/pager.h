@@ -86,6 +86,7 @@ class Pager {
   static constexpr int kWorkers = 3;
   static constexpr int kMostSlots = 48;
   static constexpr int kFewSpare = 2;
+  static constexpr int kFewestFrames = 6;
   using List = IntrusiveList<Extent>;
   using State = Extent::State;
 
@@ -142,14 +143,20 @@ class Pager {
   void map_snapshots();
   void map_snapshot(Extent& extent, int fd);
   void wake_everybody();
+  void protect_everything();
   Errno start();
 
   // --- the state of extents; lock_ is held
   void on_fault(const os::Userfault::Fault& fault);
   char* fill_hole(char* address);
-  void admit(char* address);
+  void admit(const os::Userfault::Fault& fault);
+  uint64_t allow_writes(char* page);
   void admit_waiting();
-  bool others_fit() const;
+  bool others_fit() const { return budget_.leaves_room(resident_bytes()); }
+  void start_residence(Extent& extent, bool was_read);
+  void end_residence(Extent& extent);
+  void share(Extent& extent);
+  void make_room_for_child();
   bool is_stuck() const;
   void read_ahead(Extent& extent);
   void want(Extent& extent);
@@ -180,9 +187,12 @@ class Pager {
   int spare_frames() const;
   // For streams, which are rare where lines are the rule.
   int wanted_spare() const { return lines_.are_the_rule() ? kFewSpare : slots_ / 3; }
+  int own_frames() const { return frames_ - shared_; }
   // What lines leave of the budget.
   int allowed_frames() const { return budget_frames_ - lines_.frames(); }
   bool lines_are_oldest();
+  // There is not even memory for the fewest frames: what is shared goes, too, in all processes that share it.
+  bool is_pressed() const { return shared_ > 0 && !others_fit(); }
   void keep_budget();
 
   char* slot_address(uint16_t slot) const { return staging_.base + (slot - 1) * kExtentBytes; }
@@ -206,13 +216,16 @@ class Pager {
 
   // Frames are counted, wherever they are. Slots of the staging area hold one each, or none.
   int frames_ = 0;
-  int budget_frames_ = 0;
-  uint64_t holes_ = 0;  // pages that resident extents lack
+  int shared_ =
+      0;  // of them, those that a process of a fork has, too: they cost nothing, and leaving frees nothing
+  int budget_frames_ = 0;  // for those that are this process's own
+  uint64_t holes_ = 0;     // pages that own resident extents lack
   Budget budget_;
   // First touches outside of large blocks that wait for room.
   static constexpr int kMostWaiting = 64;
   char* waiting_[kMostWaiting] = {};
   int waiting_count_ = 0;
+  bool is_child_ = false;  // and shares pages with its parent
   int slots_ = 0;
   PageRange staging_;
   PageRange nursery_;  // where frames are made: not watched, so that the kernel gives a huge page

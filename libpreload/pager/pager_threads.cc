@@ -58,11 +58,12 @@ void Pager::configure() { budget_.configure(settings.limit_bytes); }
 
 // What large blocks have of the memory, to the page.
 uint64_t Pager::resident_bytes() const {
-  return (static_cast<uint64_t>(frames_) << kExtentShift) - (holes_ << kPageShift) + lines_.resident_bytes();
+  return (static_cast<uint64_t>(own_frames()) << kExtentShift) - (holes_ << kPageShift) +
+         lines_.resident_bytes();
 }
 
 void Pager::set_budget() {
-  budget_frames_ = std::max(static_cast<int>(budget_.bytes() >> kExtentShift), 2 * kFewestSlots);
+  budget_frames_ = std::max(static_cast<int>(budget_.bytes() >> kExtentShift), kFewestFrames);
   residents_.set_budget(budget_frames_);
 }
 
@@ -111,6 +112,8 @@ Errno Pager::perform(Work work) {
       return send_files(request.socket);
     case Work::kThaw:
       frozen_ = false;
+      budget_.set_aside(0);
+      protect_everything();
       wake_everybody();
       break;
   }
@@ -171,7 +174,7 @@ Errno Pager::discard_part(PageRange pages) {
   if (extent.state == State::kResident) {
     const uint64_t more = std::min<uint64_t>(kExtentPages - extent.holes, pages.bytes >> kPageShift);
     extent.holes += static_cast<uint16_t>(more);
-    holes_ += more;
+    if (!extent.shared) holes_ += more;
     return os::discard(pages);
   }
   if (extent.state == State::kStored || extent.state == State::kScattered)
@@ -181,7 +184,23 @@ Errno Pager::discard_part(PageRange pages) {
   return Errno(EAGAIN);
 }
 
+// For the child, which cannot ask its parent for it, and for what the parent will copy.
+void Pager::make_room_for_child() {
+  if (!budget_.is_tight()) return;
+  budget_.set_aside(2 * (kFewestFrames + kFewSpare) * kExtentBytes);
+  set_budget();
+  while (own_frames() + lines_.frames() > budget_frames_) {
+    make_progress();
+    if (is_stuck()) return;
+    wake_workers();
+    lock_.unlock();
+    os::sleep_us(100);
+    lock_.lock();
+  }
+}
+
 void Pager::freeze() {
+  make_room_for_child();
   // Faults are answered meanwhile: a worker may wait for a page of its frame.
   settling_ = true;
   while (under_way_ > 0 || !lines_.is_idle()) {
@@ -342,10 +361,8 @@ Errno Pager::watch_memory(const os::PageTable& pages) {
         Extent& extent = c->extent(at);
         const uint64_t present = pages.count({at, kExtentBytes}).present;
         if (is_on_disk(extent) || present == 0) continue;
-        extent.state = State::kResident;
         extent.holes = static_cast<uint16_t>(kExtentPages - present);
-        holes_ += extent.holes;
-        residents_.add(extent, 0, /*was_read=*/false);
+        start_residence(extent, /*was_read=*/false);
         ++frames_;
       }
     });
@@ -366,7 +383,8 @@ Errno Pager::set_up() {
   for (PagedChunk* c = chunks_; c != nullptr; c = c->next)
     if (Errno e = c->files.adopt(); !e.ok()) return e;
   budget_.open();
-  budget_.look(os::MemoryMeter().read().anonymous_bytes);
+  // Of a child nothing is its own yet.
+  budget_.look(is_child_ ? 0 : os::MemoryMeter().read().anonymous_bytes);
   set_budget();
   if (Errno e = make_staging(); !e.ok()) return e;
   if (Errno e = lines_.set_up(userfault_, chunks_, directory_, write_errors_, most_frames()); !e.ok())
@@ -376,7 +394,10 @@ Errno Pager::set_up() {
   while (workers < kWorkers && os::start_thread(run_worker, this)) ++workers;
   if (workers == 0) return Errno(EAGAIN);
   // From here on the pager's threads must not allocate.
-  return small_window.is_open() ? userfault_.watch(small_window.range()) : Errno{};
+  if (small_window.is_open())
+    if (Errno e = userfault_.watch(small_window.range()); !e.ok()) return e;
+  if (is_child_) protect_everything();
+  return {};
 }
 
 void Pager::answer_faults() {
@@ -385,7 +406,7 @@ void Pager::answer_faults() {
   int n = 0;
   for (uint64_t awake_until = 0;;) {
     const bool is_awake = awake_until != 0 && os::monotonic_us() < awake_until;
-    if (!is_awake && n < kMostFaults) lines_.ring().wait(budget_.look_again_ms());
+    if (!is_awake && n < kMostFaults) lines_.ring().wait(waiting_count_ > 0 ? 1 : budget_.look_again_ms());
     const bool happened = lines_.ring().look();
     n = lines_.ring().take_readable() || is_awake || n == kMostFaults ? userfault_.read(faults, kMostFaults)
                                                                       : 0;
@@ -396,7 +417,10 @@ void Pager::answer_faults() {
     for (int i = 0; i < n; ++i) on_fault(faults[i]);
     // The device is at it while the rest is done.
     if (lines_.needs_room()) lines_.ring().submit();
-    if (budget_.look(resident_bytes())) set_budget();
+    if (budget_.is_time_to_look(waiting_count_ > 0)) {
+      budget_.look(resident_bytes());
+      set_budget();
+    }
     if (!settling_) {
       lines_.make_room();
       while (Extent* extent = lines_.take_unwritable()) want(*extent);
@@ -420,7 +444,7 @@ void Pager::make_progress() {
 // While a fork is made: whoever makes it may need a page of a small block. Returns how many faults are left.
 int Pager::answer_others_only(os::Userfault::Fault* faults, int n) {
   os::Userfault::Fault* others = std::partition(faults, faults + n, [this](const os::Userfault::Fault& f) {
-    return find_chunk(chunks_, f.address) != nullptr;
+    return !f.is_protected && find_chunk(chunks_, f.address) != nullptr;
   });
   const int left = static_cast<int>(others - faults);
   for (int i = left; i < n; ++i) on_fault(faults[i]);
@@ -432,6 +456,19 @@ int Pager::answer_others_only(os::Userfault::Fault* faults, int n) {
     came = userfault_.read(faults + left, kMostFaults - left);
   lock_.lock();
   return left + came;
+}
+
+// After a fork a write makes a copy of the page, which takes memory: where that is short, it must be
+// admitted.
+void Pager::protect_everything() {
+  if (!budget_.is_tight()) return;
+  for (PagedChunk* c = chunks_; c != nullptr; c = c->next)
+    for_each_mapped_run(*c->chunk, [&](PageRange run) {
+      userfault_.protect(run);
+      for (char* at = run.base; at < run.end(); at += kExtentBytes)
+        if (Extent& extent = c->extent(at); extent.state == State::kResident) share(extent);
+    });
+  if (small_window.is_open()) userfault_.protect(small_window.range().sub(0, small_window.mapped_bytes()));
 }
 
 void Pager::wake_everybody() {
@@ -553,11 +590,14 @@ void Pager::start_anew() {
   staging_ = nursery_ = {};
   frames_ = under_way_ = garbage_count_ = vacant_count_ = 0;
   holes_ = 0;
+  shared_ = 0;
   waiting_count_ = 0;
-  budget_.close();
+  is_child_ = true;
+  budget_.forget();
   while (Extent* extent = pending_.front()) unlist(*extent);  // whose threads stayed with the parent
   while (Extent* extent = residents_.oldest()) {
     residents_.remove(*extent);
+    extent->shared = false;
     extent->state = State::kEmpty;  // until somebody looks what is there
   }
 }
@@ -602,8 +642,9 @@ void Pager::map_snapshot(Extent& extent, int fd) {
 
 void Pager::after_fork_in_child(bool may_start_threads) {
   if (!engaged_) return;
+  const bool is_needed = budget_.is_tight() || has_stored();
   start_anew();
-  if (!has_stored() || !may_start_threads || !start().ok()) {
+  if (!is_needed || !may_start_threads || !start().ok()) {
     start_anew();
     map_snapshots();
   }

@@ -68,8 +68,7 @@ TEST_CASE("R CMD check of the R package finds nothing wrong in a plain R") {
 TEST_CASE("R CMD check of the R package finds nothing wrong under exm, where its tests exercise everything") {
   if (!needs_program("R")) return;
   const Workshop workshop;
-  const std::string backing = GENERATE("managed", "file");
-  if (backing == "managed" && !needs_root()) return;
+  const std::string backing = GENERATE("auto", "file");
   must_be_clean(workshop.in_r({exm_bin(), "R", "CMD", "check", "--no-manual", workshop.archive}, backing));
   const std::string tested = workshop.dir.read("exm.Rcheck/tests/under_preload.Rout");
   INFO(tested);
@@ -94,8 +93,7 @@ TEST_CASE("an R script under exm sets, reads and looks up what the package offer
     cat("below", is.null(exm_lookup(y)), "\n")
     cat("advice", exm_madvise(x, "sequential"), sum(x) == 4000001000000, "\n")
   )");
-  const std::string backing = GENERATE("managed", "file");
-  if (backing == "managed" && !needs_root()) return;
+  const std::string backing = GENERATE("auto", "file");
   const Outcome got = workshop.in_r({exm_bin(), "R", "--no-echo", "--no-save", "--file=script.R"}, backing);
   INFO(got.text());
   CHECK(got.exit_code == 0);
