@@ -13,21 +13,25 @@ namespace {
 
 constexpr size_t kMiB = 1 << 20;
 
-// The victim over the file backing in a memory cgroup, without any limit of ours: the kernel decides.
-void ok_under_a_cap(size_t cap_bytes, const std::string& name, const Words& args, const Words& env = {}) {
+// The victim in a memory cgroup, without any limit of ours.
+void ok_under_a_cap(const std::string& backing, size_t cap_bytes, const std::string& name,
+                    const Words& args) {
   if (!MemoryCap::possible()) return;
   ScratchDir regions;
   MemoryCap cap(cap_bytes);
-  Words all = {"SPILLWAY_BACKING=file", "SPILLWAY_DIR=" + regions.path()};
-  all.insert(all.end(), env.begin(), env.end());
+  const Words all = {"SPILLWAY_BACKING=" + backing, "SPILLWAY_DIR=" + regions.path()};
   Words argv = {victim(name)};
   argv.insert(argv.end(), args.begin(), args.end());
   Command command = preloaded(all, argv);
   command.cap = &cap;
   const Outcome got = run(command);
-  INFO("cap " << cap_bytes / kMiB << " MiB, OOM kills " << cap.oom_kills());
+  INFO(backing << ", cap " << cap_bytes / kMiB << " MiB, OOM kills " << cap.oom_kills());
   require_ok(got);
   CHECK(leftovers(regions.path()) == "");
+}
+
+void ok_under_a_cap(size_t cap_bytes, const std::string& name, const Words& args) {
+  for (const char* backing : {"auto", "file"}) ok_under_a_cap(backing, cap_bytes, name, args);
 }
 
 }  // namespace
@@ -102,5 +106,8 @@ TEST_CASE("twenty children of one parent do not multiply its memory by twenty") 
   ok_under_a_cap(192 * kMiB, "family_of_children", {"20", "64M", "1M"});
 }
 TEST_CASE("twenty children that write all of their block spill what they wrote") {
-  ok_under_a_cap(192 * kMiB, "family_of_children", {"20", "24M", "24M"});
+  ok_under_a_cap("file", 192 * kMiB, "family_of_children", {"20", "24M", "24M"});
+  // The pager needs some 12 MiB in each process.
+  ok_under_a_cap("auto", 384 * kMiB, "family_of_children", {"20", "24M", "24M"});
+  ok_under_a_cap("auto", 256 * kMiB, "family_of_children", {"4", "100M", "100M"});
 }

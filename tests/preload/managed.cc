@@ -8,6 +8,7 @@
 #include <catch2/catch.hpp>
 
 #include "tests/support/loop_disk.h"
+#include "tests/support/memory_cap.h"
 #include "tests/support/needs.h"
 #include "tests/support/paths.h"
 #include "tests/support/scratch_dir.h"
@@ -57,7 +58,7 @@ TEST_CASE("managed blocks that are on disk: system calls read and write them") {
 TEST_CASE("managed blocks that are on disk: the program's own memory calls") {
   if (!is_possible()) return;
   for (const char* victim : {"madvise_as_on_plain_memory", "madvise_dontneed_gives_zeros", "mprotect_part",
-                             "mlock_block", "mremap_of_blocks", "mremap_of_own_mappings"})
+                             "mlock_block", "mremap_of_blocks", "mremap_of_own_mappings", "mappings_grow"})
     same_under_a_tight_limit(victim);
 }
 TEST_CASE("managed blocks that are on disk: threads and signals") {
@@ -81,6 +82,30 @@ TEST_CASE("managed blocks that are on disk: churn of verified pages by threads, 
   require_ok(run_victim("managed+48M", "churns_pages", {"6", "4"}));
   // Lines are read and written one at a time then.
   require_ok(run_victim(kTight, "churns_pages", {"6", "2"}, {"SPILLWAY_MASK=uring"}));
+}
+TEST_CASE("managed blocks under a memory cap make room for what else the program takes") {
+  if (!is_possible() || !MemoryCap::possible()) return;
+  const auto ok_under_a_cap = [](const std::string& name, const Words& args) {
+    ScratchDir dir;
+    MemoryCap cap(256 << 20);
+    Words argv = {victim(name)};
+    argv.insert(argv.end(), args.begin(), args.end());
+    Command command = preloaded({"SPILLWAY_DIR=" + dir.path()}, argv);
+    command.cap = &cap;
+    const Outcome got = run(command);
+    INFO(name << " " << args[0] << " " << args[1] << ": OOM kills " << cap.oom_kills());
+    require_ok(got);
+  };
+  // Small blocks that come slowly and fast, before and after the pager has started.
+  ok_under_a_cap("small_blocks_grow", {"400M", "20M", "64k"});
+  ok_under_a_cap("small_blocks_grow", {"400M", "150M", "64k"});
+  ok_under_a_cap("small_blocks_grow", {"150M", "150M", "200"});
+  ok_under_a_cap("small_blocks_grow", {"100M", "120M", "1k"});
+  // Memory that the program maps itself.
+  ok_under_a_cap("mappings_grow", {"400M", "100M", "256k"});
+  ok_under_a_cap("mappings_grow", {"400M", "100M", "20M"});
+  // Copies that forks cause.
+  ok_under_a_cap("churns_pages", {"4", "8"});
 }
 TEST_CASE("managed blocks that are on disk: programs that close all descriptors") {
   if (!is_possible()) return;

@@ -26,3 +26,6 @@ TEST_CASE("mremap of the program's own mappings is left alone") {
   same_on_every_backing("mremap_of_own_mappings");
 }
 TEST_CASE("mremap of pages of a block moves their contents") { same_on_every_backing("mremap_of_blocks"); }
+TEST_CASE("mappings of the program's own are left alone, also in place of pages of a block") {
+  same_on_every_backing("mappings_grow");
+}
