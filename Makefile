@@ -61,7 +61,7 @@ all: $(PRELOAD_LIB) $(POOL_LIBS) $(DAEMON) $(BUILD)/bin/spillway $(BUILD)/bin/ex
 JEMALLOC_ARCHIVE ?= $(shell $(CC) -print-file-name=libjemalloc_pic.a)
 JEMALLOC_NAMES := malloc calloc realloc free memalign posix_memalign aligned_alloc valloc malloc_usable_size mallocx \
   rallocx xallocx sallocx dallocx sdallocx nallocx mallctl mallctlnametomib mallctlbymib malloc_stats_print \
-  malloc_conf malloc_message
+  malloc_conf malloc_message mmap
 $(BUILD)/obj/jemalloc.a: $(JEMALLOC_ARCHIVE) Makefile
 	@mkdir -p $(@D)
 	objcopy $(foreach n,$(JEMALLOC_NAMES),--redefine-sym $(n)=jemalloc_$(n)) $< $@
@@ -182,6 +182,9 @@ install: $(PRELOAD_LIB) $(BUILD)/bin/spillway
 	install -m 644 man/libspillway-preload.7 $(DESTDIR)$(PREFIX)/share/man/man7/
 	install -m 644 scripts/spillway.bash-completion $(DESTDIR)$(PREFIX)/share/bash-completion/completions/spillway
 	ln -sf spillway $(DESTDIR)$(PREFIX)/share/bash-completion/completions/exm
+	install -D -m 644 scripts/60-spillway-userfaultfd.rules $(DESTDIR)$(PREFIX)/lib/udev/rules.d/60-spillway-userfaultfd.rules
+	@if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ] && command -v udevadm >/dev/null; then \
+	  udevadm control --reload && udevadm trigger --name-match=userfaultfd; fi || true
 	sed -e 's,@PREFIX@,$(PREFIX),' -e 's,@VERSION@,$(VERSION),' scripts/spillway.pc.in \
 	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/spillway.pc
 

@@ -118,6 +118,8 @@ void AddressSpace::mark_live(Region& region) {
   region.advice = 0;
   region.advice_is_programs = false;
   region.disturbed = false;
+  region.is_mapping = false;
+  region.unmapped_bytes = 0;
   region.state.store(Region::State::kLive, std::memory_order_release);
   map_.set_region(region.span, &region);
   ++region.chunk->live_regions;

@@ -357,6 +357,20 @@ Errno LargeHeap::withdraw(Region& region, PageRange range) {
   return Errno{os::program_mprotect(range.base, range.bytes, 0) == 0 ? 0 : errno};
 }
 
+char* LargeHeap::allocate_mapping(uint64_t bytes) {
+  auto* block = static_cast<char*>(allocate(bytes, kExtentBytes, /*zeroed=*/true));
+  if (block != nullptr) page_map.region_at(block)->is_mapping = true;
+  return block;
+}
+
+Errno LargeHeap::unmap(Region& region, PageRange range) {
+  if (range.bytes < region.committed)
+    if (Errno e = withdraw(region, range); !e.ok()) return e;
+  region.unmapped_bytes += range.bytes;
+  if (region.unmapped_bytes >= region.committed) release(region);
+  return {};
+}
+
 PageRange LargeHeap::next_extent_of(Chunk& chunk, const char* from, bool mapped) {
   Region* region = from > chunk.range.base ? page_map.region_at(from) : space_.first_of(chunk);
   if (region == nullptr || region->chunk != &chunk ||

@@ -45,6 +45,11 @@ class LargeHeap {
   // reserved.
   Errno withdraw(Region& region, PageRange range);
 
+  // A block for a mapping of the program's own. Null: there is no room.
+  char* allocate_mapping(uint64_t bytes);
+  // The program unmaps part of such a block, or all.
+  Errno unmap(Region& region, PageRange range);
+
   // For the pacer. Extents of live blocks in files, in the order of addresses, the first at or after `from`:
   // the process's own, or snapshots of the last fork. Empty: none.
   PageRange next_own_extent(const char* from) { return next_extent(from, /*mapped=*/true); }

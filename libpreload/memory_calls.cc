@@ -8,8 +8,11 @@
 #include <cstdarg>
 #include <cstring>
 
+#include "base/os/keep_errno.h"
 #include "base/os/memory.h"
 #include "libpreload/large.h"
+#include "libpreload/lifecycle.h"
+#include "libpreload/settings.h"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -78,6 +81,14 @@ int advise(void* base, size_t bytes, int advice) {
   return os::program_madvise(base, bytes, advice);
 }
 
+// Memory that a program's own allocator would ask for. What it reserves without access, and uses later, is
+// not captured: the mappings it makes in there have their place.
+bool may_capture(const void* hint, size_t bytes, int protection, int flags) {
+  constexpr int kWanted = MAP_PRIVATE | MAP_ANONYMOUS, kHarmless = MAP_NORESERVE | MAP_POPULATE;
+  return hint == nullptr && bytes >= kPageBytes && protection == (PROT_READ | PROT_WRITE) &&
+         (flags & ~kHarmless) == kWanted;
+}
+
 // mremap of pages of a block: the new place is the program's own memory, with the same bytes; the old is
 // gone.
 void* move_out(Region& region, PageRange from, size_t new_bytes, int flags, void* target) {
@@ -106,6 +117,16 @@ void* move_out(Region& region, PageRange from, size_t new_bytes, int flags, void
   return to.base;
 }
 
+// mremap of a captured mapping as a whole. What is new reads as zeroes. Null: there is no room.
+void* move_mapping(Region& region, uint64_t bytes) {
+  KeepErrno keep;
+  char* to = large_heap.allocate_mapping(bytes);
+  if (to == nullptr) return nullptr;
+  memcpy(to, region.span.base, std::min<uint64_t>(bytes, region.committed));
+  large_heap.release(region);
+  return to;
+}
+
 }  // namespace
 }  // namespace spillway
 
@@ -119,6 +140,12 @@ EXPORT void* mmap(void* hint, size_t bytes, int protection, int flags, int fd, o
     os::unreserve(pages(trial, bytes));
     if (Errno e = large_heap.withdraw(*region, pages(hint, bytes)); !e.ok())
       return errno = e.code(), MAP_FAILED;
+  }
+  if (may_capture(hint, bytes, protection, flags)) {
+    ensure_started();
+    KeepErrno keep;
+    if (settings.captures_mappings && bytes >= settings.threshold_bytes)
+      if (char* block = large_heap.allocate_mapping(round_up(bytes, kPageBytes))) return block;
   }
   void* at = os::program_mmap(hint, bytes, protection, flags, fd, offset);
   constexpr int kKind = MAP_ANONYMOUS | MAP_PRIVATE | MAP_HUGETLB | MAP_GROWSDOWN;
@@ -155,9 +182,18 @@ EXPORT int mlock2(const void* base, size_t bytes, unsigned flags) {
 }
 
 EXPORT int munmap(void* base, size_t bytes) {
-  if (Region* region = block_of(base, bytes))
-    return as_result(large_heap.withdraw(*region, pages(base, bytes)));
-  return os::program_munmap(base, bytes);
+  PageRange rest = pages(base, bytes);
+  // Mappings that were captured may lie side by side, and be unmapped by one call.
+  while (is_page_aligned(base) && bytes != 0 && !rest.empty()) {
+    Region* region = LargeHeap::block_around(rest.base);
+    if (region == nullptr) break;
+    const PageRange part = rest.intersect(region->span);
+    const Errno e = region->is_mapping ? large_heap.unmap(*region, part) : large_heap.withdraw(*region, part);
+    if (!e.ok()) return as_result(e);
+    rest = {part.end(), rest.bytes - part.bytes};
+  }
+  if (rest.empty() && bytes != 0) return 0;
+  return os::program_munmap(rest.base, bytes == 0 ? 0 : rest.bytes);
 }
 
 EXPORT void* mremap(void* base, size_t old_bytes, size_t new_bytes, int flags, ...) {
@@ -165,7 +201,11 @@ EXPORT void* mremap(void* base, size_t old_bytes, size_t new_bytes, int flags, .
   va_start(arguments, flags);
   void* target = (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) != 0 ? va_arg(arguments, void*) : nullptr;
   va_end(arguments);
-  if (Region* region = block_of(base, old_bytes))
-    return move_out(*region, pages(base, old_bytes), new_bytes, flags, target);
+  Region* region = block_of(base, old_bytes);
+  if (region != nullptr && region->is_mapping && base == region->span.base && flags == MREMAP_MAYMOVE &&
+      region->unmapped_bytes == 0 && round_up(old_bytes, kPageBytes) == region->committed &&
+      new_bytes >= settings.threshold_bytes)
+    if (void* moved = move_mapping(*region, round_up(new_bytes, kPageBytes))) return moved;
+  if (region != nullptr) return move_out(*region, pages(base, old_bytes), new_bytes, flags, target);
   return os::program_mremap(base, old_bytes, new_bytes, flags, target);
 }

@@ -31,6 +31,9 @@ class Region : public ListHook {
 
   // The program changed protection, locks or advice of some pages: they must not survive into the next block.
   std::atomic<bool> disturbed = false;
+  // It came of mmap(2): freed when so many bytes of it are unmapped as there are.
+  bool is_mapping = false;
+  uint64_t unmapped_bytes = 0;
   // Children of a fork in shared mode write to it, too: it can neither be grown in its file nor snapshot.
   bool shared_with_children = false;
   // The madvise(2) advice in force, and whether the program chose it.

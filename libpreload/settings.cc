@@ -94,6 +94,7 @@ void Settings::read_environment() {
     else
       fork_mode = static_cast<ForkMode>(mode < 0 ? 0 : mode);
   }
+  captures_mappings = is_true(variable("SPILLWAY_MMAP"));
   if (Variable v = variable("SPILLWAY_STATS"); is_true(v)) {
     stats = true;
     stats_file = strcmp(v.value, "1") == 0 ? nullptr : v.value;

@@ -15,6 +15,7 @@ struct Settings {
   uint64_t limit_bytes = 0;  // 0: the kernel decides what stays in memory
   BackingChoice backing = BackingChoice::kAuto;
   std::atomic<ForkMode> fork_mode = ForkMode::kSnapshot;
+  bool captures_mappings = false;  // of the program's own, private and anonymous, from the threshold on
   bool quiet = false;
   bool stats = false;
   const char* stats_file = nullptr;  // null: stderr

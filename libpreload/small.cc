@@ -3,6 +3,7 @@
 // extent).
 #include "libpreload/small.h"
 
+#include "base/os/memory.h"
 #include "libpreload/large.h"
 
 namespace {
@@ -13,6 +14,11 @@ void* note(void* memory, size_t bytes) {
 }  // namespace
 
 extern "C" {
+// jemalloc's mmap(2) has this name in our copy of it: ours is for the program.
+void* jemalloc_mmap(void* hint, size_t bytes, int protection, int flags, int fd, long offset) {
+  return spillway::os::program_mmap(hint, bytes, protection, flags, fd, offset);
+}
+
 void* __real_je_pages_map(void* address, size_t bytes, size_t alignment, bool* commit);
 void* __real_je_extent_alloc_dss(void* thread, void* arena, void* address, size_t bytes, size_t alignment,
                                  bool* zero, bool* commit);

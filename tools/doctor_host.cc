@@ -96,7 +96,10 @@ Finding userfaultfd() {
   return {"userfaultfd", Status::kNote,
           fmt::format("{}{}", ::strerror(found.error),
                       found.user_mode_only ? " (user mode only is permitted)" : ""),
-          kCost, set_sysctl("vm.unprivileged_userfaultfd=1")};
+          kCost,
+          ::access("/dev/userfaultfd", F_OK) == 0 ? "sudo chmod 666 /dev/userfaultfd   (until the next boot; "
+                                                    "the udev rule of `sudo make install` lasts)"
+                                                  : set_sysctl("vm.unprivileged_userfaultfd=1")};
 }
 
 Finding perf_events() {

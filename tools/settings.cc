@@ -105,6 +105,13 @@ constexpr Setting kSettings[] = {
      .variable = "SPILLWAY_BACKING",
      .forms = "auto, managed, file or plain",
      .normalise = backing},
+    {.option = "mmap",
+     .help =
+         "Anonymous mappings of the program's own, from the threshold on,\nare spillable, too: for programs "
+         "with an allocator of their own",
+     .variable = "SPILLWAY_MMAP",
+     .forms = "1 or 0",
+     .normalise = flag},
     {.option = "stats",
      .placeholder = "FILE",
      .help = "Report at the end of every process, on stderr or appended\nto FILE",

@@ -2,6 +2,9 @@
 // Linux.
 #include <catch2/catch.hpp>
 
+#include "tests/support/memory_cap.h"
+#include "tests/support/paths.h"
+#include "tests/support/scratch_dir.h"
 #include "tests/support/victims.h"
 
 using namespace spillway::test;
@@ -28,4 +31,23 @@ TEST_CASE("mremap of the program's own mappings is left alone") {
 TEST_CASE("mremap of pages of a block moves their contents") { same_on_every_backing("mremap_of_blocks"); }
 TEST_CASE("mappings of the program's own are left alone, also in place of pages of a block") {
   same_on_every_backing("mappings_grow");
+}
+TEST_CASE("an allocator of the program's own finds its mappings as on plain Linux when they are captured") {
+  same_on_every_backing("maps_own_memory");
+  same_on_every_backing("maps_own_memory", {}, {"SPILLWAY_MMAP=1"});
+  same_on_every_backing("maps_own_memory", {}, {"SPILLWAY_MMAP=1", "SPILLWAY_LIMIT=16M"}, {"1M"});
+}
+TEST_CASE("captured mappings leave memory") {
+  if (!MemoryCap::possible()) return;
+  for (const char* backing : {"auto", "file"}) {
+    ScratchDir dir;
+    MemoryCap cap(96 << 20);
+    Command command =
+        preloaded({"SPILLWAY_DIR=" + dir.path(), std::string("SPILLWAY_BACKING=") + backing, "SPILLWAY_MMAP=1"},
+                  {victim("maps_own_memory"), "100M"});
+    command.cap = &cap;
+    const Outcome got = run(command);
+    INFO(backing << ": OOM kills " << cap.oom_kills());
+    require_ok(got);
+  }
 }
