@@ -29,7 +29,7 @@ PRELOAD_SRC := $(wildcard libpreload/*.cc libpreload/*/*.cc)
 TOOL_SRC    := $(wildcard tools/*.cc)
 SUPPORT_SRC := $(wildcard tests/support/*.cc)
 # The layers under the exported functions: these are linked into the unit tests (and their sanitizer builds).
-PRELOAD_INNER_SRC := $(filter-out $(addprefix libpreload/,interpose.cc small.cc exm_api.cc \
+PRELOAD_INNER_SRC := $(filter-out $(addprefix libpreload/,interpose.cc small.cc exm_api.cc preload_api.cc \
   memory_calls.cc lifecycle.cc),$(PRELOAD_SRC))
 
 # libspillway: the pool's client, the segment store, and what they share. It may throw inside, and exports what

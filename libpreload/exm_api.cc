@@ -86,8 +86,11 @@ EXPORT int exm_madvise(void* block, int advice) {
     errno = EINVAL;
     return -1;
   }
-  os::Locked locked(large_heap.lock());
-  if (Errno e = os::advise(region->span, advice); !e.ok()) {
+  const PageRange pages{region->span.base, round_up(region->committed, kPageBytes)};
+  const Advice ours = advice == os::kAdviceRandom       ? Advice::kRandom
+                      : advice == os::kAdviceSequential ? Advice::kSequential
+                                                        : Advice::kNormal;
+  if (Errno e = large_heap.advise(*region, pages, ours); !e.ok()) {
     errno = e.code();
     return -1;
   }

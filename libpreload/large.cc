@@ -357,6 +357,39 @@ Errno LargeHeap::withdraw(Region& region, PageRange range) {
   return Errno{os::program_mprotect(range.base, range.bytes, 0) == 0 ? 0 : errno};
 }
 
+Errno LargeHeap::advise(Region& region, PageRange pages, Advice advice) {
+  os::Locked locked(lock_);
+  Backing& backing = *region.chunk->backing;
+  region.disturbed = true;
+  if (&backing == &managed_) {
+    pager.advise(pages, advice);
+    return {};
+  }
+  if (!backing.in_files()) return {};
+  switch (advice) {
+    case Advice::kNormal:
+    case Advice::kSequential:
+    case Advice::kRandom:
+      region.advice_is_programs = advice != Advice::kNormal;
+      return backing.advise(pages, advice == Advice::kRandom       ? os::kAdviceRandom
+                                   : advice == Advice::kSequential ? os::kAdviceSequential
+                                                                   : os::kAdviceNormal);
+    case Advice::kPrefetch:
+      return os::prefetch(pages);
+    case Advice::kDrop:
+      return os::page_out(pages);
+    case Advice::kLoop:
+    case Advice::kKeep:
+      break;
+  }
+  return {};
+}
+
+void LargeHeap::set_limit(uint64_t bytes) {
+  os::Locked locked(lock_);
+  pager.set_limit(bytes);
+}
+
 char* LargeHeap::allocate_mapping(uint64_t bytes) {
   auto* block = static_cast<char*>(allocate(bytes, kExtentBytes, /*zeroed=*/true));
   if (block != nullptr) page_map.region_at(block)->is_mapping = true;

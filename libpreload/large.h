@@ -45,6 +45,10 @@ class LargeHeap {
   // reserved.
   Errno withdraw(Region& region, PageRange range);
 
+  // What the program says of part of a block.
+  Errno advise(Region& region, PageRange pages, Advice advice);
+  void set_limit(uint64_t bytes);
+
   // A block for a mapping of the program's own. Null: there is no room.
   char* allocate_mapping(uint64_t bytes);
   // The program unmaps part of such a block, or all.

@@ -12,7 +12,7 @@ struct Settings {
   enum class BackingChoice { kAuto, kManaged, kFile, kPlain };
 
   std::atomic<uint64_t> threshold_bytes = 4 * kMiB;
-  uint64_t limit_bytes = 0;  // 0: the kernel decides what stays in memory
+  std::atomic<uint64_t> limit_bytes = 0;  // 0: the kernel decides what stays in memory
   BackingChoice backing = BackingChoice::kAuto;
   std::atomic<ForkMode> fork_mode = ForkMode::kSnapshot;
   bool captures_mappings = false;  // of the program's own, private and anonymous, from the threshold on

@@ -25,6 +25,8 @@ class Stats {
 
   uint64_t managed_bytes() const { return managed_bytes_.load(std::memory_order_relaxed); }
 
+  uint64_t peak_managed_bytes() const { return peak_managed_bytes_; }
+
   uint64_t recycled = 0;
   uint64_t rehomed_bytes = 0;  // snapshots after a fork that became spillable again
 

@@ -74,6 +74,7 @@ Errno cached_pages(PageRange range, unsigned char* pages) {
   KeepErrno keep;
   return syscall(SYS_mincore, range.base, range.bytes, pages) == 0 ? Errno{} : Errno::last();
 }
+Errno page_out(PageRange range) { return raw_madvise(range, MADV_PAGEOUT); }
 Errno prefetch(PageRange range) { return raw_madvise(range, MADV_WILLNEED); }
 Errno advise(PageRange range, int advice) { return raw_madvise(range, advice); }
 Errno use_small_pages(PageRange range) { return raw_madvise(range, MADV_NOHUGEPAGE); }

@@ -38,6 +38,7 @@ Errno let_go(PageRange range);
 // mapped.
 Errno cached_pages(PageRange range, unsigned char* pages);
 
+Errno page_out(PageRange range);  // MADV_PAGEOUT, Linux 5.4: they leave memory as if it were short
 Errno prefetch(PageRange range);  // MADV_WILLNEED: starts the reads and returns
 // madvise(2)'s numbers, which exm's interface takes.
 enum Advice : int { kAdviceNormal = 0, kAdviceRandom = 1, kAdviceSequential = 2 };

@@ -55,6 +55,9 @@ Errno map_anonymous_granules(Chunk& chunk, PageRange granules);
 // What a fork does to a live region.
 enum class ForkMode { kShared = 0, kSnapshot = 1, kDuplicate = 2 };
 
+// What preload.h's enum spillway_advice says, and a wish to have the pages soon.
+enum class Advice : uint8_t { kNormal, kSequential, kRandom, kLoop, kKeep, kDrop, kPrefetch };
+
 class Backing {
  public:
   virtual const char* name() const = 0;

@@ -42,6 +42,7 @@ Errno ManagedBacking::discard(Chunk& chunk, PageRange range) {
 
 bool ManagedBacking::decommit(Chunk& chunk, PageRange granules, bool pristine) {
   if (!chunk.next_run(granules, /*mapped=*/false).empty()) pristine = true;
+  if (!pager.engaged()) pager.note_advice(Advice::kNormal, granules);
   if (pager.engaged())
     pager.release(granules);
   else if (!os::discard(granules).ok())

@@ -21,7 +21,7 @@ constexpr int kGranulesPerStop = 16;
 void Rehome::expect_snapshots(unsigned forks) {
   expecting_ = true;
   baseline_bytes_ = meter_.read().anonymous_bytes;
-  const uint64_t memory = settings.limit_bytes != 0 ? settings.limit_bytes : os::memory_limit_bytes();
+  const uint64_t memory = settings.limit_bytes != 0 ? settings.limit_bytes.load() : os::memory_limit_bytes();
   // Relatives share the memory: the k-th fork of a family gets a k-th of an eighth.
   allowance_bytes_ = std::max(memory / 8 / std::max(1u, forks), kExtentBytes);
 }

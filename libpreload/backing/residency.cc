@@ -13,6 +13,14 @@
 
 namespace spillway {
 
+namespace {
+// It may be taken away while it is held.
+uint64_t limit_or_none() {
+  const uint64_t limit = settings.limit_bytes;
+  return limit != 0 ? limit : UINT64_MAX;
+}
+}  // namespace
+
 bool Residency::start_threads() {
   alignas(WriteBehind) static char storage[sizeof(WriteBehind)];
   static int made_in_process = 0;
@@ -30,7 +38,7 @@ void* Residency::run(void* write_behind) {
   Residency residency(*static_cast<WriteBehind*>(write_behind));
   os::PageTable pages;
   (void)pages.open();
-  for (;;) os::sleep_us(residency.hold(pages, settings.limit_bytes));
+  for (;;) os::sleep_us(residency.hold(pages, limit_or_none()));
 }
 
 int Residency::hold(const os::PageTable& pages, uint64_t limit_bytes) {

@@ -19,6 +19,11 @@ void Budget::configure(uint64_t limit_bytes) {
   engage_at_bytes_ = 0;
 }
 
+void Budget::set_limit(uint64_t limit_bytes, uint64_t most_bytes) {
+  limit_bytes_ = limit_bytes;
+  if (most_bytes != 0 && this->most_bytes() > most_bytes) limit_bytes_ = most_bytes;
+}
+
 uint64_t Budget::most_bytes() const {
   const auto memory = static_cast<uint64_t>(memory_bytes_);
   return limit_bytes_ != 0 ? std::min(limit_bytes_, memory) : memory;

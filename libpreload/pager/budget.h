@@ -14,6 +14,8 @@ class Budget {
   constexpr Budget() = default;
 
   void configure(uint64_t limit_bytes);
+  // Later: no more than the most there was when the pager started.
+  void set_limit(uint64_t limit_bytes, uint64_t most_bytes);
   // Large blocks of so many bytes, and small ones, are about to fill the memory there is: it is time to
   // start.
   bool is_reached(uint64_t large_bytes, uint64_t small_bytes);

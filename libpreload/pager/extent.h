@@ -5,6 +5,7 @@
 
 #include "base/core/intrusive_list.h"
 #include "base/core/page_range.h"
+#include "libpreload/backing/backing.h"
 #include "libpreload/pager/spill_files.h"
 
 namespace spillway {
@@ -57,16 +58,17 @@ struct Extent : ListHook {
   uint8_t file = 0;          // the chunk's spill file that has its bytes, at its offset in the chunk; 0: none
   bool poisoned = false;     // some pages could not be read: a touch is SIGBUS
   bool indivisible = false;  // scattered: never read as a whole
-  bool shared = false;       // resident: with a process of a fork, as far as is known
-  uint16_t holes = 0;        // resident: pages that are not there
-  uint16_t slot = 0;         // of the staging area, from 1 on; 0: none
-  uint16_t collected = 0;    // loading: the slot with pages that are newer than the file
-  uint16_t lines_under_way = 0;  // scattered: reads and writes
-  bool passing = false;          // resident: Replacement's
-  uint8_t probe = 0;             // likewise
-  uint64_t since = 0;            // Lines::clock() when it became resident, the last time
-  uint64_t digest[2] = {};       // of what the file has; zeroes: not known
-  PageSet present, staged;       // scattered
+  Advice advice = Advice::kNormal;  // of the program
+  bool shared = false;              // resident: with a process of a fork, as far as is known
+  uint16_t holes = 0;               // resident: pages that are not there
+  uint16_t slot = 0;                // of the staging area, from 1 on; 0: none
+  uint16_t collected = 0;           // loading: the slot with pages that are newer than the file
+  uint16_t lines_under_way = 0;     // scattered: reads and writes
+  bool passing = false;             // resident: Replacement's
+  uint8_t probe = 0;                // likewise
+  uint64_t since = 0;               // Lines::clock() when it became resident, the last time
+  uint64_t digest[2] = {};          // of what the file has; zeroes: not known
+  PageSet present, staged;          // scattered
 };
 
 // A chunk of the managed backing. The list and `watched` are guarded by the pager's lock.

@@ -208,6 +208,7 @@ bool Lines::load(Extent& extent, unsigned first, unsigned count, unsigned wanted
   pages_ += count;
   clock_ += count;
   ++counters_.loads;
+  counters_.load_pages += count;
   const auto i = static_cast<uint32_t>(unused - loads_);
   ring_.read(extent.chunk->files.descriptor(extent.file), buffers_.base + i * kLongest * kPageBytes,
              static_cast<uint32_t>(count * kPageBytes), extent.chunk->offset(extent) + first * kPageBytes, i);

@@ -78,7 +78,7 @@ class Lines {
   void settle();
 
   struct Counters {
-    std::atomic<uint64_t> loads = 0, staged_hits = 0, stores = 0, unchanged = 0;
+    std::atomic<uint64_t> loads = 0, load_pages = 0, staged_hits = 0, stores = 0, unchanged = 0;
   };
   const Counters& counters() const { return counters_; }
 

@@ -103,8 +103,10 @@ void Pager::on_fault_on_disk(Extent& extent, unsigned page) {
   const bool is_here = extent.present.has(page) || extent.staged.has(page);
   if (extent.pending && !is_here) return;
   if (!is_here && extent.lines_under_way == 0 && !extent.indivisible) {
-    const bool is_next = is_on_a_streams_way(extent, page);
-    const Lines::Whole whole = is_next ? Lines::Whole::kRun : lines_.suggests_whole(extent, page);
+    const bool is_next = extent.advice == Advice::kSequential || is_on_a_streams_way(extent, page);
+    const Lines::Whole whole = extent.advice == Advice::kRandom ? Lines::Whole::kNo
+                               : is_next                        ? Lines::Whole::kRun
+                                                                : lines_.suggests_whole(extent, page);
     if (whole != Lines::Whole::kNo) {
       lines_.note_whole();
       want(extent);
@@ -400,10 +402,21 @@ void Pager::evict_ahead() {
       lines_.ring().wake();
       continue;
     }
-    Extent* victim = residents_.victim();
+    Extent* victim = choose_victim();
     if (victim == nullptr) return;
     spare += evict(*victim);
   }
+}
+
+// What is to be kept goes round, and leaves when there seems to be nothing else.
+Extent* Pager::choose_victim() {
+  Extent* victim = residents_.victim();
+  for (int i = 0; victim != nullptr && victim->advice == Advice::kKeep && i < slots_; ++i) {
+    residents_.remove(*victim);
+    residents_.add(*victim, victim->since, /*was_read=*/false);
+    victim = residents_.victim();
+  }
+  return victim;
 }
 
 bool Pager::evict(Extent& extent) {

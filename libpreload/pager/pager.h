@@ -65,6 +65,12 @@ class Pager {
   // The pages read as zeroes from now on, and the room stays.
   Errno discard(PageRange pages);
 
+  // What the program says of pages of its blocks.
+  void advise(PageRange pages, Advice advice);
+  // Without threads: when they start they find it.
+  void note_advice(Advice advice, PageRange pages);
+  void set_limit(uint64_t bytes);
+
   // The program mapped private anonymous memory of its own: as everything that is not a large block, it gets
   // pages when there is room.
   void watch_others(PageRange range) { (void)call(Work::kWatch, range); }
@@ -94,6 +100,8 @@ class Pager {
     kNone,
     kAddChunk,
     kWatch,
+    kAdvise,
+    kSetLimit,
     kCommit,
     kRelease,
     kDiscard,
@@ -106,6 +114,8 @@ class Pager {
   struct Request {
     std::atomic<Work> work = Work::kNone;
     PageRange range;
+    Advice advice = Advice::kNormal;
+    uint64_t limit_bytes = 0;
     PagedChunk* chunk = nullptr;
     int socket = -1;  // of the program, for descriptors
     Errno result;
@@ -118,6 +128,8 @@ class Pager {
   Errno call(Work work, PageRange range, PagedChunk* chunk = nullptr);
   Errno perform(Work work);
   Errno watch_and_preallocate(PageRange granules);
+  void follow(Advice advice, PageRange extents);
+  void send_out(Extent& extent);
   void drop(PageRange granules);
   void map_anew(Extent& extent);
   Errno discard_part(PageRange pages);
@@ -153,6 +165,7 @@ class Pager {
   uint64_t allow_writes(char* page);
   void admit_waiting();
   bool others_fit() const { return budget_.leaves_room(resident_bytes()); }
+  Extent* choose_victim();
   void start_residence(Extent& extent, bool was_read);
   void end_residence(Extent& extent);
   void share(Extent& extent);
@@ -221,6 +234,7 @@ class Pager {
   int budget_frames_ = 0;  // for those that are this process's own
   uint64_t holes_ = 0;     // pages that own resident extents lack
   Budget budget_;
+  uint64_t most_bytes_ = 0;  // the budget, when the tables were made
   // First touches outside of large blocks that wait for room.
   static constexpr int kMostWaiting = 64;
   char* waiting_[kMostWaiting] = {};

@@ -36,6 +36,10 @@ void for_each_mapped_run(Chunk& chunk, auto visit) {
   }
 }
 
+char* extent_base(const PagedChunk& chunk, const char* address) {
+  return chunk.range.base + round_down(chunk.range.offset_of(address), kExtentBytes);
+}
+
 void copy_pages(char* to, const char* from, const PageSet& pages) {
   for (unsigned page = pages.next(0); page < kExtentPages; page = pages.next(page + 1))
     memcpy(to + page * kPageBytes, from + page * kPageBytes, kPageBytes);
@@ -87,6 +91,13 @@ Errno Pager::perform(Work work) {
       break;
     case Work::kWatch:
       return userfault_.watch(request.range);
+    case Work::kAdvise:
+      follow(request.advice, request.range);
+      break;
+    case Work::kSetLimit:
+      budget_.set_limit(request.limit_bytes, most_bytes_);
+      set_budget();
+      break;
     case Work::kCommit:
       return watch_and_preallocate(request.range);
     case Work::kRelease:
@@ -139,6 +150,7 @@ void Pager::drop(PageRange granules) {
   PagedChunk* chunk = find_chunk(chunks_, granules.base);
   for (char* at = granules.base; at < granules.end(); at += kExtentBytes) {
     Extent& extent = chunk->extent(at);
+    extent.advice = Advice::kNormal;
     while (extent.lines_under_way > 0) {
       lock_.unlock();
       os::sleep_us(50);
@@ -161,6 +173,43 @@ void Pager::drop(PageRange granules) {
     if (wanted) want(extent);
   }
   (void)os::discard(granules);
+}
+
+// Advice for pages is advice for the extents around them.
+void Pager::note_advice(Advice advice, PageRange pages) {
+  if (advice == Advice::kDrop || advice == Advice::kPrefetch) return;
+  PagedChunk* chunk = find_chunk(chunks_, pages.base);
+  for (char* at = extent_base(*chunk, pages.base); at < pages.end(); at += kExtentBytes)
+    chunk->extent(at).advice = advice;
+}
+
+void Pager::follow(Advice advice, PageRange pages) {
+  note_advice(advice, pages);
+  PagedChunk* chunk = find_chunk(chunks_, pages.base);
+  if (advice == Advice::kLoop) residents_.expect_loop();
+  int prefetches = budget_frames_ / 4;
+  for (char* at = extent_base(*chunk, pages.base); at < pages.end(); at += kExtentBytes) {
+    Extent& extent = chunk->extent(at);
+    // What is dropped must be all of it.
+    const bool is_whole = at >= pages.base && at + kExtentBytes <= pages.end();
+    if (advice == Advice::kDrop && is_whole) send_out(extent);
+    if (advice == Advice::kPrefetch && is_on_disk(extent) && !extent.pending && prefetches-- > 0) {
+      evict_ahead();
+      if (const uint16_t slot = take_frame(/*for_demand=*/false); slot != 0 && load(extent, slot))
+        extent.ahead = true;
+    }
+  }
+}
+
+// As if memory were short, once there is a place for it.
+void Pager::send_out(Extent& extent) {
+  while (extent.state == State::kResident && vacant_count_ == 0 && (under_way_ > 0 || !to_write_.empty())) {
+    wake_workers();
+    lock_.unlock();
+    os::sleep_us(100);
+    lock_.lock();
+  }
+  if (extent.state == State::kResident && (vacant_count_ > 0 || make_vacancy())) evict(extent);
 }
 
 // Of one extent. EAGAIN: it is not there as a whole, but will be.
@@ -231,6 +280,18 @@ void Pager::freeze() {
 }
 
 Errno Pager::commit(PageRange granules) { return call(Work::kCommit, granules); }
+void Pager::advise(PageRange pages, Advice advice) {
+  if (!engaged_) return note_advice(advice, pages);
+  request_.advice = advice;
+  (void)call(Work::kAdvise, pages);
+}
+
+void Pager::set_limit(uint64_t bytes) {
+  if (!engaged_) return budget_.set_limit(bytes, 0);
+  request_.limit_bytes = bytes;
+  (void)call(Work::kSetLimit, {});
+}
+
 void Pager::release(PageRange granules) { (void)call(Work::kRelease, granules); }
 
 Errno Pager::discard(PageRange pages) {
@@ -384,6 +445,7 @@ Errno Pager::set_up() {
     if (Errno e = c->files.adopt(); !e.ok()) return e;
   budget_.open();
   // Of a child nothing is its own yet.
+  most_bytes_ = budget_.most_bytes();
   budget_.look(is_child_ ? 0 : os::MemoryMeter().read().anonymous_bytes);
   set_budget();
   if (Errno e = make_staging(); !e.ok()) return e;

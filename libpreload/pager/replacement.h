@@ -21,6 +21,11 @@ class Replacement {
 
   // The extent is about to be read as a whole, again. Extent::since: when it came the last time.
   void on_read(Extent& extent, uint64_t now);
+  // The program says that it reads in loops.
+  void expect_loop() {
+    is_loop_ = true;
+    repeats_ = kMost;
+  }
   // It is resident now. `was_read`: not brought back from the staging area after all.
   void add(Extent& extent, uint64_t now, bool was_read);
   void remove(Extent& extent);

@@ -187,7 +187,8 @@ TEST_CASE("a snapshot extent is shown to the pacer until it is thawed, and then 
 TEST_CASE("written snapshots go back to files when they have become much, while other threads write on") {
   if (!test::kForkIsFine) return;  // nor can threads be stopped under the thread sanitizer
   HeapFixture heap(BackingChoice::kFile);
-  test::Set<uint64_t> limit(settings.limit_bytes, 64 * kMiB);  // 8 MiB may be written before
+  test::Set<uint64_t, std::atomic<uint64_t>> limit(settings.limit_bytes,
+                                                   64 * kMiB);  // 8 MiB may be written before
   os::PageTable pages;
   REQUIRE(pages.open().ok());
   Block block(64 * kMiB);

@@ -18,16 +18,16 @@
 namespace spillway::test {
 
 // Another value while the object lives.
-template <typename T>
+template <typename T, typename Where = T>
 class Set {
  public:
-  Set(T& where, T value) : where_(where), before_(where) { where_ = value; }
+  Set(Where& where, T value) : where_(where), before_(where) { where_ = value; }
   ~Set() { where_ = before_; }
   Set(const Set&) = delete;
   Set& operator=(const Set&) = delete;
 
  private:
-  T& where_;
+  Where& where_;
   T before_;
 };
 

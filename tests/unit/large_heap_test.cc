@@ -226,7 +226,7 @@ TEST_CASE("a block of which the program unmapped a part leaves nothing of that t
 
 TEST_CASE("freed blocks keep no more than an eighth of the limit") {
   HeapFixture heap(BackingChoice::kPlain);
-  test::Set<uint64_t> limit(settings.limit_bytes, 64 * kMiB);
+  test::Set<uint64_t, std::atomic<uint64_t>> limit(settings.limit_bytes, 64 * kMiB);
   Block keeps_the_chunk(2 * kMiB);
   Block a(6 * kMiB), between(2 * kMiB), b(6 * kMiB);
   test::stamp(a.data(), 6 * kMiB, 11);
