@@ -94,9 +94,10 @@ TEST_CASE("ImageMagick paints the same picture in a fraction of its memory") {
 }
 TEST_CASE("redis-server saves a snapshot in the background while it is being written to") {
   if (!needs_program("redis-server") || !needs_program("redis-cli")) return;
+  const std::string backing = GENERATE("auto", "file");
   ScratchDir dir, regions;
   Command command =
-      under_spillway({"--backing", "file", "--dir", regions.path(), "--threshold", "64k"}, redis_line(dir));
+      under_spillway({"--backing", backing, "--dir", regions.path(), "--threshold", "64k"}, redis_line(dir));
   std::unique_ptr<MemoryCap> cap;
   if (MemoryCap::possible()) cap = std::make_unique<MemoryCap>(80 * kMiB);
   command.cap = cap.get();

@@ -33,6 +33,14 @@ void same_r(const std::string& program, size_t cap_bytes) {
 
 }  // namespace
 
+TEST_CASE("objects of python3 spill, too, when the mappings of its allocator are captured") {
+  if (!needs_file(kPython)) return;
+  same_under_spillway({.argv = {kPython, "-"},
+                       .input = "d = {i: float(i) for i in range(800000)}\n"
+                                "d.update((i, d[i] / 2) for i in range(0, 800000, 7))\n"
+                                "print(len(d), sum(d.values()))\n"},
+                      72 * kMiB, {"--mmap"});
+}
 TEST_CASE("numpy sorts several times the memory") {
   if (!needs_numpy()) return;
   same_python("a = rng.integers(0, 1 << 60, 12 << 20)\na.sort()\nshow(a)\nshow(np.cumsum(a[::-1]))\n",

@@ -2,6 +2,7 @@
 #pragma once
 #include <cstddef>
 #include <string>
+#include <vector>
 
 #include "tests/support/program.h"
 
@@ -9,10 +10,12 @@ namespace spillway::test {
 
 inline constexpr size_t kMiB = size_t{1} << 20;
 
-// Runs the command plainly for the reference; then under `spillway run` over the file backing, in a memory
-// cgroup of `cap_bytes` where that is possible (0: without one). Requires the same exit status, stdout and
-// stderr, that the plain run succeeded, and that nothing is left behind. Returns the outcome under Spillway.
-Outcome same_under_spillway(const Command& command, size_t cap_bytes);
+// Runs the command plainly for the reference; then under `spillway run`, with `options` if any, over what the
+// host permits at best and over files, in a memory cgroup of `cap_bytes` where that is possible (0: without
+// one). Requires the same exit status, stdout and stderr, that the plain run succeeded, and that nothing is
+// left behind.
+Outcome same_under_spillway(const Command& command, size_t cap_bytes,
+                            const std::vector<std::string>& options = {});
 
 // The same without a plain run, for programs whose work differs between two runs: exit status 0 is required.
 Outcome fine_under_spillway(const Command& command, size_t cap_bytes);
