@@ -65,6 +65,7 @@ struct Extent : ListHook {
   uint16_t collected = 0;           // loading: the slot with pages that are newer than the file
   uint16_t lines_under_way = 0;     // scattered: reads and writes
   bool passing = false;             // resident: Replacement's
+  bool sampled = false;             // stored: to see how it is used, it is read by lines
   uint8_t probe = 0;                // likewise
   uint64_t since = 0;               // Lines::clock() when it became resident, the last time
   uint64_t digest[2] = {};          // of what the file has; zeroes: not known

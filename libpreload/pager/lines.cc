@@ -189,11 +189,19 @@ void Lines::on_fault(Extent& extent, unsigned page) {
   if (load(extent, first, end - first, page)) recent_[recent_at_++ % kRecent] = {&extent, page};
 }
 
+bool Lines::is_full(unsigned more) const { return writes_ > 0 && pages_ + more > room() + 2 * kAtOnce; }
+
+bool Lines::read_ahead(Extent& extent, unsigned page) {
+  if (extent.present.has(page) || extent.staged.has(page) || is_under_way(extent, page)) return true;
+  const auto unused =
+      std::count_if(loads_, loads_ + kLoads, [](const Load& l) { return l.extent == nullptr; });
+  return unused > kFewUnused && !is_full(1) && load(extent, page, 1, page);
+}
+
 bool Lines::load(Extent& extent, unsigned first, unsigned count, unsigned wanted) {
   Load* unused = std::find_if(loads_, loads_ + kLoads, [](const Load& l) { return l.extent == nullptr; });
   // What must be written before there is room holds up what is read.
-  const bool is_full = writes_ > 0 && pages_ + count > room() + 2 * kAtOnce;
-  if (is_full || unused == loads_ + kLoads) {
+  if (is_full(count) || unused == loads_ + kLoads) {
     missed_ = true;
     return false;
   }

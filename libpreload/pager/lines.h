@@ -42,6 +42,8 @@ class Lines {
   void take_page(Extent& extent, unsigned page, const char* from);
   // Answers the fault, now or when the read is through. The extent is stored or scattered.
   void on_fault(Extent& extent, unsigned page);
+  // The page will be wanted soon. False: no more can be read now.
+  bool read_ahead(Extent& extent, unsigned page);
   // Reads and writes that are through. False: none.
   bool finish();
   bool is_idle() const { return under_way_ == 0; }
@@ -137,6 +139,9 @@ class Lines {
   bool continues_steps(const Extent& extent, unsigned page) const;
   bool is_under_way(const Extent& extent, unsigned page) const;
   bool load(Extent& extent, unsigned first, unsigned count, unsigned wanted);
+  bool is_full(unsigned more) const;
+  // Left to who waits.
+  static constexpr int kFewUnused = 8;
   void poison(Extent& extent, unsigned page, Errno error);
   void loaded(Load& load, Errno error);
   void written(Slot& slot, Errno error);

@@ -56,7 +56,7 @@ void Pager::on_fault(const os::Userfault::Fault& fault) {
     case State::kStaged:
       ++counters_.staged_hits;
       unlist(extent);
-      if (is_worth_a_line(extent, page)) {
+      if (is_worth_a_line(extent, page) || (is_in_steps(extent, page) && can_be_lines(extent))) {
         lines_.take_page(extent, page, slot_address(extent.slot) + page * kPageBytes);
         leave_slot(extent);
         return;
@@ -82,8 +82,11 @@ void Pager::on_fault(const os::Userfault::Fault& fault) {
 
 // Staged, and touched by chance: while accesses are scattered its frame is better used for other pages.
 bool Pager::is_worth_a_line(const Extent& extent, unsigned page) {
-  return extent.clean && whole_[extent.slot] && extent.file != 0 && !extent.ahead && lines_.are_the_rule() &&
-         !is_on_a_streams_way(extent, page);
+  return can_be_lines(extent) && !extent.ahead && lines_.are_the_rule() && !is_on_a_streams_way(extent, page);
+}
+
+bool Pager::can_be_lines(const Extent& extent) const {
+  return extent.clean && whole_[extent.slot] && extent.file != 0;
 }
 
 bool Pager::is_resident(const void* chunk, int64_t index) {
@@ -102,12 +105,14 @@ bool Pager::is_on_a_streams_way(const Extent& extent, unsigned page) {
 void Pager::on_fault_on_disk(Extent& extent, unsigned page) {
   const bool is_here = extent.present.has(page) || extent.staged.has(page);
   if (extent.pending && !is_here) return;
-  if (!is_here && extent.lines_under_way == 0 && !extent.indivisible) {
+  if (!is_here && !is_in_steps(extent, page) && extent.lines_under_way == 0 && !extent.indivisible) {
     const bool is_next = extent.advice == Advice::kSequential || is_on_a_streams_way(extent, page);
-    const Lines::Whole whole = extent.advice == Advice::kRandom ? Lines::Whole::kNo
-                               : is_next                        ? Lines::Whole::kRun
-                                                                : lines_.suggests_whole(extent, page);
-    if (whole != Lines::Whole::kNo) {
+    Lines::Whole whole = lines_.suggests_whole(extent, page);
+    if (whole == Lines::Whole::kRun)
+      note_use(extent, /*sparse=*/false);
+    else if (is_next && !is_doubtful(extent))
+      whole = Lines::Whole::kRun;
+    if (whole != Lines::Whole::kNo && extent.advice != Advice::kRandom) {
       lines_.note_whole();
       want(extent);
       if (whole == Lines::Whole::kRun) read_ahead(extent);
@@ -119,6 +124,38 @@ void Pager::on_fault_on_disk(Extent& extent, unsigned page) {
   streams_.on_scattered_fault();
   if (lines_.frames() == 0) lines_.grow();
   lines_.on_fault(extent, page);
+}
+
+// Touched in large steps: pages alone, and those of the next steps.
+bool Pager::is_in_steps(Extent& extent, unsigned page) {
+  PagedChunk& chunk = *extent.chunk;
+  const auto index = static_cast<int64_t>(chunk.offset(extent) >> kPageShift) + page;
+  Strides::Ahead ahead;
+  if (!strides_.on_fault(&chunk, index, ahead)) return false;
+  note_use(extent, /*sparse=*/true);
+  for (int i = 0; i < ahead.count && !settling_; ++i) {
+    const int64_t at = ahead.first + i * ahead.step;
+    if (at < 0 || static_cast<uint64_t>(at) >= chunk.range.bytes >> kPageShift) break;
+    Extent& next = chunk.extent(chunk.range.base + (at << kPageShift));
+    if ((next.state != State::kStored && next.state != State::kScattered) || next.pending) continue;
+    if (!lines_.read_ahead(next, static_cast<unsigned>(at % kExtentPages))) break;
+  }
+  return true;
+}
+
+// A stream comes by, but does it use what is read? Now and then an extent is read by lines, which shows it.
+bool Pager::is_doubtful(Extent& extent) {
+  if (extent.advice == Advice::kSequential) return false;
+  if (!extent.sampled && sparse_ <= 0 && ++doubts_ % doubt_each_ != 0) return false;
+  extent.sampled = true;
+  return true;
+}
+
+void Pager::note_use(Extent& extent, bool sparse) {
+  if (!extent.sampled && !sparse) return;
+  extent.sampled = false;
+  sparse_ = std::clamp(sparse_ + (sparse ? 1 : -1), -kSparse, kSparse);
+  doubt_each_ = sparse ? kDoubtOften : std::min(2 * doubt_each_, kDoubtSeldom);
 }
 
 // Pages that were never touched, in an extent that is there. Several at once, up to the first that exists.
@@ -190,7 +227,7 @@ void Pager::read_ahead(Extent& extent) {
     // Empty ones ahead of a stream of first touches are zeroed by the workers meanwhile.
     const bool useful =
         next.state == State::kStored || next.state == State::kScattered || next.state == State::kEmpty;
-    if (!useful || next.pending) continue;
+    if (!useful || next.pending || (sparse_ > 0 && next.state != State::kEmpty)) continue;
     const uint16_t slot = take_frame(/*for_demand=*/false);
     if (slot == 0) return;
     if (!load(next, slot)) continue;
@@ -276,12 +313,13 @@ bool Pager::lines_are_oldest() {
   return oldest == nullptr || lines_.age() > lines_.clock() - oldest->since;
 }
 
-// Lines get a frame of what is older than all of them.
+// Lines get a frame that is spare, or one of what is older than all of them. Not the last spare ones: evict_ahead
+// would take them back at once.
 void Pager::grow_lines() {
   if (lines_.frames() == 0 || !lines_.is_tight()) return;
-  if (own_frames() >= allowed_frames()) {
-    const bool has_spare = garbage_count_ > wanted_spare();
-    if (!has_spare && lines_are_oldest()) return;
+  const int unused = std::max(0, allowed_frames() - own_frames());
+  if (unused + garbage_count_ <= wanted_spare()) {
+    if (lines_are_oldest()) return;
     if (garbage_count_ == 0) {
       Extent* staged = staged_clean_.front();
       if (staged == nullptr) {
@@ -292,8 +330,8 @@ void Pager::grow_lines() {
       leave_slot(*staged);
       not_in_memory(*staged);
     }
-    if (garbage_count_ > 0) drop_frame(garbage_[--garbage_count_]);
   }
+  if (unused == 0 && garbage_count_ > 0) drop_frame(garbage_[--garbage_count_]);
   lines_.grow();
 }
 

@@ -35,6 +35,7 @@
 #include "libpreload/pager/lines.h"
 #include "libpreload/pager/replacement.h"
 #include "libpreload/pager/streams.h"
+#include "libpreload/pager/strides.h"
 
 namespace spillway {
 
@@ -93,6 +94,8 @@ class Pager {
   static constexpr int kMostSlots = 48;
   static constexpr int kFewSpare = 2;
   static constexpr int kFewestFrames = 6;
+  static constexpr unsigned kDoubtOften = 8, kDoubtSeldom = 256;
+  static constexpr int kSparse = 4;
   using List = IntrusiveList<Extent>;
   using State = Extent::State;
 
@@ -178,10 +181,14 @@ class Pager {
   void loaded(Extent& extent, Errno error, bool is_newer);
   void put_back_collected(Extent& extent);
   void forget_collected(Extent& extent);
+  bool can_be_lines(const Extent& extent) const;
   bool is_worth_a_line(const Extent& extent, unsigned page);
   static bool is_resident(const void* chunk, int64_t index);
   bool is_on_a_streams_way(const Extent& extent, unsigned page);
   void on_fault_on_disk(Extent& extent, unsigned page);
+  bool is_in_steps(Extent& extent, unsigned page);
+  bool is_doubtful(Extent& extent);
+  void note_use(Extent& extent, bool sparse);
   void grow_lines();
   void store(Extent& extent);
   void install(Extent& extent);
@@ -253,6 +260,9 @@ class Pager {
   WriteErrors write_errors_;
 
   Streams streams_{is_resident};
+  Strides strides_;
+  int sparse_ = 0;  // above zero: of late, extents were used in large steps
+  unsigned doubts_ = 0, doubt_each_ = kDoubtOften;
   Lines lines_;
   Counters counters_;
 

@@ -21,7 +21,7 @@ namespace {
 
 // After a fault the next one is often near: the handler looks so long before it sleeps, since waking a thread
 // costs more than answering.
-constexpr uint64_t kStayAwakeUs = 60;
+constexpr uint64_t kStayAwakeUs = 15;
 constexpr int kFewestSlots = 6;
 constexpr int kMostFaults = 64;  // answered together
 // Looks, 50 us apart, whether an extent has come, until the program's madvise(2) fails with EAGAIN.
