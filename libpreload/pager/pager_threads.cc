@@ -407,6 +407,7 @@ Errno Pager::set_up() {
   if (small_window.is_open())
     if (Errno e = userfault_.watch(small_window.range()); !e.ok()) return e;
   if (is_child_) protect_everything();
+  trace.note_memory(resident_bytes(), budget_.bytes());
   return {};
 }
 
