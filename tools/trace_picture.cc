@@ -287,7 +287,7 @@ void Picture::draw_marks() {
 void Picture::draw_time() {
   const double us = static_cast<double>(std::max<uint64_t>(summary_.duration_us, 1));
   const double step = nice(us / std::max(map_box_.width / 90, 1.0));
-  const auto [unit, name] = us < 2e4     ? std::pair(1.0, "us")
+  const auto [unit, name] = us < 2e3     ? std::pair(1.0, "us")
                             : us < 1e6   ? std::pair(1e3, "ms")
                             : us < 1.2e9 ? std::pair(1e6, "s")
                                          : std::pair(6e7, "min");
@@ -295,7 +295,7 @@ void Picture::draw_time() {
     const double x = map_box_.left + at / us * map_box_.width;
     line(x, map_box_.top, x, memory_box_.bottom(), "stroke=\"#000\" stroke-width=\"0.5\" opacity=\"0.12\"");
     line(x, memory_box_.bottom(), x, memory_box_.bottom() + 4, "stroke=\"#888\"");
-    text(x, memory_box_.bottom() + 17, "middle", fmt::format("{:.4g}", at / unit), " font-size=\"11\"");
+    text(x, memory_box_.bottom() + 17, "middle", fmt::format("{:.6g}", at / unit), " font-size=\"11\"");
   }
   text(map_box_.left + map_box_.width / 2, memory_box_.bottom() + 33, "middle",
        fmt::format("time since the pager started ({})", name));
@@ -335,7 +335,7 @@ void Picture::draw_rates() {
   put("<path d=\"{}\" fill=\"none\" stroke=\"{}\"/>\n", steps(read), kReadColour);
   put("<path d=\"{}\" fill=\"none\" stroke=\"{}\"/>\n", steps(written), kWriteColour);
   frame(rate_box_, "MB/s");
-  scale(rate_box_, most, most / 2, [](double at) { return fmt::format("{:.4g}", at); });
+  scale(rate_box_, most, most / 2, [](double at) { return fmt::format("{:.6g}", at); });
   text(rate_box_.right() + 7, rate_box_.top + 12, "start", "read",
        fmt::format(" fill=\"{}\"", kReadColour).c_str());
   text(rate_box_.right() + 7, rate_box_.top + 28, "start", "written",

@@ -157,7 +157,7 @@ std::string text_of(const TraceSummary& summary, const TraceReader& trace) {
   const auto seconds = static_cast<time_t>(std::min<uint64_t>(header.start_us / 1'000'000, 253402300799));
   add("pager started", fmt::format("{:%Y-%m-%d %H:%M:%S}", fmt::localtime(seconds)));
   add("duration", duration_text(summary.duration_us));
-  add("peak in memory", human_size(summary.peak_bytes));
+  if (summary.count(TraceKind::kMemory) > 0) add("peak in memory", human_size(summary.peak_bytes));
   add("touched", human_size(summary.extents.size() * header.extent_bytes));
   add("read", human_size(summary.read_bytes) + rate(summary.read_bytes, summary.duration_us));
   add("written", human_size(summary.written_bytes) + rate(summary.written_bytes, summary.duration_us));

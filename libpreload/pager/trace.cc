@@ -48,18 +48,21 @@ void Trace::start(uint64_t limit_bytes, uint64_t budget_bytes) {
   start_us_ = os::monotonic_us();
   own_descriptors_ = os::has_own_descriptors();
   head_ = tail_ = lost_ = 0;
-  Errno e;
-  if (ring_ == nullptr) {
-    Result<PageRange> memory =
-        os::reserve(round_up(kRingEvents * sizeof(TraceEvent), kPageBytes), kPageBytes);
-    e = memory ? os::map_anonymous(*memory) : memory.error();
-    if (e.ok()) ring_ = reinterpret_cast<TraceEvent*>(memory->base);
-  }
-  if (e.ok()) e = open();
+  Errno e = open();
+  if (e.ok()) e = make_ring();
   if (e.ok()) e = write_header(limit_bytes, budget_bytes);
   if (!e.ok()) return fail(e);
   on_ = true;
   if (!os::start_thread(run_writer, this)) fail(Errno(EAGAIN));
+}
+
+Errno Trace::make_ring() {
+  if (ring_ != nullptr) return {};
+  Result<PageRange> memory = os::reserve(round_up(kRingEvents * sizeof(TraceEvent), kPageBytes), kPageBytes);
+  if (!memory) return memory.error();
+  if (Errno e = os::map_anonymous(*memory); !e.ok()) return e;
+  ring_ = reinterpret_cast<TraceEvent*>(memory->base);
+  return {};
 }
 
 Errno Trace::open() {

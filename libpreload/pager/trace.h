@@ -61,6 +61,7 @@ class Trace {
   void record(TraceKind kind, uint64_t address, uint64_t pages);
   bool push(TraceKind kind, uint64_t address, uint64_t pages);
   Errno open();
+  Errno make_ring();
   Errno write_header(uint64_t limit_bytes, uint64_t budget_bytes);
   void write_events();
   bool write(const TraceEvent* events, uint64_t count);
