@@ -7,18 +7,18 @@ namespace spillway::tools {
 namespace {
 
 // What the event looks like; nothing: it is told by another one.
-std::optional<Shade> shade_of(const TraceEvent& event, bool is_ahead) {
+std::optional<Shade> shade_of(const TraceEvent& event, ReadAheads::Answer ahead) {
   switch (event.kind) {
     case TraceKind::kPresent:
     case TraceKind::kFirstTouch:
     case TraceKind::kExtentZeroed:
       return Shade::kTouch;
     case TraceKind::kExtentRead:
-      return is_ahead ? Shade::kAhead : Shade::kExtentRead;
+      return ahead.is_ahead ? Shade::kAhead : Shade::kExtentRead;
     case TraceKind::kLineRead:
       return Shade::kLineRead;
     case TraceKind::kStagedHit:
-      return is_ahead ? Shade::kAhead : Shade::kStaged;
+      return ahead.was_zeroed ? Shade::kTouch : ahead.is_ahead ? Shade::kAhead : Shade::kStaged;
     case TraceKind::kEvict:
       return Shade::kEvicted;
     case TraceKind::kWrite:
@@ -79,8 +79,7 @@ TraceMap::TraceMap(TraceReader& trace, const TraceSummary& summary, int columns,
     }
     read_bytes_[index_of(event)] += bytes_read(event, header);
     written_bytes_[index_of(event)] += bytes_written(event, header);
-    const bool is_ahead = aheads.take(event).is_ahead;
-    if (const auto shade = shade_of(event, is_ahead)) add(event, *shade, bytes);
+    if (const auto shade = shade_of(event, aheads.take(event))) add(event, *shade, bytes);
   });
   find_usual_most();
 }
@@ -118,7 +117,8 @@ TraceMap::Cell TraceMap::cell(int column, int row) const {
   uint32_t most = 0;
   for (size_t shade = 0; shade < kShades; ++shade) {
     cell.events += counts[shade];
-    if (counts[shade] <= most) continue;
+    const bool leaves = static_cast<Shade>(shade) >= Shade::kWritten;
+    if (counts[shade] <= most || (leaves && most > 0)) continue;
     most = counts[shade];
     cell.shade = static_cast<Shade>(shade);
     cell.is_empty = false;

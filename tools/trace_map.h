@@ -13,7 +13,7 @@
 
 namespace spillway::tools {
 
-// What a cell shows. Of two that happened equally often, the first.
+// What a cell shows: what came there most often (of two, the first), or else what left, the first of these.
 enum class Shade : uint8_t {
   kExtentRead,
   kLineRead,
@@ -21,8 +21,8 @@ enum class Shade : uint8_t {
   kAhead,
   kTouch,
   kWritten,
-  kEvicted,
-  kDiscarded
+  kDiscarded,
+  kEvicted
 };
 inline constexpr size_t kShades = 8;
 

@@ -31,8 +31,8 @@ constexpr std::array<ShadeStyle, kShades> kStyles = {{
     {{31, 119, 208}, "read ahead"},
     {{46, 158, 91}, "first touch, or there at the start"},
     {{123, 63, 160}, "written"},
-    {{140, 149, 160}, "evicted"},
     {{205, 170, 125}, "given back"},
+    {{140, 149, 160}, "evicted"},
 }};
 constexpr const char* kReadColour = "#1f77d0";
 constexpr const char* kWriteColour = "#7b3fa0";

@@ -140,7 +140,9 @@ ReadAheads::Answer ReadAheads::take(const TraceEvent& event) {
   Answer answer{.is_ahead = true};
   const bool is_touch = event.kind == TraceKind::kStagedHit || event.kind == TraceKind::kFaultUnderWay;
   if (is_touch) answer.is_use = !std::exchange(extent.is_touched, true);
-  if (event.kind == TraceKind::kExtentRead || event.kind == TraceKind::kExtentZeroed) extent.is_there = true;
+  if (event.kind == TraceKind::kExtentZeroed) extent.was_zeroed = true;
+  if (event.kind == TraceKind::kExtentRead || extent.was_zeroed) extent.is_there = true;
+  answer.was_zeroed = extent.was_zeroed;
   if ((extent.is_touched && extent.is_there) || event.kind == TraceKind::kDrop) extents_.erase(at);
   return answer;
 }

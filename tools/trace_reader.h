@@ -51,14 +51,15 @@ class ReadAheads {
  public:
   explicit ReadAheads(uint64_t extent_bytes) : extent_bytes_(extent_bytes) {}
   struct Answer {
-    bool is_ahead = false;  // the event is about such an extent
-    bool is_use = false;    // and is its first touch
+    bool is_ahead = false;    // the event is about such an extent
+    bool is_use = false;      // and is its first touch
+    bool was_zeroed = false;  // there was nothing to read
   };
   Answer take(const TraceEvent& event);
 
  private:
   struct Extent {
-    bool is_touched = false, is_there = false;
+    bool is_touched = false, is_there = false, was_zeroed = false;
   };
   uint64_t extent_bytes_;
   std::unordered_map<uint64_t, Extent> extents_;

@@ -204,6 +204,26 @@ TEST_CASE("a map has what was used of the address space, one stretch above the o
   CHECK(map.read_bytes() == std::vector<uint64_t>{0, 0, kExtent, 4096});
   CHECK(map.written_bytes() == std::vector<uint64_t>{0, 0, kExtent, 0});
 }
+TEST_CASE("of a dot what comes there is shown before what leaves, and a write before an eviction") {
+  Read read(file_of({event(0, TraceKind::kEvict, 0, 1), event(0, TraceKind::kEvict, 0, 1),
+                     event(0, TraceKind::kWrite, 0, 1), event(10, TraceKind::kEvict, 0, 1),
+                     event(10, TraceKind::kEvict, 0, 1), event(10, TraceKind::kLineRead, 0, 1),
+                     event(20, TraceKind::kReadAhead, 0), event(20, TraceKind::kExtentZeroed, 0),
+                     event(30, TraceKind::kStagedHit, 0)}));
+  TraceMap map(read.reader, read.summary, 3, 1);
+  CHECK(map.cell(0, 0).shade == Shade::kWritten);
+  CHECK(map.cell(1, 0).shade == Shade::kLineRead);
+  CHECK(map.cell(1, 0).events == 3);
+  CHECK(map.cell(2, 0).shade == Shade::kTouch);  // found zeroed: nothing was read
+}
+TEST_CASE("a picture marks forks, and when something waits for room") {
+  Read read(file_of({event(0, TraceKind::kFirstTouch, 0),
+                     {5000, 0, 0, TraceKind::kFork, {}},
+                     {8000, 0x1000, 1, TraceKind::kWait, {}},
+                     event(9, TraceKind::kEvict, 0)}));
+  const std::string svg = draw_trace(read.reader, read.summary, 800, 600);
+  CHECK_THAT(svg, Catch::Contains(">fork</text>") && Catch::Contains("wait for room"));
+}
 TEST_CASE("what the program gives back is shown where something was, however much it is") {
   Read read(
       file_of({event(0, TraceKind::kFirstTouch, 3), {10'000, kBase, 1u << 24, TraceKind::kDiscard, {}}}));
