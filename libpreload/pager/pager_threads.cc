@@ -325,6 +325,7 @@ void* Pager::run_faults(void* self) {
   me.start_error_ = me.set_up();
   const bool ok = me.start_error_.ok();
   if (!ok) me.userfault_.close();
+  if (!ok) trace.stop();
   me.started_ = ok ? 1 : 2;
   os::wake_all(me.started_);
   if (ok) me.answer_faults();

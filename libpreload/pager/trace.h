@@ -4,7 +4,7 @@
 // Events go to a ring in memory, which a thread of the trace's own writes to the file: the pager never waits
 // for the disk that the file is on. Are there more than that writes, events are left out, and counted.
 //
-// Threads: note() with the pager's lock, or before its threads have started; configure(), start() and
+// Threads: note() with the pager's lock, or before its threads have started; configure(), start(), stop() and
 // forget() when nobody else is in the pager. The file's descriptor is in the pager's table.
 #pragma once
 #include <atomic>
@@ -33,6 +33,8 @@ class Trace {
   // file that another process writes a trace to, or this one's parent, is left alone: ours has the process id
   // after its name.
   void start(uint64_t limit_bytes, uint64_t budget_bytes);
+  // It could not start after all.
+  void stop() { on_ = false; }
   // In a forked child.
   void forget();
 
