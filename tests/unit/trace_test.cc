@@ -83,7 +83,8 @@ TEST_CASE("what is noted is in the file, in order, under a header that says what
 }
 TEST_CASE("without a name nothing is noted, and no file made") {
   ScratchDir dir;
-  Trace& trace = *new Trace;
+  const auto made = std::make_unique<Trace>();
+  Trace& trace = *made;
   trace.configure(nullptr);
   CHECK_FALSE(trace.is_wanted());
   trace.start(0, kGiB);
@@ -204,7 +205,6 @@ TEST_CASE("of two processes that trace to one file, the second has its own") {
 TEST_CASE("a forked child's file has the process id after its name, and begins anew") {
   if (!test::kForkIsFine) return;
   ScratchDir dir;
-  pid_t child = 0;
   const test::Ended ended = in_child([&] {
     Trace& trace = new_trace(dir / "t");
     trace.start(0, kGiB);
@@ -227,8 +227,7 @@ TEST_CASE("a forked child's file has the process id after its name, and begins a
   REQUIRE(dir.files().size() == 2);
   CHECK(events_of(dir / "t").size() == 100);
   const std::string own = dir.files()[1];
-  child = static_cast<pid_t>(TraceReader::open(dir / own).header().pid);
-  CHECK(own == "t." + std::to_string(child));
+  CHECK(own == "t." + std::to_string(TraceReader::open(dir / own).header().pid));
   CHECK(events_of(dir / own).size() == 4);
 }
 TEST_CASE("a relative name is of the directory the program began in") {
