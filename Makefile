@@ -31,6 +31,8 @@ SUPPORT_SRC := $(wildcard tests/support/*.cc)
 # The layers under the exported functions: these are linked into the unit tests (and their sanitizer builds).
 PRELOAD_INNER_SRC := $(filter-out $(addprefix libpreload/,interpose.cc small.cc exm_api.cc preload_api.cc \
   memory_calls.cc lifecycle.cc),$(PRELOAD_SRC))
+# Likewise what reads traces.
+TOOL_INNER_OBJ = $(patsubst %.cc,$(OBJ)/%.o,$(wildcard tools/trace_*.cc) tools/finding.cc)
 
 # libspillway: the pool's client, the segment store, and what they share. It may throw inside, and exports what
 # include/spillway declares with SPILLWAY_API.
@@ -96,6 +98,8 @@ $(OBJ)/%.o: %.cc
 
 # Argument parsing and test code gain nothing from -O2, and half of the build's time is theirs.
 $(OBJ)/tools/%.o $(OBJ)/tests/%.o: OPT := -O0
+# A trace has up to 44 million events.
+$(OBJ)/tools/trace%.o: OPT := -O2
 
 $(BUILD)/bin/spillway: $(TOOL_SRC:%.cc=$(OBJ)/%.o)
 	@mkdir -p $(@D)
@@ -125,7 +129,7 @@ $$(BUILD)/tests/$(1): $$(patsubst %.cc,$$(OBJ)/%.o,$$(wildcard tests/$(1)/*.cc))
 	@mkdir -p $$(@D)
 	$$(CXX) $$(LDFLAGS) -o $$@ $$^ -ldl -lfmt -luring
 endef
-$(eval $(call suite,unit,$$(BASE_SRC:%.cc=$$(OBJ)/%.o) $$(PRELOAD_INNER_SRC:%.cc=$$(OBJ)/%.o)))
+$(eval $(call suite,unit,$$(BASE_SRC:%.cc=$$(OBJ)/%.o) $$(PRELOAD_INNER_SRC:%.cc=$$(OBJ)/%.o) $$(TOOL_INNER_OBJ)))
 $(eval $(call suite,pool,$$(BASE_SRC:%.cc=$$(OBJ)/%.o) $$(POOL_SRC:%.cc=$$(OBJ)/%.o)))
 $(eval $(call suite,segstore,$$(BASE_SRC:%.cc=$$(OBJ)/%.o) $$(POOL_SRC:%.cc=$$(OBJ)/%.o)))
 $(eval $(call suite,typed,))

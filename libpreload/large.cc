@@ -13,6 +13,7 @@
 #include "libpreload/backing/directory.h"
 #include "libpreload/backing/pacer.h"
 #include "libpreload/pager/pager.h"
+#include "libpreload/pager/trace.h"
 #include "libpreload/settings.h"
 #include "libpreload/small_window.h"
 #include "libpreload/stats.h"
@@ -47,9 +48,12 @@ PageRange committed_granules(const Region& region) {
 }  // namespace
 
 Backing& LargeHeap::preferred(uint64_t bytes) {
+  const bool may_manage = settings.backing == Settings::BackingChoice::kAuto ||
+                          settings.backing == Settings::BackingChoice::kManaged;
+  if (may_manage && bytes >= kExtentBytes && can_manage()) return managed_;
+  // Smaller blocks are in files beside managed ones.
+  if (!may_manage || bytes >= kExtentBytes) trace.say_only_managed();
   if (settings.backing == Settings::BackingChoice::kPlain) return plain_;
-  if (settings.backing != Settings::BackingChoice::kFile && bytes >= kExtentBytes && can_manage())
-    return managed_;
   if (file_failed_) return plain_;
   return bytes < kExtentBytes ? small_file_ : file_;
 }

@@ -8,6 +8,7 @@
 #include "libpreload/backing/pacer.h"
 #include "libpreload/large.h"
 #include "libpreload/pager/pager.h"
+#include "libpreload/pager/trace.h"
 #include "libpreload/settings.h"
 #include "libpreload/small.h"
 #include "libpreload/stats.h"
@@ -38,6 +39,7 @@ void start() {
   settings.read_environment();
   pacer.configure();
   pager.configure();
+  trace.configure(settings.trace_file);
   // jemalloc registers its handlers in its first allocation. After that, ours run first before a fork and
   // last after it, so they may allocate.
   jemalloc_free(jemalloc_malloc(1));
@@ -50,6 +52,7 @@ void start() {
 __attribute__((constructor)) void on_load() { ensure_started(); }
 __attribute__((destructor)) void on_exit() {
   if (settings.stats) stats.report();
+  trace.flush();
 }
 
 }  // namespace

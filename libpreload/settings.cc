@@ -99,6 +99,7 @@ void Settings::read_environment() {
     stats = true;
     stats_file = strcmp(v.value, "1") == 0 ? nullptr : v.value;
   }
+  if (Variable v = variable("SPILLWAY_TRACE")) trace_file = v.value;
   if (Variable v = variable("SPILLWAY_DIR", "TMPDIR")) {
     directory = v.value;
     directory_name = v.name;

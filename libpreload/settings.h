@@ -19,6 +19,7 @@ struct Settings {
   bool quiet = false;
   bool stats = false;
   const char* stats_file = nullptr;  // null: stderr
+  const char* trace_file = nullptr;  // null: none
   const char* directory = nullptr;   // SPILLWAY_DIR, else TMPDIR, else null
   const char* directory_name = "";   // the variable it came from, for messages
 

@@ -8,9 +8,11 @@
 #include <algorithm>
 #include <array>
 #include <filesystem>
+#include <fstream>
 #include <string_view>
 
 #include "spillway/size.hpp"
+#include "spillway/trace_format.h"
 #include "tools/failure.h"
 
 namespace fs = std::filesystem;
@@ -50,9 +52,26 @@ bool can_append(const std::string& path) {
   return ::access(fs::path(path).parent_path().c_str(), W_OK | X_OK) == 0;
 }
 
+bool is_empty_or_trace(const std::string& path) {
+  char magic[sizeof kTraceMagic];
+  std::ifstream file(path, std::ios::binary);
+  file.read(magic, sizeof magic);
+  const auto n = static_cast<size_t>(file.gcount());
+  return n == 0 || (n == sizeof magic && std::equal(magic, magic + n, kTraceMagic));
+}
+
 Normalised stats(const std::string& value) {
   if (value == "0" || value == "1") return value;
   const std::string path = absolute_path(value);
+  return can_append(path) ? Normalised(path) : std::nullopt;
+}
+
+// A file that is neither empty nor a trace is somebody's.
+Normalised trace(const std::string& value) {
+  const std::string path = absolute_path(value);
+  std::error_code unknown;
+  const fs::file_status status = fs::status(path, unknown);
+  if (fs::exists(status) && (!fs::is_regular_file(status) || !is_empty_or_trace(path))) return std::nullopt;
   return can_append(path) ? Normalised(path) : std::nullopt;
 }
 
@@ -119,6 +138,13 @@ constexpr Setting kSettings[] = {
      .forms = "1 for stderr, or a file that can be written in a directory that exists",
      .normalise = stats,
      .value_is_optional = true},
+    {.option = "trace",
+     .placeholder = "FILE",
+     .help = "Write what the pager does to FILE, for `spillway trace`\n(managed backing)",
+     .variable = "SPILLWAY_TRACE",
+     .forms =
+         "a file that can be written in a directory that exists; one that is there must be empty or a trace",
+     .normalise = trace},
     {.option = "quiet",
      .help = "No warnings from the library",
      .variable = "SPILLWAY_QUIET",

@@ -18,6 +18,7 @@
 #include "tools/run.h"
 #include "tools/settings.h"
 #include "tools/suggest.h"
+#include "tools/trace.h"
 
 namespace spillway::tools {
 namespace {
@@ -29,8 +30,8 @@ constexpr const char* kRunFooter =
 SIZE is a number with an optional unit: 4096, 64k, 64M, 1.5G, 64MiB, 0x100000.
 
 Environment: SPILLWAY_THRESHOLD, SPILLWAY_LIMIT, SPILLWAY_DIR, SPILLWAY_BACKING,
-SPILLWAY_MMAP (1), SPILLWAY_STATS (1 or a file), SPILLWAY_QUIET (1) and
-SPILLWAY_CHILD_COW set the same; so do exm's EXM_THRESHOLD, EXM_CHILD_COW and TMPDIR.
+SPILLWAY_MMAP (1), SPILLWAY_STATS (1 or a file), SPILLWAY_TRACE, SPILLWAY_QUIET (1)
+and SPILLWAY_CHILD_COW set the same; so do exm's EXM_THRESHOLD, EXM_CHILD_COW and TMPDIR.
 Options win over variables, SPILLWAY_ over EXM_. SPILLWAY_PRELOAD (a file) or EXM_HOME
 (a directory) name the library to preload.
 
@@ -41,6 +42,17 @@ Examples:
   spillway run sort -S 8G big.txt
   spillway run --limit 2G --stats -- python3 model.py
   exm --dir /mnt/nvme R)";
+
+constexpr const char* kTraceFooter =
+    R"(Prints how long the pager ran, its events by kind, what was read and written,
+how much of what was read ahead was used, and the busiest addresses. A file of a
+program that is still running, or was killed, is shown as far as it goes.
+
+Exit status: 0; 1 when FILE cannot be read, or is no trace.
+
+Example:
+  spillway run --limit 1G --trace t -- python3 model.py
+  spillway trace t -o t.svg)";
 
 // CLI11's help with a usage line that shows where the options end.
 class Help : public CLI::Formatter {
@@ -82,6 +94,8 @@ struct Commands {
   CLI::App* doctor = nullptr;
   std::string doctor_directory;
   bool doctor_json = false;
+  CLI::App* trace = nullptr;
+  TraceOptions trace_options;
 
   explicit Commands(bool as_exm) {
     constexpr const char* kRunDescription = "Run a program; its large allocations can spill to disk";
@@ -107,6 +121,15 @@ struct Commands {
         ->option_text("DIR");
     doctor->add_flag("--json", doctor_json, "Print JSON");
     doctor->footer("Exit status: 0 when programs can spill, 1 when something prevents it.");
+
+    trace = root.add_subcommand("trace", "Show what the pager did: the file of `spillway run --trace FILE`");
+    trace->formatter(std::make_shared<Help>("[OPTIONS] FILE"));
+    trace->add_option("-o,--output", trace_options.picture, "Draw it: events by address and time")
+        ->option_text("OUT.svg");
+    trace->add_option("--width", trace_options.width, "Of the picture, in pixels (default 1200)")
+        ->option_text("PIXELS");
+    trace->add_option("--height", trace_options.height, "Likewise (default 800)")->option_text("PIXELS");
+    trace->footer(kTraceFooter);
   }
 
   CLI::App* find(const std::string& name) {
@@ -190,10 +213,18 @@ int dispatch(bool as_exm, Words words) {
     parsed.push_back(words[0]);
     words.erase(words.begin());
   }
-  // 3. Its options; --help and --version end here.
-  const size_t options = count_options(*command, words);
-  parsed.insert(parsed.end(), words.begin(), words.begin() + static_cast<ptrdiff_t>(options));
-  words.erase(words.begin(), words.begin() + static_cast<ptrdiff_t>(options));
+  // 3. Its options, of `run` those before the program; --help and --version end here.
+  const bool may_follow = command != commands.run && command != &commands.root;
+  Words rest;
+  for (;;) {
+    const size_t options = count_options(*command, words);
+    parsed.insert(parsed.end(), words.begin(), words.begin() + static_cast<ptrdiff_t>(options));
+    words.erase(words.begin(), words.begin() + static_cast<ptrdiff_t>(options));
+    if (!may_follow || words.empty() || words[0] == "--") break;
+    rest.push_back(words[0]);
+    words.erase(words.begin());
+  }
+  words.insert(words.begin(), rest.begin(), rest.end());
   try {
     std::reverse(parsed.begin(), parsed.end());  // the order CLI11 wants
     commands.root.parse(parsed);
@@ -208,6 +239,14 @@ int dispatch(bool as_exm, Words words) {
       throw Failure(kCannotStart, fmt::format("which program? usage: {} [OPTIONS] [--] PROG [ARGS...]",
                                               as_exm ? "exm" : "spillway run"));
     run_program(option_values(*commands.run), std::move(words));
+  }
+  if (command == commands.trace) {
+    if (const auto dashes = std::find(words.begin(), words.end(), "--"); dashes != words.end())
+      words.erase(dashes);
+    if (words.size() != 1)
+      throw Failure(kCannotStart, words.empty() ? "which file? usage: spillway trace [OPTIONS] FILE"
+                                                : "trace takes one file, not " + words[1] + " as well");
+    return show_trace(words[0], commands.trace_options);
   }
   if (!words.empty())
     throw Failure(kCannotStart, fmt::format("{} takes no argument: {}", command->get_name(), words[0]));

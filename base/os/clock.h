@@ -1,4 +1,4 @@
-// clock.h - time that only goes forward.
+// clock.h - time.
 #pragma once
 #include <time.h>
 
@@ -6,6 +6,7 @@
 
 namespace spillway::os {
 
+// These only go forward.
 inline uint64_t monotonic_ms() {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
@@ -15,6 +16,13 @@ inline uint64_t monotonic_ms() {
 inline uint64_t monotonic_us() {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000 + static_cast<uint64_t>(now.tv_nsec) / 1000;
+}
+
+// Since 1970; may jump.
+inline uint64_t wall_clock_us() {
+  timespec now{};
+  clock_gettime(CLOCK_REALTIME, &now);
   return static_cast<uint64_t>(now.tv_sec) * 1'000'000 + static_cast<uint64_t>(now.tv_nsec) / 1000;
 }
 

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <sched.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -64,6 +65,33 @@ Fd move_high(Fd fd) {
 Fd open_append(const char* path) {
   KeepErrno keep;
   return move_high(Fd(open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666)));
+}
+
+Result<Fd> open_as_only_writer(const char* path) {
+  KeepErrno keep;
+  // Not blocking: it may be a pipe that nobody reads.
+  Fd fd = move_high(Fd(::open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0666)));
+  if (!fd.valid()) return Errno::last();
+  struct stat st {};
+  if (fstat(fd.get(), &st) != 0) return Errno::last();
+  if (!S_ISREG(st.st_mode)) return Errno(EINVAL);
+  if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno == EWOULDBLOCK) return Errno(EBUSY);
+    // A file system without locks.
+    if (errno != ENOSYS && errno != EOPNOTSUPP && errno != ENOLCK) return Errno::last();
+  }
+  return fd;
+}
+
+Errno absolute_path(const char* path, char* absolute, size_t bytes) {
+  KeepErrno keep;
+  size_t used = 0;
+  if (path[0] != '/') {
+    if (getcwd(absolute, bytes) == nullptr) return errno == ERANGE ? Errno(ENAMETOOLONG) : Errno::last();
+    used = strlen(absolute);
+  }
+  const int n = snprintf(absolute + used, bytes - used, used == 0 ? "%s" : "/%s", path);
+  return n >= 0 && static_cast<size_t>(n) < bytes - used ? Errno{} : Errno(ENAMETOOLONG);
 }
 
 Fd duplicate(int fd) {

@@ -1,6 +1,7 @@
 // file.h - descriptors, and region files: unlinked from birth, so that no end of the process leaves one
 // behind.
 #pragma once
+#include <cstddef>
 #include <cstdint>
 #include <utility>
 
@@ -82,6 +83,11 @@ void drop_from_cache(int fd, uint64_t offset, uint64_t bytes);
 // Opens for appending, creating it; and the same file as `fd` again, on a high number.
 Fd open_append(const char* path);
 Fd duplicate(int fd);
+// For reading and writing, creating it, on a high number, close-on-exec; its text stays. EBUSY: another
+// process has it open so. EINVAL: it is no regular file.
+Result<Fd> open_as_only_writer(const char* path);
+// The same path from the root, without resolving anything. ENAMETOOLONG; ENOENT: the directory is gone.
+Errno absolute_path(const char* path, char* absolute, size_t bytes);
 // To a terminal or pipe as well; carries on after short writes.
 Errno write_stream(int fd, const char* text, uint64_t bytes);
 

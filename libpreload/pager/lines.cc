@@ -7,6 +7,7 @@
 #include "base/os/fatal.h"
 #include "base/os/memory.h"
 #include "libpreload/pager/digest.h"
+#include "libpreload/pager/trace.h"
 #include "libpreload/settings.h"
 
 namespace spillway {
@@ -169,6 +170,7 @@ void Lines::on_fault(Extent& extent, unsigned page) {
   if (extent.present.has(page)) return fill_hole(here);
   if (extent.staged.has(page)) {
     ++counters_.staged_hits;
+    trace.note_page(TraceKind::kStagedHit, extent, page);
     bring_back(words_.get(here.base, 0));
     return userfault_->wake(here);
   }
@@ -217,6 +219,7 @@ bool Lines::load(Extent& extent, unsigned first, unsigned count, unsigned wanted
   clock_ += count;
   ++counters_.loads;
   counters_.load_pages += count;
+  trace.note_page(TraceKind::kLineRead, extent, first, count);
   const auto i = static_cast<uint32_t>(unused - loads_);
   ring_.read(extent.chunk->files.descriptor(extent.file), buffers_.base + i * kLongest * kPageBytes,
              static_cast<uint32_t>(count * kPageBytes), extent.chunk->offset(extent) + first * kPageBytes, i);
@@ -342,11 +345,13 @@ bool Lines::stage(Extent& extent, unsigned page) {
     e = userfault_->move(to, from, done, kNoHoles);
   }
   if (!e.ok()) return false;
+  trace.note_page(TraceKind::kEvict, extent, page);
   const uint64_t digest = digest_of_page(to);
   const uint64_t word = words_.get(from.base, ~digest);
   slot(tail_) = {&extent, digest, static_cast<uint16_t>(page), digest == word};
   ++held_;
   counters_.unchanged += digest == word;
+  if (digest == word) trace.note_page(TraceKind::kUnchanged, extent, page);
   (void)words_.set(from.base, tail_++);  // there is room
   extent.present.remove(page);
   extent.staged.add(page);
@@ -423,6 +428,7 @@ void Lines::written(Slot& s, Errno error) {
   --writes_;
   --extent.lines_under_way;
   if (error.ok()) {
+    trace.note_page(TraceKind::kWrite, extent, s.page);
     s.clean = true;
     return;
   }
@@ -461,6 +467,7 @@ void Lines::vacate(uint64_t end) {
         --pages_;
       }
       if (s.left) continue;
+      trace.note_page(TraceKind::kDrop, *s.extent, s.page);
       (void)leave(s);
       become_stored(*s.extent);
     }

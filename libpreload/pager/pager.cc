@@ -6,6 +6,7 @@
 #include "base/os/fatal.h"
 #include "base/os/memory.h"
 #include "libpreload/pager/digest.h"
+#include "libpreload/pager/trace.h"
 
 namespace spillway {
 
@@ -45,6 +46,7 @@ void Pager::on_fault(const os::Userfault::Fault& fault) {
     case State::kResident: {
       const auto filled =
           static_cast<uint64_t>(fill_hole(fault.address) - page_of(fault.address)) >> kPageShift;
+      trace.note_page(TraceKind::kFirstTouch, extent, page, filled);
       const auto fewer = static_cast<uint16_t>(std::min<uint64_t>(extent.holes, filled));
       extent.holes -= fewer;
       if (!extent.shared) holes_ -= fewer;
@@ -52,9 +54,11 @@ void Pager::on_fault(const os::Userfault::Fault& fault) {
     }
     case State::kStored:
     case State::kScattered:
+      trace.note_page(TraceKind::kFault, extent, page);
       return on_fault_on_disk(extent, page);
     case State::kStaged:
       ++counters_.staged_hits;
+      trace.note(TraceKind::kStagedHit, extent);
       unlist(extent);
       if (is_worth_a_line(extent, page) || (is_in_steps(extent, page) && can_be_lines(extent))) {
         lines_.take_page(extent, page, slot_address(extent.slot) + page * kPageBytes);
@@ -64,6 +68,7 @@ void Pager::on_fault(const os::Userfault::Fault& fault) {
       install(extent);
       break;
     case State::kLoading:
+      trace.note_page(TraceKind::kFaultUnderWay, extent, page);
       extent.wanted = true;
       if (extent.linked()) {
         to_read_.remove(extent);
@@ -71,9 +76,11 @@ void Pager::on_fault(const os::Userfault::Fault& fault) {
       }
       break;
     case State::kWriting:
+      trace.note_page(TraceKind::kFaultUnderWay, extent, page);
       extent.wanted = true;
       break;
     case State::kEmpty:
+      trace.note(TraceKind::kFirstTouch, extent);
       want(extent);
       break;
   }
@@ -183,6 +190,7 @@ void Pager::admit(const os::Userfault::Fault& fault) {
     keep_budget();
     evict_ahead();
     if (!others_fit() && !is_stuck()) {
+      trace.note(TraceKind::kWait, fault.address, 1);
       waiting_[waiting_count_++] = fault.address;
       return;
     }
@@ -232,6 +240,7 @@ void Pager::read_ahead(Extent& extent) {
     if (slot == 0) return;
     if (!load(next, slot)) continue;
     ++counters_.read_ahead;
+    trace.note(TraceKind::kReadAhead, next);
     next.ahead = true;
   }
 }
@@ -313,8 +322,8 @@ bool Pager::lines_are_oldest() {
   return oldest == nullptr || lines_.age() > lines_.clock() - oldest->since;
 }
 
-// Lines get a frame that is spare, or one of what is older than all of them. Not the last spare ones: evict_ahead
-// would take them back at once.
+// Lines get a frame that is spare, or one of what is older than all of them. Not the last spare ones:
+// evict_ahead would take them back at once.
 void Pager::grow_lines() {
   if (lines_.frames() == 0 || !lines_.is_tight()) return;
   const int unused = std::max(0, allowed_frames() - own_frames());
@@ -487,6 +496,7 @@ bool Pager::evict(Extent& extent) {
     if (is_shared) share(extent);
     return false;
   }
+  trace.note(TraceKind::kEvict, extent, kExtentPages - extent.holes);
   --vacant_count_;
   whole_[slot] = extent.holes == 0;
   zeroed_[slot] = false;
@@ -513,6 +523,7 @@ void Pager::unlist(Extent& extent) {
 }
 
 void Pager::not_in_memory(Extent& extent) {
+  if (extent.state == State::kStaged) trace.note(TraceKind::kDrop, extent);
   extent.ahead = false;
   extent.state = extent.file != 0 ? State::kStored : State::kEmpty;
 }
@@ -636,9 +647,11 @@ void Pager::store(Extent& extent) {
   if (!extent.dropped && !extent.wanted) {
     if (is_zero) {
       ++counters_.zeroes;
+      trace.note(TraceKind::kZero, extent);
       forget_file(extent);
     } else if (file_before != 0 && digest == Digest{extent.digest[0], extent.digest[1]}) {
       ++counters_.unchanged;
+      trace.note(TraceKind::kUnchanged, extent);
     } else {
       const uint8_t file = chunk.files.current(directory_, chunk.range.bytes, error);
       if (file != file_before) {
@@ -651,6 +664,7 @@ void Pager::store(Extent& extent) {
         lock_.unlock();
         error = chunk.files.write(file, frame, kExtentBytes, offset);
         lock_.lock();
+        if (error.ok()) trace.note(TraceKind::kWrite, extent);
         extent.digest[0] = digest.low;
         extent.digest[1] = digest.high;
       }

@@ -13,6 +13,7 @@
 #include "base/os/stop_threads.h"
 #include "base/os/thread.h"
 #include "libpreload/pager/pager.h"
+#include "libpreload/pager/trace.h"
 #include "libpreload/settings.h"
 #include "libpreload/small_window.h"
 
@@ -147,6 +148,7 @@ void Pager::map_anew(Extent& extent) {
 }
 
 void Pager::drop(PageRange granules) {
+  trace.note(TraceKind::kDiscard, granules.base, granules.bytes >> kPageShift);
   PagedChunk* chunk = find_chunk(chunks_, granules.base);
   for (char* at = granules.base; at < granules.end(); at += kExtentBytes) {
     Extent& extent = chunk->extent(at);
@@ -224,6 +226,7 @@ Errno Pager::discard_part(PageRange pages) {
     const uint64_t more = std::min<uint64_t>(kExtentPages - extent.holes, pages.bytes >> kPageShift);
     extent.holes += static_cast<uint16_t>(more);
     if (!extent.shared) holes_ += more;
+    trace.note(TraceKind::kDiscard, pages.base, pages.bytes >> kPageShift);
     return os::discard(pages);
   }
   if (extent.state == State::kStored || extent.state == State::kScattered)
@@ -249,6 +252,7 @@ void Pager::make_room_for_child() {
 }
 
 void Pager::freeze() {
+  trace.note(TraceKind::kFork, nullptr, 0);
   make_room_for_child();
   // Faults are answered meanwhile: a worker may wait for a page of its frame.
   settling_ = true;
@@ -337,11 +341,13 @@ Errno Pager::add_chunk(Chunk& chunk) {
 void Pager::link(PagedChunk& chunk) {
   chunk.next = chunks_;
   chunks_ = &chunk;
+  trace.note(TraceKind::kChunk, chunk.range.base, chunk.range.bytes >> kPageShift);
 }
 
 void Pager::unlink(PagedChunk& chunk) {
   PagedChunk** link = &chunks_;
   while (*link != &chunk) link = &(*link)->next;
+  trace.note(TraceKind::kChunkGone, chunk.range.base, chunk.range.bytes >> kPageShift);
   *link = chunk.next;
 }
 
@@ -380,6 +386,7 @@ void* Pager::run_faults(void* self) {
   me.start_error_ = me.set_up();
   const bool ok = me.start_error_.ok();
   if (!ok) me.userfault_.close();
+  if (!ok) trace.stop();
   me.started_ = ok ? 1 : 2;
   os::wake_all(me.started_);
   if (ok) me.answer_faults();
@@ -424,6 +431,7 @@ Errno Pager::watch_memory(const os::PageTable& pages) {
         if (is_on_disk(extent) || present == 0) continue;
         extent.holes = static_cast<uint16_t>(kExtentPages - present);
         start_residence(extent, /*was_read=*/false);
+        trace.note(TraceKind::kPresent, extent, present);
         ++frames_;
       }
     });
@@ -448,6 +456,9 @@ Errno Pager::set_up() {
   most_bytes_ = budget_.most_bytes();
   budget_.look(is_child_ ? 0 : os::MemoryMeter().read().anonymous_bytes);
   set_budget();
+  trace.start(settings.limit_bytes, budget_.bytes());
+  for (PagedChunk* c = chunks_; c != nullptr; c = c->next)
+    trace.note(TraceKind::kChunk, c->range.base, c->range.bytes >> kPageShift);
   if (Errno e = make_staging(); !e.ok()) return e;
   if (Errno e = lines_.set_up(userfault_, chunks_, directory_, write_errors_, most_frames()); !e.ok())
     return e;
@@ -459,6 +470,7 @@ Errno Pager::set_up() {
   if (small_window.is_open())
     if (Errno e = userfault_.watch(small_window.range()); !e.ok()) return e;
   if (is_child_) protect_everything();
+  trace.note_memory(resident_bytes(), budget_.bytes());
   return {};
 }
 
@@ -482,6 +494,7 @@ void Pager::answer_faults() {
     if (budget_.is_time_to_look(waiting_count_ > 0)) {
       budget_.look(resident_bytes());
       set_budget();
+      trace.note_memory(resident_bytes(), budget_.bytes());
     }
     if (!settling_) {
       lines_.make_room();
@@ -602,6 +615,7 @@ bool Pager::work_once() {
     if (is_newer && error.ok()) copy_pages(frame, slot_address(extent.collected), extent.present);
     lock_.lock();
     ++counters_.loads;
+    if (error.ok()) trace.note(file != 0 ? TraceKind::kExtentRead : TraceKind::kExtentZeroed, extent);
     loaded(extent, error, is_newer);
   } else {
     --under_way_;
@@ -644,6 +658,7 @@ void Pager::after_fork_in_parent() {
 // In a child: no threads, no staging area, no descriptors but those that were opened for it.
 void Pager::start_anew() {
   new (&lock_) os::Lock;
+  trace.forget();
   userfault_.forget();
   lines_.start_anew();
   engaged_ = false;

@@ -47,6 +47,10 @@ TEST_CASE("bash completes subcommands and the options of each", "[command]") {
   REQUIRE(offered({"spillway", "run", "--th"}) == Words{"--threshold"});
   REQUIRE(offered({"exm", "--th"}) == Words{"--threshold"});
   REQUIRE(offered({"spillway", "run", "--quiet", "--ba"}) == Words{"--backing"});
+  REQUIRE(offered({"spillway", "trace", "--he"}) == Words{"--height", "--help"});
+  REQUIRE(has(offered({"spillway", "trace", "/etc/pass"}), "/etc/passwd"));
+  REQUIRE(has(offered({"spillway", "trace", "t", "-o", "/etc/pass"}), "/etc/passwd"));
+  REQUIRE(has(offered({"spillway", "run", "--trace", "/etc/pass"}), "/etc/passwd"));
 }
 
 TEST_CASE("bash completes every option that the help names, and no other", "[command]") {

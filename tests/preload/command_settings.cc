@@ -81,7 +81,7 @@ TEST_CASE("help and version go to standard output and succeed", "[command]") {
     const Outcome got = run(spillway_with(line));
     REQUIRE(got.exit_code == 0);
     REQUIRE(got.err.empty());
-    for (const char* word : {"Usage: spillway ", "run ", "doctor "})
+    for (const char* word : {"Usage: spillway ", "run ", "doctor ", "trace "})
       REQUIRE(got.out.find(word) != std::string::npos);
   }
   for (const char* line : {"run --help", "help run"}) {
@@ -89,8 +89,8 @@ TEST_CASE("help and version go to standard output and succeed", "[command]") {
     REQUIRE(got.exit_code == 0);
     for (const char* word :
          {"--threshold SIZE", "--limit SIZE|PERCENT", "--dir DIR", "--backing auto|managed|file|plain",
-          "--stats[=FILE]", "--quiet", "--child-cow", "SPILLWAY_THRESHOLD", "EXM_THRESHOLD", "TMPDIR",
-          "EXM_HOME", "125", "126", "127"}) {
+          "--stats[=FILE]", "--trace FILE", "--quiet", "--child-cow", "SPILLWAY_THRESHOLD", "EXM_THRESHOLD",
+          "TMPDIR", "EXM_HOME", "125", "126", "127"}) {
       INFO(word);
       REQUIRE(got.out.find(word) != std::string::npos);
     }

@@ -42,9 +42,9 @@ TEST_CASE("captured mappings leave memory") {
   for (const char* backing : {"auto", "file"}) {
     ScratchDir dir;
     MemoryCap cap(96 << 20);
-    Command command =
-        preloaded({"SPILLWAY_DIR=" + dir.path(), std::string("SPILLWAY_BACKING=") + backing, "SPILLWAY_MMAP=1"},
-                  {victim("maps_own_memory"), "100M"});
+    Command command = preloaded(
+        {"SPILLWAY_DIR=" + dir.path(), std::string("SPILLWAY_BACKING=") + backing, "SPILLWAY_MMAP=1"},
+        {victim("maps_own_memory"), "100M"});
     command.cap = &cap;
     const Outcome got = run(command);
     INFO(backing << ": OOM kills " << cap.oom_kills());

@@ -45,8 +45,8 @@ struct Read {
  private:
   static constexpr const char* kNames[] = {"SPILLWAY_THRESHOLD", "SPILLWAY_LIMIT", "SPILLWAY_BACKING",
                                            "SPILLWAY_DIR",       "SPILLWAY_STATS", "SPILLWAY_CHILD_COW",
-                                           "SPILLWAY_MASK",      "SPILLWAY_QUIET", "EXM_THRESHOLD",
-                                           "EXM_CHILD_COW",      "TMPDIR"};
+                                           "SPILLWAY_TRACE",     "SPILLWAY_MASK",  "SPILLWAY_QUIET",
+                                           "EXM_THRESHOLD",      "EXM_CHILD_COW",  "TMPDIR"};
   std::vector<std::pair<bool, std::string>> before_;
 };
 
@@ -174,6 +174,15 @@ TEST_CASE("statistics go to stderr for 1, to a file for a name, nowhere for 0") 
   CHECK_FALSE(Read {
     { "SPILLWAY_STATS", "0" }
   } -> stats);
+}
+
+TEST_CASE("a trace goes to the file of that name, and nowhere unless asked for") {
+  CHECK(std::string(Read {
+          { "SPILLWAY_TRACE", "/tmp/t" }
+        } -> trace_file) == "/tmp/t");
+  CHECK(Read {
+    { "SPILLWAY_TRACE", "" }
+  } -> trace_file == nullptr);
 }
 
 TEST_CASE("masked features are whole words between commas") {
