@@ -66,6 +66,7 @@ struct Extent : ListHook {
   uint16_t lines_under_way = 0;     // scattered: reads and writes
   bool passing = false;             // resident: Replacement's
   bool sampled = false;             // stored: to see how it is used, it is read by lines
+  uint8_t dense_reads = 0;          // as a whole since it was dense, and soon again
   uint8_t probe = 0;                // likewise
   uint64_t since = 0;               // Lines::clock() when it became resident, the last time
   uint64_t digest[2] = {};          // of what the file has; zeroes: not known

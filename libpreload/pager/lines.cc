@@ -15,7 +15,7 @@ namespace {
 
 // So many of the last 64 lines in one extent: it is worth being read as a whole, which takes as long as 25
 // lines.
-constexpr int kDense = 16, kVeryDense = 32;
+constexpr int kDense = 16, kVeryDense = 32, kDenser = 8;
 // A run in equal steps.
 constexpr int kSteps = 3;
 // Queues, slots and words are 64 bytes a page.
@@ -108,9 +108,21 @@ Lines::Whole Lines::suggests_whole(const Extent& extent, unsigned page) const {
   while (after < 2 * kLongest && page + after + 1 < kExtentPages && extent.present.has(page + after + 1))
     ++after;
   if (std::max(before, after) >= 2 * kLongest || continues_steps(extent, page)) return Whole::kRun;
-  // An extent that was here as a whole not long ago, and had to go, is one of too many.
-  const bool was_here = extent.since != 0 && clock_ - extent.since < kSoon * budget_pages_;
-  return recent_faults(extent) >= (was_here ? kVeryDense : kDense) ? Whole::kDense : Whole::kNo;
+  // An extent that was here as a whole not long ago, and had to go, is one of too many; more so each time.
+  const int enough = was_here_lately(extent) ? kVeryDense + kDenser * extent.dense_reads : kDense;
+  return recent_faults(extent) >= enough ? Whole::kDense : Whole::kNo;
+}
+
+bool Lines::was_here_lately(const Extent& extent) const {
+  return extent.since != 0 && clock_ - extent.since < kSoon * budget_pages_;
+}
+
+void Lines::note_whole(Extent& extent, Whole why) {
+  recent_[recent_at_++ % kRecent] = {};
+  if (why == Whole::kDense && was_here_lately(extent))
+    extent.dense_reads = static_cast<uint8_t>(std::min(extent.dense_reads + 1, 8));
+  else
+    extent.dense_reads = 0;
 }
 
 int Lines::recent_faults(const Extent& extent) const {

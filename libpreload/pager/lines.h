@@ -35,7 +35,8 @@ class Lines {
   // of pages has come so far, in equal steps, or because many of its pages were wanted lately.
   enum class Whole { kNo, kRun, kDense };
   Whole suggests_whole(const Extent& extent, unsigned page) const;
-  void note_whole() { recent_[recent_at_++ % kRecent] = {}; }
+  // It is read as a whole.
+  void note_whole(Extent& extent, Whole why);
   // Of what was read last nearly all were lines.
   bool are_the_rule() const;
   // A clean extent's page that is elsewhere in memory: from now on it is scattered, with this page alone.
@@ -136,6 +137,7 @@ class Lines {
   Slot& slot(uint64_t number) { return slots_[number & slot_mask_]; }
   char* slot_address(uint64_t number) const { return area_.base + ((number & slot_mask_) << kPageShift); }
   int recent_faults(const Extent& extent) const;
+  bool was_here_lately(const Extent& extent) const;
   bool continues_steps(const Extent& extent, unsigned page) const;
   bool is_under_way(const Extent& extent, unsigned page) const;
   bool load(Extent& extent, unsigned first, unsigned count, unsigned wanted);

@@ -120,7 +120,7 @@ void Pager::on_fault_on_disk(Extent& extent, unsigned page) {
     else if (is_next && !is_doubtful(extent))
       whole = Lines::Whole::kRun;
     if (whole != Lines::Whole::kNo && extent.advice != Advice::kRandom) {
-      lines_.note_whole();
+      lines_.note_whole(extent, whole);
       want(extent);
       if (whole == Lines::Whole::kRun) read_ahead(extent);
       return;
