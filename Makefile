@@ -96,9 +96,9 @@ $(OBJ)/%.o: %.cc
 # Argument parsing and test code gain nothing from -O2, and half of the build's time is theirs.
 $(OBJ)/tools/%.o $(OBJ)/tests/%.o: OPT := -O0
 
-$(BUILD)/bin/spillway: $(TOOL_SRC:%.cc=$(OBJ)/%.o)
+$(BUILD)/bin/spillway: $(TOOL_SRC:%.cc=$(OBJ)/%.o) $(BUILD)/lib/libspillway.a
 	@mkdir -p $(@D)
-	$(CXX) $(LDFLAGS) -o $@ $^ -lfmt
+	$(CXX) $(LDFLAGS) -o $@ $^ -lfmt -luring $(POOL_LDLIBS)
 
 $(BUILD)/bin/exm: $(BUILD)/bin/spillway
 	ln -sf spillway $@

@@ -273,24 +273,37 @@ Errno replace_by_zeroes(PageRange range) {
   return at == MAP_FAILED ? Errno::last() : Errno{};
 }
 
-const uint32_t* not_zero_in_this_process() {
+namespace {
+
+// One page for the whole process, never given back. Children find zeroes in it.
+uint32_t* token_page = nullptr;
+uint32_t tokens_given = 0;
+
+}  // namespace
+
+uint32_t process_token() {
   KeepErrno keep;
-  // One page for the whole process, never given back.
-  static uint32_t* page = nullptr;
-  if (uint32_t* known = __atomic_load_n(&page, __ATOMIC_ACQUIRE)) return known;
-  void* at = mmap(nullptr, kPageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (at == MAP_FAILED) return nullptr;
-  if (madvise(at, kPageBytes, MADV_WIPEONFORK) != 0) {
-    munmap(at, kPageBytes);
-    return nullptr;
+  uint32_t* page = __atomic_load_n(&token_page, __ATOMIC_ACQUIRE);
+  if (page == nullptr) {
+    void* at = mmap(nullptr, kPageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (at == MAP_FAILED) return 0;
+    if (madvise(at, kPageBytes, MADV_WIPEONFORK) != 0 ||
+        !__atomic_compare_exchange_n(&token_page, &page, static_cast<uint32_t*>(at), false, __ATOMIC_ACQ_REL,
+                                     __ATOMIC_ACQUIRE))
+      munmap(at, kPageBytes);
+    else
+      page = static_cast<uint32_t*>(at);
+    if (page == nullptr) return 0;
   }
-  uint32_t* const fresh = static_cast<uint32_t*>(at);
-  *fresh = 1;
-  uint32_t* expected = nullptr;
-  if (__atomic_compare_exchange_n(&page, &expected, fresh, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-    return fresh;
-  munmap(at, kPageBytes);
-  return expected;
+  uint32_t none = 0;
+  const uint32_t fresh = __atomic_add_fetch(&tokens_given, 1, __ATOMIC_RELAXED);
+  return __atomic_compare_exchange_n(page, &none, fresh, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE) ? fresh
+                                                                                                    : none;
+}
+
+bool is_token_of_this_process(uint32_t token) {
+  const uint32_t* page = __atomic_load_n(&token_page, __ATOMIC_ACQUIRE);
+  return page == nullptr || __atomic_load_n(page, __ATOMIC_RELAXED) == token;
 }
 
 void wait_shared(const void* word, uint32_t value, int milliseconds) {

@@ -71,8 +71,10 @@ Result<PageRange> map_private_memory(uint64_t bytes);  // zeroes; takes memory o
 // In place of what was there, atomically: reads zeroes from now on and takes no memory.
 Errno replace_by_zeroes(PageRange range);
 
-// A word that is 1 in this process and 0 in its forked children. Null: no memory, or a kernel without it.
-const uint32_t* not_zero_in_this_process();
+// A number that tells this process from its forked children, which get others. `process_token` gives the
+// process one (0: the kernel has no such memory); `is_token_of_this_process` costs a load.
+uint32_t process_token();
+bool is_token_of_this_process(uint32_t token);
 
 // Until *word is no longer `value`, or about so many milliseconds, or for no reason. Shared mappings, also
 // read-only.

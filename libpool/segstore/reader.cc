@@ -65,11 +65,7 @@ Reader::~Reader() {
 }
 
 void end_thread(std::thread& thread) {
-  if (!thread.joinable()) return;
-  if (const uint32_t* own = os::not_zero_in_this_process(); own != nullptr && *own == 0)
-    thread.detach();
-  else
-    thread.join();
+  if (thread.joinable()) thread.join();
 }
 
 StoreStatus Reader::corrupt(const Mapping& mapping, uint64_t offset, const char* what) const {

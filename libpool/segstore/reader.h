@@ -96,7 +96,6 @@ class Reader {
 std::shared_ptr<View> make_view(Index index, uint64_t generation, std::string path);
 // With all signals blocked: they are the program's.
 std::thread start_thread(std::function<void()> body);
-// Joins, or in a forked child, where the thread does not exist, forgets it.
 void end_thread(std::thread& thread);
 StoreStatus failure(Errno error, const std::string& what);
 

@@ -130,8 +130,18 @@ StoreResult<std::unique_ptr<StoreImpl>> StoreImpl::open_reader(const std::string
   return impl;
 }
 
+// A forked child leaves everything to its parent, whose locks and threads it has only as pictures.
+StoreImpl::~StoreImpl() {
+  if (!is_forked()) {
+    (void)close();
+    return;
+  }
+  new std::shared_ptr<Reader>(std::move(reader_));
+  new std::shared_ptr<Writer>(std::move(writer_));
+}
+
 StoreStatus StoreImpl::close() {
-  if (!open_.exchange(false)) return {};
+  if (!open_.exchange(false) || is_forked()) return {};
   std::shared_ptr<Writer> writer;
   {
     const std::lock_guard lock(mutex_);

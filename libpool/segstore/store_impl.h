@@ -18,7 +18,7 @@ class StoreImpl {
   static StoreResult<std::unique_ptr<StoreImpl>> open(const std::string& directory,
                                                       const StoreOptions& options, Files& files);
   static StoreResult<std::unique_ptr<StoreImpl>> open_reader(const std::string& directory);
-  ~StoreImpl() { (void)close(); }
+  ~StoreImpl();
 
   StoreStatus close();
   bool is_open() const { return open_.load(std::memory_order_acquire); }
@@ -26,6 +26,8 @@ class StoreImpl {
   // The writer, for one call; close() waits until nobody holds it.
   StoreResult<std::shared_ptr<Writer>> writer();
   Reader& reader() { return *reader_; }
+  // In a child of the process that opened it: threads are missing, and locks may be held for ever.
+  bool is_forked() const { return !os::is_token_of_this_process(token_); }
   StoreResult<StoreState> state();
   StoreStatus backup(const std::string& directory);
 
@@ -35,6 +37,7 @@ class StoreImpl {
   std::mutex mutex_;
   std::shared_ptr<Writer> writer_;
   bool is_writer_ = false;
+  const uint32_t token_ = os::process_token();
   std::atomic<bool> open_{true};
 };
 

@@ -25,8 +25,6 @@ StoreStatus check_arguments(std::string_view key, const PutOptions& options) {
 }  // namespace
 
 StoreStatus Writer::usable() const {
-  if (same_process_ != nullptr && *same_process_ == 0)
-    return {StoreCode::kForked, reader_.path() + ": opened for writing by the parent of this process"};
   if (failed_) {
     if (closed_) return {StoreCode::kClosed, reader_.path() + ": the store is closed"};
     return {StoreCode::kIo, reader_.path() + ": the disk refused a flush; close the store and open it again"};

@@ -136,7 +136,6 @@ class Writer {
   Manifest manifest_;
   View* view_ = nullptr;
   std::string index_path_;
-  const uint32_t* same_process_;
 
   mutable std::mutex append_mutex_;
   std::shared_ptr<OpenSegment> active_;

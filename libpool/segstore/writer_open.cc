@@ -20,6 +20,20 @@ std::string hexadecimal(uint64_t number) {
   return text;
 }
 
+// Something in the directory that is none of a store's; "" when there is nothing.
+std::string foreign_name(int directory) {
+  std::string found;
+  (void)os::list_names(
+      directory,
+      [](void* to, const char* name) {
+        for (const char* own : {"LOCK", "CONTROL", "RESERVE", "MANIFEST.new", "lost+found"})
+          if (strcmp(name, own) == 0) return;
+        if (strncmp(name, "index-", 6) != 0) *static_cast<std::string*>(to) = name;
+      },
+      &found);
+  return found;
+}
+
 StoreStatus locked_by(int lock_file, const std::string& path) {
   char text[128] = {};
   Result<uint64_t> got = os::read_some(lock_file, text, sizeof text - 1, 0);
@@ -31,11 +45,7 @@ StoreStatus locked_by(int lock_file, const std::string& path) {
 }  // namespace
 
 Writer::Writer(Reader& reader, const StoreOptions& options, Files& files)
-    : reader_(reader),
-      options_(options),
-      files_(files),
-      directory_(reader.directory()),
-      same_process_(os::not_zero_in_this_process()) {
+    : reader_(reader), options_(options), files_(files), directory_(reader.directory()) {
   options_.segment_bytes = round_down(options_.segment_bytes, kPageBytes);
 }
 
@@ -80,6 +90,10 @@ StoreStatus Writer::start() {
             reader_.path() + ": on a network file system, where other machines could change mapped files"};
   if (StoreStatus bad = lock(); !bad.ok()) return bad;
   const bool is_new = !is_store(directory_);
+  if (is_new && options_.create)
+    if (const std::string other = foreign_name(directory_); !other.empty())
+      return {StoreCode::kNotAStore, reader_.path() + ": no store here, and not empty (" + other +
+                                         "); a new store needs a directory of its own"};
   if (is_new && !options_.create) return {StoreCode::kNotAStore, reader_.path() + ": no store here"};
   Result<Control> control = Control::create(directory_);
   if (!control) return failure(control.error(), reader_.path() + "/CONTROL");
@@ -314,9 +328,7 @@ StoreStatus Writer::close() {
   }
   thread_wakes_.notify_all();
   compacted_.notify_all();
-  const bool forked = same_process_ != nullptr && *same_process_ == 0;
   end_thread(thread_);
-  if (forked) return {};
   bool flush_failed = false;
   {
     const std::lock_guard lock(append_mutex_);
