@@ -47,7 +47,8 @@ VICTIMS     := $(patsubst tests/victims/%.cc,$(BUILD)/victims/%,$(wildcard tests
 TEST_SUITES := unit $(foreach s,pool segstore typed preload real,$(if $(wildcard tests/$(s)/*.cc),$(s)))
 TESTS       := $(TEST_SUITES:%=$(BUILD)/tests/%)
 BENCHES     := $(patsubst bench/malloc/%.cc,$(BUILD)/bench/%,$(wildcard bench/malloc/*.cc)) \
-               $(patsubst bench/outofcore/%.cc,$(BUILD)/bench/%,$(wildcard bench/outofcore/*.cc))
+               $(patsubst bench/outofcore/%.cc,$(BUILD)/bench/%,$(wildcard bench/outofcore/*.cc)) \
+               $(patsubst bench/segstore/%.cc,$(BUILD)/bench/%,$(wildcard bench/segstore/*.cc))
 POOL_LIBS   := $(if $(POOL_SRC),$(BUILD)/lib/libspillway.so $(BUILD)/lib/libspillway.a)
 DAEMON      := $(if $(DAEMON_SRC),$(BUILD)/bin/spillwayd)
 
@@ -158,6 +159,9 @@ $(BUILD)/bench/%: bench/malloc/%.cc
 $(BUILD)/bench/%: bench/outofcore/%.cc
 	@mkdir -p $(@D)
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -o $@ $< -pthread
+$(BUILD)/bench/%: bench/segstore/%.cc $(BUILD)/lib/libspillway.a
+	@mkdir -p $(@D)
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -o $@ $^ -llmdb -lleveldb -lhiredis -luring $(POOL_LDLIBS) -pthread
 bench: all
 	bench/run $(BUILD)
 

@@ -304,7 +304,8 @@ StoreStatus Compaction::drop() {
     for (uint32_t row = 0; row < index.header().rows_used; ++row)
       if (const uint64_t id = index.row(row).file_id; id != 0) next.segments.insert(id);
     // A large value that is being written has its number already, but is in no row: it must count, too.
-    for (const uint64_t id : w_.unpublished_) next.segments.insert(id);
+    next.pending = w_.unpublished_;
+    next.segments.insert(w_.kept_.begin(), w_.kept_.end());
     for (const uint32_t row : victims_) next.segments.erase(index.row(row).file_id);
   }
   w_.files_.step("compact:manifest");

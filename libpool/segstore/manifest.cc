@@ -35,6 +35,7 @@ std::string encode_manifest(const Manifest& manifest) {
   add_line(text, "seed %016" PRIx64 "\n", manifest.hash_seed);
   add_line(text, "next %016" PRIx64 "\n", manifest.next_file_id);
   for (const uint64_t id : manifest.segments) add_line(text, "segment %016" PRIx64 "\n", id);
+  for (const uint64_t id : manifest.pending) add_line(text, "pending %016" PRIx64 "\n", id);
   add_line(text, "crc %08" PRIx32 "\n", crc32c(0, text.data(), text.size()));
   return text;
 }
@@ -53,6 +54,7 @@ std::optional<Manifest> decode_manifest(const std::string& whole) {
   if (!take(text, "next ", value)) return std::nullopt;
   manifest.next_file_id = hexadecimal(value);
   while (take(text, "segment ", value)) manifest.segments.insert(hexadecimal(value));
+  while (take(text, "pending ", value)) manifest.pending.insert(hexadecimal(value));
   if (!text.empty()) return std::nullopt;
   return manifest;
 }

@@ -18,8 +18,10 @@ struct Manifest {
   uint64_t hash_seed = 0;
   uint64_t next_file_id = 1;
   std::set<uint64_t> segments;
+  std::set<uint64_t> pending;  // large values that were being written: they count like newer files
 
-  bool counts(uint64_t file_id) const { return file_id >= next_file_id || segments.contains(file_id); }
+  bool counts(uint64_t file_id) const { return is_new(file_id) || segments.contains(file_id); }
+  bool is_new(uint64_t file_id) const { return file_id >= next_file_id || pending.contains(file_id); }
 };
 
 std::string encode_manifest(const Manifest& manifest);

@@ -88,7 +88,7 @@ class Recovery {
   const RecoveryInput& in_;
   std::unique_ptr<Recovered> out_;
   std::vector<Segment> segments_;
-  std::vector<uint64_t> orphans_;
+  std::vector<uint64_t> orphans_, unreadable_;
   std::vector<std::pair<uint64_t, uint64_t>> batches_;  // first sequence and count of complete ones
   std::vector<Segment*> by_row_;
   struct Removal {
@@ -122,7 +122,7 @@ StoreStatus Recovery::find_segments() {
     }
     if (StoreStatus bad = open_segment(id); !bad.ok()) return bad;
     if (manifest && !segments_.empty() && segments_.back().id == id)
-      segments_.back().is_new = id >= manifest->next_file_id;
+      segments_.back().is_new = manifest->is_new(id);
   }
   if (!manifest) {
     // Who the store is stands in every segment.
@@ -155,7 +155,8 @@ StoreStatus Recovery::open_segment(uint64_t id) {
   Result<os::FileFacts> facts = os::facts_of(fd->get());
   if (!facts) return failure(facts.error(), in_.path + "/" + name);
   if (!facts->is_regular || facts->bytes < sizeof(SegmentHeader)) {
-    if (facts->bytes == 0) orphans_.push_back(id);  // the writer died before it had a length
+    // Without a length, the writer died before it had one.
+    (facts->bytes == 0 ? orphans_ : unreadable_).push_back(id);
     return {};
   }
   // The header, from the front or, where that is damaged, from the end.
@@ -173,10 +174,15 @@ StoreStatus Recovery::open_segment(uint64_t id) {
       got = os::read_some(fd->get(), begin, sizeof begin, 0);
       if (got && memcmp(begin, zeroes, sizeof begin) == 0 && memcmp(back, zeroes, sizeof back) == 0)
         orphans_.push_back(id);
+      else
+        unreadable_.push_back(id);
       return {};
     }
   }
-  if (segment.bytes.header.file_id != id) return {};
+  if (segment.bytes.header.file_id != id) {
+    unreadable_.push_back(id);
+    return {};
+  }
   segment.bytes.bytes = facts->bytes;
   segment.bytes.salt = segment_salt(segment.bytes.header.store, id);
   if (segment.is_solo()) {
@@ -231,7 +237,7 @@ void Recovery::look_at_solo(Segment& segment) {
             (record.header.flags() & kInBatch) != 0,
             true,
             0};
-  if (machine_was_restarted() && segment.is_new && record.sequence > known_durable_)
+  if (machine_was_restarted() && record.sequence > known_durable_)
     item.intact = solo_value_is_intact(segment, record);
   segment.used = record.at.end;
   segment.items.push_back(item);
@@ -304,6 +310,21 @@ void Recovery::scan(Segment& segment) {
 
 // A large value of a batch counts with the batch's end record, or once a manifest has named it.
 void Recovery::accept_solo_batches() {
+  const bool any = std::any_of(segments_.begin(), segments_.end(), [](const Segment& s) {
+    return s.is_solo() && s.is_new && !s.items.empty() && s.items[0].in_batch;
+  });
+  for (const Segment& segment : segments_) {
+    if (!any || !segment.is_sealed || !segment.is_new) continue;
+    scan_records(
+        segment.bytes, segment.footer.used_bytes, -1,
+        [&](const Record& record) {
+          BatchEnd batch;
+          if (record.header.type() != RecordType::kBatchEnd || record.value_bytes != sizeof batch) return;
+          memcpy(&batch, record.value(), sizeof batch);
+          batches_.emplace_back(batch.first_sequence, batch.count);
+        },
+        [](uint64_t, uint64_t) {});
+  }
   std::sort(batches_.begin(), batches_.end());
   for (Segment& segment : segments_) {
     if (!segment.is_solo() || segment.items.empty() || !segment.items[0].in_batch || !segment.is_new)
@@ -561,6 +582,7 @@ StoreStatus Recovery::build() {
       out_->index.erase(slot);
       return true;
     });
+  out_->unreadable = unreadable_;
   header.written_sequence = header.applied_sequence = out_->last_sequence;
   header.durable_sequence = in_.files != nullptr ? out_->last_sequence : known_durable_;
   return {};

@@ -27,6 +27,8 @@ struct Recovered {
   Index index;
   uint64_t last_sequence = 0;
   uint64_t next_file_id = 1;
+  // Files that are kept, though nothing can be read of them.
+  std::vector<uint64_t> unreadable;
   // The segment a clean close left open: its row plus one, and where its records end.
   uint64_t open_row = 0, open_used = 0, open_records = 0;
 };

@@ -143,8 +143,8 @@ StoreStatus Writer::rotate(uint64_t bytes, bool for_remove) {
   if (!next && next.status().code() == StoreCode::kNoSpace && for_remove && reserve_bytes_ >= needed) {
     // Removing must be possible on a full disk, or nobody could ever make room.
     if (files_.unlink(directory_, "RESERVE").ok()) {
-      reserve_bytes_ = 0;
-      next = begin_segment(needed, id, next_sequence_);
+      const uint64_t taken = std::exchange(reserve_bytes_, 0);
+      next = begin_segment(std::max(needed, taken), id, next_sequence_);
     }
   }
   if (!next) return next.status();
@@ -367,8 +367,24 @@ StoreResult<uint64_t> Writer::put(std::string_view key, std::string_view value, 
   return sequence;
 }
 
+// The compactor may have the reserve just now: then a remove waits for it, and tries again.
 StoreResult<uint64_t> Writer::remove(std::string_view key, std::optional<Durability> wanted,
                                      const Condition& condition) {
+  StoreResult<uint64_t> result = remove_once(key, wanted, condition);
+  for (int tries = 0; tries < 3 && result.status().code() == StoreCode::kNoSpace; ++tries) {
+    {
+      const std::lock_guard one_at_a_time(maintenance_mutex_);
+      if (StoreStatus bad = seal_waiting(); !bad.ok()) return bad;
+      if (options_.auto_compact) (void)compact_where_worth_it();  // what counts is whether there is room now
+      (void)keep_reserve();
+    }
+    result = remove_once(key, wanted, condition);
+  }
+  return result;
+}
+
+StoreResult<uint64_t> Writer::remove_once(std::string_view key, std::optional<Durability> wanted,
+                                          const Condition& condition) {
   if (StoreStatus bad = check_arguments(key, {}); !bad.ok()) return bad;
   const Durability durability = wanted.value_or(options_.durability);
   const uint32_t hash = index_hash(hash_of(key, manifest_.hash_seed));

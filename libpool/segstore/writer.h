@@ -85,6 +85,9 @@ class Writer {
   StoreStatus usable() const;
   StoreStatus no_room(Errno error) const;
 
+  StoreResult<uint64_t> remove_once(std::string_view key, std::optional<Durability> durability,
+                                    const Condition& condition);
+
   // A value in a file of its own, written but not yet part of the store.
   struct Solo {
     std::shared_ptr<OpenSegment> file;
@@ -134,6 +137,7 @@ class Writer {
   os::Fd lock_file_;
   Control control_;
   Manifest manifest_;
+  std::vector<uint64_t> kept_;  // files nothing can be read of
   View* view_ = nullptr;
   std::string index_path_;
 

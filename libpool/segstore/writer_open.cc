@@ -165,10 +165,12 @@ bool Writer::attach_index() {
     return false;
   uint64_t next_file_id = manifest->next_file_id;
   std::shared_ptr<OpenSegment> active;
+  std::set<uint64_t> in_rows;
   for (uint32_t number = 0; number < header.rows_used; ++number) {
     const SegmentRow& row = index->row(number);
     if (row.file_id == 0) continue;
     next_file_id = std::max(next_file_id, row.file_id + 1);
+    in_rows.insert(row.file_id);
     const bool is_active = row.file_id == block.active_file_id;
     Result<os::Fd> segment = os::open_in(directory_, segment_name(row.file_id).c_str(),
                                          is_active ? os::OpenFor::kWriting : os::OpenFor::kReading);
@@ -192,6 +194,9 @@ bool Writer::attach_index() {
   }
   if (block.active_file_id != 0 && active == nullptr) return false;
   manifest_ = *manifest;
+  // Named by the manifest and in no row: nothing could be read of them when the index was made.
+  for (const uint64_t id : manifest->segments)
+    if (!in_rows.contains(id)) kept_.push_back(id);
   active_ = std::move(active);
   next_file_id_ = next_file_id;
   std::shared_ptr<View> view = make_view(std::move(*index), generation, path);
@@ -245,9 +250,12 @@ StoreStatus Writer::rebuild_index() {
   manifest_ = recovered.manifest;
   next_file_id_ = recovered.next_file_id;
   manifest_.segments.clear();
+  manifest_.pending.clear();
   IndexHeader& header = recovered.index.header();
   for (uint32_t row = 0; row < header.rows_used; ++row)
     if (recovered.index.row(row).file_id != 0) manifest_.segments.insert(recovered.index.row(row).file_id);
+  kept_ = recovered.unreadable;
+  manifest_.segments.insert(kept_.begin(), kept_.end());
   manifest_.next_file_id = next_file_id_;
   files_.step("recover:manifest");
   if (Errno e = write_manifest(files_, directory_, manifest_); !e.ok())

@@ -171,12 +171,12 @@ struct Operation {
     op.kind = draw < 60 ? kPut : draw < 75 ? kRemove : draw < 92 ? kBatch : draw < 96 ? kCompact : kSync;
     if (op.kind == kPut) op.puts[key()] = value();
     if (op.kind == kRemove) op.removes.push_back(key());
-    if (op.kind == kBatch)
-      for (int i = 0; i < 4; ++i)
-        if (random() % 4 == 0)
-          op.removes.push_back(key());
-        else
-          op.puts[key()] = value();
+    for (int i = 0; op.kind == kBatch && i < 4; ++i) {
+      if (random() % 4 == 0)
+        op.removes.push_back(key());
+      else
+        op.puts[key()] = value();
+    }
     std::erase_if(op.removes, [&](const std::string& k) { return op.puts.contains(k); });
     return op;
   }
@@ -209,6 +209,22 @@ struct Operation {
     return kind == kSync || kind == kCompact || durability != Durability::kAsync;
   }
 };
+
+// Where two states differ, for a failure's message.
+inline std::string difference(const Pairs& is, const Pairs& should) {
+  std::string text;
+  auto shown = [](const Pairs& from, const std::string& key) {
+    const auto at = from.find(key);
+    return at == from.end() ? std::string("absent") : at->second.substr(0, at->second.find(':'));
+  };
+  std::set<std::string> keys;
+  for (const auto& [key, value] : is) keys.insert(key);
+  for (const auto& [key, value] : should) keys.insert(key);
+  for (const std::string& key : keys)
+    if (shown(is, key) != shown(should, key))
+      text += key + ": is " + shown(is, key) + ", should be " + shown(should, key) + "; ";
+  return text;
+}
 
 // SPILLWAY_SOAK multiplies the seeds that a test tries.
 inline uint64_t seeds(uint64_t quick_ones) {

@@ -42,7 +42,7 @@ TEST_CASE(
     if (progress->begun > progress->done) Operation::of(seed, progress->done).apply(with_last);
     Store store = must(Store::open(dir / "s", options));
     const Pairs now = all_of(store);
-    INFO("seed " << seed << ", " << progress->done << " operations");
+    INFO("seed " << seed << ", " << progress->done << " operations: " << difference(now, model));
     // The one under way is there or not. Of lives before, an operation begun twice is the same operation.
     REQUIRE((now == model || now == with_last));
     for (const auto& [key, value] : now) REQUIRE(value_of(store, key) == value);
@@ -88,7 +88,10 @@ TEST_CASE("every call that can fail fails once: errors are told, nothing else is
     }
     Store store = must(Store::open(dir / "s", options));
     for (const auto& [key, values] : possible) {
-      INFO("seed " << seed << " " << key);
+      const auto is = value_of(store, key);
+      std::string may;
+      for (const auto& value : values) may += value ? value->substr(0, value->find(':')) + " " : "absent ";
+      INFO("seed " << seed << " " << key << " is " << (is ? is->substr(0, is->find(':')) : "absent") << ", may be " << may);
       REQUIRE(values.contains(value_of(store, key)));
     }
     must(store.put("and on", "it goes"));
@@ -129,6 +132,7 @@ TEST_CASE("after a power cut durable writes are there, and of the others those b
     const Pairs now = all_of(*opened);
     const bool is_a_moment =
         std::find(states.begin() + static_cast<ptrdiff_t>(durable), states.end(), now) != states.end();
+    UNSCOPED_INFO(difference(now, states.back()));
     if (!is_a_moment)
       for (size_t i = 0; i < states.size(); ++i)
         if (states[i] == now) UNSCOPED_INFO("it is the state after " << i);
