@@ -139,11 +139,12 @@ check: deps
 test: all
 	@scripts/run-tests $(BUILD) $(TEST_SUITES)
 asan:
-	+$(MAKE) --no-print-directory BUILD=build-asan SANITIZE=address,undefined build-asan/tests/unit
-	scripts/run-tests build-asan unit
+	+$(MAKE) --no-print-directory BUILD=build-asan SANITIZE=address,undefined build-asan/tests/unit build-asan/tests/segstore
+	scripts/run-tests build-asan unit segstore
 tsan:
-	+$(MAKE) --no-print-directory BUILD=build-tsan SANITIZE=thread build-tsan/tests/unit
+	+$(MAKE) --no-print-directory BUILD=build-tsan SANITIZE=thread build-tsan/tests/unit build-tsan/tests/segstore
 	scripts/run-tests build-tsan unit
+	TEST_ARGS='[threads]' scripts/run-tests build-tsan segstore
 fuzz:
 	scripts/fuzz
 soak: all
@@ -173,13 +174,16 @@ format:
 clean:
 	rm -rf build build-asan build-tsan build-fuzz build-werror
 
-install: $(PRELOAD_LIB) $(BUILD)/bin/spillway
+install: $(PRELOAD_LIB) $(POOL_LIBS) $(BUILD)/bin/spillway
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/spillway \
 	  $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man7 \
 	  $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install -m 755 $(BUILD)/bin/spillway $(DESTDIR)$(PREFIX)/bin/spillway
 	ln -sf spillway $(DESTDIR)$(PREFIX)/bin/exm
 	install -m 755 $(PRELOAD_LIB) $(DESTDIR)$(PREFIX)/lib/
+	install -m 755 $(BUILD)/lib/libspillway.so $(DESTDIR)$(PREFIX)/lib/libspillway.so.0
+	ln -sf libspillway.so.0 $(DESTDIR)$(PREFIX)/lib/libspillway.so
+	install -m 644 $(BUILD)/lib/libspillway.a $(DESTDIR)$(PREFIX)/lib/
 	install -m 644 include/spillway/*.h* $(DESTDIR)$(PREFIX)/include/spillway/
 	install -m 644 man/spillway.1 man/exm.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -m 644 man/libspillway-preload.7 $(DESTDIR)$(PREFIX)/share/man/man7/
@@ -189,7 +193,8 @@ install: $(PRELOAD_LIB) $(BUILD)/bin/spillway
 	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/spillway.pc
 
 uninstall:
-	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/spillway bin/exm lib/libspillway-preload.so lib/pkgconfig/spillway.pc \
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/spillway bin/exm lib/libspillway-preload.so lib/libspillway.so lib/libspillway.so.0 \
+	  lib/libspillway.a lib/pkgconfig/spillway.pc \
 	  share/man/man1/spillway.1 share/man/man1/exm.1 share/man/man7/libspillway-preload.7 \
 	  share/bash-completion/completions/spillway share/bash-completion/completions/exm)
 	rm -rf $(DESTDIR)$(PREFIX)/include/spillway

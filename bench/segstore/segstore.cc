@@ -2,11 +2,11 @@
 //
 //   build/bench/segstore [--keys N] [--value-bytes N] [--dir DIR] [--rounds N] [--quick]
 //
-// One process, one run: every round does the same operation with each store, in turn, on the same keys, so that
-// the machine's moods hit all alike. Printed are medians over the rounds, and ratios to ours. Fair to the
-// rivals: LMDB reads in one long read transaction per round, reset and renewed per get (what a program must do
-// to see new data); LevelDB has a cache that holds everything; Redis gets pipelines of one, as a program that
-// needs the answer has. All values are touched (first and last byte).
+// One process, one run: every round does the same operation with each store, in turn, on the same keys, so
+// that the machine's moods hit all alike. Printed are medians over the rounds, and ratios to ours. Fair to
+// the rivals: LMDB reads in one long read transaction per round, reset and renewed per get (what a program
+// must do to see new data); LevelDB has a cache that holds everything; Redis gets pipelines of one, as a
+// program that needs the answer has. All values are touched (first and last byte).
 #include <fcntl.h>
 #include <hiredis/hiredis.h>
 #include <leveldb/cache.h>
@@ -47,7 +47,9 @@ double now() {
 struct Key {
   char text[24];
   size_t bytes;
-  explicit Key(uint64_t n) : bytes(static_cast<size_t>(snprintf(text, sizeof text, "key-%012llu", static_cast<unsigned long long>(n)))) {}
+  explicit Key(uint64_t n)
+      : bytes(static_cast<size_t>(
+            snprintf(text, sizeof text, "key-%012llu", static_cast<unsigned long long>(n)))) {}
 };
 
 uint64_t touched = 0;
@@ -109,7 +111,8 @@ class Lmdb : public Rival {
     check(mdb_env_create(&env_));
     check(mdb_env_set_mapsize(env_, 8ull << 30));
     check(mdb_env_set_maxreaders(env_, 126));
-    check(mdb_env_open(env_, dir_.c_str(), reader ? MDB_RDONLY | MDB_NORDAHEAD : MDB_NOSYNC | MDB_NORDAHEAD, 0600));
+    check(mdb_env_open(env_, dir_.c_str(), reader ? MDB_RDONLY | MDB_NORDAHEAD : MDB_NOSYNC | MDB_NORDAHEAD,
+                       0600));
     MDB_txn* txn = nullptr;
     check(mdb_txn_begin(env_, nullptr, reader ? MDB_RDONLY : 0, &txn));
     check(mdb_dbi_open(txn, nullptr, 0, &dbi_));
@@ -267,7 +270,8 @@ struct Settings {
   std::string dir = "/var/tmp/spillway-bench-segstore";
 };
 
-std::map<std::string, std::map<std::string, std::vector<double>>> rates;  // what -> who -> operations a second
+std::map<std::string, std::map<std::string, std::vector<double>>>
+    rates;  // what -> who -> operations a second
 std::vector<std::string> order;
 
 void note(const std::string& what, const std::string& who, double rate) {
@@ -288,7 +292,8 @@ void print() {
   }
 }
 
-double get_rate(Rival& rival, uint64_t keys, uint64_t count, uint64_t seed, std::vector<float>* latencies = nullptr) {
+double get_rate(Rival& rival, uint64_t keys, uint64_t count, uint64_t seed,
+                std::vector<float>* latencies = nullptr) {
   std::mt19937_64 random(seed);
   std::vector<uint32_t> chosen(count);
   for (uint32_t& n : chosen) n = static_cast<uint32_t>(random() % keys);
@@ -408,14 +413,17 @@ int main(int argc, char** argv) {
         rival->put(Key(keys[i]), value);
       seconds[rival] += now() - start;
     }
-  for (Rival* rival : all) note("put, random order, not synced", rival->name(), static_cast<double>(s.keys) / seconds[rival]);
+  for (Rival* rival : all)
+    note("put, random order, not synced", rival->name(), static_cast<double>(s.keys) / seconds[rival]);
   level.settle();
   const auto state = ours.store().state();
   const double payload = static_cast<double>(s.keys) * (16 + static_cast<double>(s.value_bytes));
   uint64_t used = 0;
-  for (const auto& segment : const_cast<spillway::StoreResult<spillway::StoreState>&>(state)->segments) used += segment.used_bytes;
+  for (const auto& segment : const_cast<spillway::StoreResult<spillway::StoreState>&>(state)->segments)
+    used += segment.used_bytes;
   printf("index: %.2f bytes a key; log: %.3f x payload\n",
-         static_cast<double>(const_cast<spillway::StoreResult<spillway::StoreState>&>(state)->index_bytes) / static_cast<double>(s.keys),
+         static_cast<double>(const_cast<spillway::StoreResult<spillway::StoreState>&>(state)->index_bytes) /
+             static_cast<double>(s.keys),
          static_cast<double>(used) / payload);
 
   for (Rival* rival : all) (void)get_rate(*rival, s.keys, s.keys / 2, 1);  // warm
@@ -423,14 +431,17 @@ int main(int argc, char** argv) {
     const double key_cost = key_seconds(s.keys) / static_cast<double>(s.keys);
     for (Rival* rival : all)
       note("get, random, hot, 1 reader", rival->name(),
-           without_keys(get_rate(*rival, s.keys, rival == &redis ? s.keys / 20 : s.keys, round + 2), key_cost));
+           without_keys(get_rate(*rival, s.keys, rival == &redis ? s.keys / 20 : s.keys, round + 2),
+                        key_cost));
   }
   for (Rival* rival : all) {
     std::vector<float> latencies;
     (void)get_rate(*rival, s.keys, s.keys / 10, 77, &latencies);
     std::sort(latencies.begin(), latencies.end());
-    printf("get, %-9s 50%% %.2f us, 99%% %.2f us, 99.9%% %.2f us\n", rival->name(), static_cast<double>(latencies[latencies.size() / 2]),
-           static_cast<double>(latencies[latencies.size() * 99 / 100]), static_cast<double>(latencies[latencies.size() * 999 / 1000]));
+    printf("get, %-9s 50%% %.2f us, 99%% %.2f us, 99.9%% %.2f us\n", rival->name(),
+           static_cast<double>(latencies[latencies.size() / 2]),
+           static_cast<double>(latencies[latencies.size() * 99 / 100]),
+           static_cast<double>(latencies[latencies.size() * 999 / 1000]));
   }
   for (uint64_t round = 0; round < s.rounds; ++round)
     for (Rival* rival : {static_cast<Rival*>(&ours), static_cast<Rival*>(&lmdb)})
@@ -438,7 +449,8 @@ int main(int argc, char** argv) {
 
   constexpr unsigned kWriters = 16;
   for (uint64_t round = 0; round < s.rounds; ++round)
-    for (Rival* rival : {static_cast<Rival*>(&ours), static_cast<Rival*>(&lmdb), static_cast<Rival*>(&level)}) {
+    for (Rival* rival :
+         {static_cast<Rival*>(&ours), static_cast<Rival*>(&lmdb), static_cast<Rival*>(&level)}) {
       std::atomic<uint64_t> done{0};
       const double start = now();
       std::vector<std::thread> threads;

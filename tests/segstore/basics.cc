@@ -80,7 +80,8 @@ TEST_CASE("a store that is not open answers every call with an error, and closin
   CHECK(held.view() == "v");
 }
 
-TEST_CASE("closing may overlap with gets and puts, which then end in a result or say that it is closed") {
+TEST_CASE("closing may overlap with gets and puts, which then end in a result or say that it is closed",
+          "[threads]") {
   for (int round = 0; round < 10; ++round) {
     ScratchDir dir;
     Store store = must(Store::open(dir / "s", quick(dir)));
@@ -212,7 +213,8 @@ TEST_CASE("values are aligned as asked, in every generation of their segment") {
   check();
 }
 
-TEST_CASE("compare-and-set by value and by sequence number: of many at once one wins each step") {
+TEST_CASE("compare-and-set by value and by sequence number: of many at once one wins each step",
+          "[threads]") {
   ScratchDir dir;
   Store store = must(Store::open(dir / "s", quick(dir)));
   CHECK(must(store.compare_and_set("k", std::nullopt, "1")));

@@ -106,7 +106,7 @@ TEST_CASE("a snapshot keeps what was there through overwrite, remove and compact
   CHECK(must(snapshot.get(key_of(7))).view().substr(0, 4) == "old ");
 }
 
-TEST_CASE("snapshots taken while batches are written never show half of one") {
+TEST_CASE("snapshots taken while batches are written never show half of one", "[threads]") {
   ScratchDir dir;
   Store store = must(Store::open(dir / "s", quick(dir)));
   std::atomic<bool> stop{false};

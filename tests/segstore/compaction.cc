@@ -69,7 +69,7 @@ TEST_CASE("a hundred times the live data written while one value is held: space 
   CHECK(held.view() == std::string(2000, 'a'));
 }
 
-TEST_CASE("25,000 keys, 5,000 concurrent puts, two compactions: nothing is lost") {
+TEST_CASE("25,000 keys, 5,000 concurrent puts, two compactions: nothing is lost", "[threads]") {
   ScratchDir dir;
   StoreOptions options = small_segments(dir);
   options.segment_bytes = 256 << 10;
@@ -159,7 +159,8 @@ TEST_CASE("a segment in which everything has expired goes by itself, without a c
   for (const SegmentStatus& segment : must(store.state()).segments) CHECK_FALSE(segment.is_sealed);
 }
 
-TEST_CASE("many gets in many threads while segments are compacted away: always found, always right") {
+TEST_CASE("many gets in many threads while segments are compacted away: always found, always right",
+          "[threads]") {
   ScratchDir dir;
   Store store = must(Store::open(dir / "s", small_segments(dir)));
   Store reader = must(Store::open_reader(dir / "s"));
