@@ -89,6 +89,8 @@ $(BUILD)/lib/libspillway.so: $(POOL_SRC:%.cc=$(PIC)/%.o) $(BASE_SRC:%.cc=$(PIC)/
 	@mkdir -p $(@D)
 	$(CXX) $(LDFLAGS) -shared -o $@ $^ -Wl,-Bstatic -luring -Wl,-Bdynamic -Wl,-z,defs,-z,now,-z,relro -Wl,-soname,$(@F).0 $(POOL_LDLIBS)
 
+$(BUILD)/lib/libspillway.so: LDFLAGS += -Wl,--version-script=libpool/exports.map
+
 # --- programs ------------------------------------------------------------------------------------------------------
 $(OBJ)/%.o: %.cc
 	@mkdir -p $(@D)

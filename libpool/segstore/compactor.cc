@@ -157,14 +157,13 @@ StoreStatus Compaction::create(uint64_t capacity, uint64_t base_sequence) {
   StoreResult<std::shared_ptr<OpenSegment>> made = w_.begin_segment(capacity, id, base_sequence);
   if (!made && made.status().code() == StoreCode::kNoSpace) {
     // The reserve is there for this: it becomes the copies' room.
-    {
-      const std::lock_guard lock(w_.append_mutex_);
-      if (w_.reserve_bytes_ < capacity) return made.status();
-      if (Errno e = w_.files_.unlink(w_.directory_, kReserve); !e.ok())
-        return failure(e, w_.reader_.path() + "/RESERVE");
-      w_.reserve_bytes_ = 0;
-    }
+    const std::lock_guard lock(w_.append_mutex_);
+    if (w_.reserve_bytes_ < capacity) return made.status();
+    if (Errno e = w_.files_.unlink(w_.directory_, kReserve); !e.ok())
+      return failure(e, w_.reader_.path() + "/RESERVE");
+    const uint64_t taken = std::exchange(w_.reserve_bytes_, 0);
     made = w_.begin_segment(capacity, id, base_sequence);
+    w_.make_reserve(taken - (made ? capacity : 0));
   }
   if (!made) return made.status();
   output_ = *made;
@@ -338,9 +337,7 @@ bool Writer::wants_compaction() const {
   return used > live + live / 2 + kMiB && used - live > 2 * kFirstRecord;
 }
 
-bool Writer::is_behind() const {
-  return used_bytes_ > 2 * live_bytes_ + live_bytes_ / 4 + 2 * wanted_capacity();
-}
+bool Writer::is_behind() const { return used_bytes_ > 2 * live_bytes_ + wanted_capacity(); }
 
 // Before a write that adds: when the compactor is behind, until it has done something.
 void Writer::wait_for_compactor() {
@@ -381,13 +378,27 @@ StoreStatus Writer::compact_rows(const std::vector<uint32_t>& rows) {
       group.push_back(ordered[from++]);
     }
     is_compacting_ = true;
-    StoreStatus bad = Compaction(*this, std::move(group)).run();
+    StoreStatus bad = Compaction(*this, group).run();
+    if (bad.code() == StoreCode::kNoSpace && group.size() > 1) bad = compact_one_by_one(group);
     is_compacting_ = false;
     {
       const std::lock_guard lock(thread_mutex_);
       compacted_.notify_all();
     }
     if (!bad.ok()) return bad;
+  }
+  return {};
+}
+
+// On a full disk: those with the least to copy first, so that each makes room for the next.
+StoreStatus Writer::compact_one_by_one(std::vector<uint32_t> rows) {
+  const Index& index = view_->index;
+  std::sort(rows.begin(), rows.end(), [&](uint32_t a, uint32_t b) {
+    return load(index.row(a).live_bytes) < load(index.row(b).live_bytes);
+  });
+  for (const uint32_t row : rows) {
+    if (StoreStatus bad = Compaction(*this, {row}).run(); !bad.ok()) return bad;
+    if (StoreStatus bad = keep_reserve(); !bad.ok()) return bad;
   }
   return {};
 }
@@ -448,6 +459,13 @@ StoreStatus Writer::compact_where_worth_it() {
   return {};
 }
 
+// What is left of a reserve that was taken from. append_mutex_ is held.
+void Writer::make_reserve(uint64_t bytes) {
+  if (bytes == 0) return;
+  Result<os::Fd> fd = files_.create(directory_, kReserve, bytes);
+  reserve_bytes_ = fd ? bytes : 0;
+}
+
 // Blocks that nobody uses until the disk is full: then removes and compaction go on.
 StoreStatus Writer::keep_reserve() {
   const uint64_t wanted = wanted_capacity();
@@ -455,9 +473,16 @@ StoreStatus Writer::keep_reserve() {
     const std::lock_guard lock(append_mutex_);
     if (reserve_bytes_ >= wanted) return {};
   }
-  (void)files_.unlink(directory_, kReserve);
-  Result<os::Fd> fd = files_.create(directory_, kReserve, wanted);
+  // A larger one, or else the one there was.
   const std::lock_guard lock(append_mutex_);
+  if (Errno e = files_.unlink(directory_, kReserve); !e.ok() && e.code() != ENOENT)
+    return failure(e, reader_.path() + "/RESERVE");
+  const uint64_t had = std::exchange(reserve_bytes_, 0);
+  Result<os::Fd> fd = files_.create(directory_, kReserve, wanted);
+  if (!fd && had > 0) {
+    make_reserve(had);
+    return {};
+  }
   reserve_bytes_ = fd ? wanted : 0;
   if (!fd && fd.error().code() != ENOSPC && fd.error().code() != EDQUOT)
     return failure(fd.error(), reader_.path() + "/RESERVE");

@@ -296,8 +296,9 @@ void Recovery::scan(Segment& segment) {
       },
       [&](uint64_t, uint64_t) { segment.is_damaged = true; });
   drop_pending();
-  // The writer died in the middle of the last one.
-  if (!segment.items.empty() && !segment.items.back().intact && !segment.items.back().in_batch) {
+  // The writer died in the middle of the last one; if that was acknowledged as durable, it is damage instead.
+  if (!segment.items.empty() && !segment.items.back().intact && !segment.items.back().in_batch &&
+      segment.items.back().sequence > known_durable_) {
     segment.blot.push_back(segment.items.back().offset);
     segment.used = segment.items.back().offset;
     segment.items.pop_back();
@@ -314,7 +315,8 @@ void Recovery::accept_solo_batches() {
     return s.is_solo() && s.is_new && !s.items.empty() && s.items[0].in_batch;
   });
   for (const Segment& segment : segments_) {
-    if (!any || !segment.is_sealed || !segment.is_new) continue;
+    // Also in segments that a manifest names: it names the active one, too, to which more was added since.
+    if (!any || !segment.is_sealed || segment.footer.is_compacted != 0) continue;
     scan_records(
         segment.bytes, segment.footer.used_bytes, -1,
         [&](const Record& record) {

@@ -154,6 +154,9 @@ StoreStatus StoreImpl::close() {
 StoreResult<std::shared_ptr<Writer>> StoreImpl::writer() {
   if (!is_open()) return closed();
   if (!is_writer_) return StoreStatus(StoreCode::kReadOnly, reader_->path() + ": opened for reading");
+  if (is_forked())
+    return StoreStatus(StoreCode::kForked,
+                       reader_->path() + ": opened for writing by the parent of this process");
   const std::lock_guard lock(mutex_);
   if (writer_ == nullptr) return closed();
   return writer_;

@@ -142,9 +142,12 @@ StoreStatus Writer::rotate(uint64_t bytes, bool for_remove) {
   }
   if (!next && next.status().code() == StoreCode::kNoSpace && for_remove && reserve_bytes_ >= needed) {
     // Removing must be possible on a full disk, or nobody could ever make room.
+    // A part of the reserve; the rest stays for the compactor, without whom there would be no room again.
     if (files_.unlink(directory_, "RESERVE").ok()) {
       const uint64_t taken = std::exchange(reserve_bytes_, 0);
-      next = begin_segment(std::max(needed, taken), id, next_sequence_);
+      const uint64_t part = std::max(needed, round_down(taken / 4, kPageBytes));
+      next = begin_segment(part, id, next_sequence_);
+      make_reserve(taken - (next ? std::min(taken, part) : 0));
     }
   }
   if (!next) return next.status();
