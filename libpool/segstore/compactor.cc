@@ -163,7 +163,7 @@ StoreStatus Compaction::create(uint64_t capacity, uint64_t base_sequence) {
       return failure(e, w_.reader_.path() + "/RESERVE");
     const uint64_t taken = std::exchange(w_.reserve_bytes_, 0);
     made = w_.begin_segment(capacity, id, base_sequence);
-    w_.make_reserve(taken - (made ? capacity : 0));
+    (void)w_.make_reserve(taken - (made ? capacity : 0));  // there is none, then, until there is room
   }
   if (!made) return made.status();
   output_ = *made;
@@ -403,8 +403,8 @@ StoreStatus Writer::compact_one_by_one(std::vector<uint32_t> rows) {
   return {};
 }
 
-// By the thread: victims until space is well below the bound.
-StoreStatus Writer::compact_where_worth_it() {
+// By the thread: victims until space is well below the bound; `for_room`: as long as there are any.
+StoreStatus Writer::compact_where_worth_it(bool for_room) {
   const Index& index = view_->index;
   struct Candidate {
     uint32_t row;
@@ -436,7 +436,7 @@ StoreStatus Writer::compact_where_worth_it() {
       if (StoreStatus bad = compact_rows(small); !bad.ok()) return bad;
       continue;
     }
-    if (candidates.empty() || !wants_compaction()) return {};
+    if (candidates.empty() || (!for_room && !wants_compaction())) return {};
     // The most dead first, as many as one new segment takes.
     std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
       return static_cast<unsigned __int128>(a.dead) * b.used >
@@ -460,33 +460,25 @@ StoreStatus Writer::compact_where_worth_it() {
 }
 
 // What is left of a reserve that was taken from. append_mutex_ is held.
-void Writer::make_reserve(uint64_t bytes) {
-  if (bytes == 0) return;
+Errno Writer::make_reserve(uint64_t bytes) {
+  reserve_bytes_ = 0;
+  if (Errno e = files_.unlink(directory_, kReserve); !e.ok() && e.code() != ENOENT) return e;
+  if (bytes == 0) return {};
   Result<os::Fd> fd = files_.create(directory_, kReserve, bytes);
-  reserve_bytes_ = fd ? bytes : 0;
+  if (!fd) return fd.error();
+  reserve_bytes_ = bytes;
+  return {};
 }
 
 // Blocks that nobody uses until the disk is full: then removes and compaction go on.
 StoreStatus Writer::keep_reserve() {
   const uint64_t wanted = wanted_capacity();
-  {
-    const std::lock_guard lock(append_mutex_);
-    if (reserve_bytes_ >= wanted) return {};
-  }
-  // A larger one, or else the one there was.
   const std::lock_guard lock(append_mutex_);
-  if (Errno e = files_.unlink(directory_, kReserve); !e.ok() && e.code() != ENOENT)
-    return failure(e, reader_.path() + "/RESERVE");
-  const uint64_t had = std::exchange(reserve_bytes_, 0);
-  Result<os::Fd> fd = files_.create(directory_, kReserve, wanted);
-  if (!fd && had > 0) {
-    make_reserve(had);
-    return {};
-  }
-  reserve_bytes_ = fd ? wanted : 0;
-  if (!fd && fd.error().code() != ENOSPC && fd.error().code() != EDQUOT)
-    return failure(fd.error(), reader_.path() + "/RESERVE");
-  return {};
+  const uint64_t had = reserve_bytes_;
+  if (had >= wanted) return {};
+  Errno e = make_reserve(wanted);
+  if (!e.ok() && had > 0) e = make_reserve(had);  // or else the one there was
+  return e.ok() || e == ENOSPC || e == EDQUOT ? StoreStatus() : failure(e, reader_.path() + "/RESERVE");
 }
 
 void Writer::maintain() {
@@ -501,7 +493,7 @@ void Writer::maintain() {
       // Errors of the thread are nobody's answer: the next write or compact() meets the same cause and tells.
       StoreStatus status = seal_waiting();
       if (status.ok() && active_exists()) status = keep_reserve();
-      if (status.ok() && options_.auto_compact) status = compact_where_worth_it();
+      if (status.ok() && options_.auto_compact) status = compact_where_worth_it(false);
       if (status.ok() && options_.auto_compact) status = drop_expired();
     }
     lock.lock();

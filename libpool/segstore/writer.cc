@@ -132,6 +132,10 @@ StoreStatus Writer::rotate(uint64_t bytes, bool for_remove) {
   if (row < 0)
     return {StoreCode::kFull, reader_.path() + ": 131072 files, or no memory for another row of the index"};
   files_.step("rotate");
+  // The reserve comes first: a disk that puts have filled must leave room for removes and the compactor.
+  if (reserve_bytes_ == 0)
+    if (Errno e = make_reserve(wanted_capacity()); !e.ok() && !for_remove)
+      return failure(e, reader_.path() + "/RESERVE: " + std::to_string(wanted_capacity()) + " bytes");
   const uint64_t id = next_file_id_++;
   uint64_t capacity = std::max(wanted_capacity(), std::min(needed, options_.segment_bytes));
   StoreResult<std::shared_ptr<OpenSegment>> next = begin_segment(capacity, id, next_sequence_);
@@ -147,7 +151,8 @@ StoreStatus Writer::rotate(uint64_t bytes, bool for_remove) {
       const uint64_t taken = std::exchange(reserve_bytes_, 0);
       const uint64_t part = std::max(needed, round_down(taken / 4, kPageBytes));
       next = begin_segment(part, id, next_sequence_);
-      make_reserve(taken - (next ? std::min(taken, part) : 0));
+      (void)make_reserve(taken -
+                         (next ? std::min(taken, part) : 0));  // there is none, then, until there is room
     }
   }
   if (!next) return next.status();
@@ -378,7 +383,7 @@ StoreResult<uint64_t> Writer::remove(std::string_view key, std::optional<Durabil
     {
       const std::lock_guard one_at_a_time(maintenance_mutex_);
       if (StoreStatus bad = seal_waiting(); !bad.ok()) return bad;
-      if (options_.auto_compact) (void)compact_where_worth_it();  // what counts is whether there is room now
+      (void)compact_where_worth_it(true);  // what counts is whether there is room now
       (void)keep_reserve();
     }
     result = remove_once(key, wanted, condition);

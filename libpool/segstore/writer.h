@@ -119,8 +119,8 @@ class Writer {
   StoreStatus seal_waiting();
   StoreStatus seal(OpenSegment& segment);
   StoreStatus keep_reserve();
-  void make_reserve(uint64_t bytes);
-  StoreStatus compact_where_worth_it();
+  Errno make_reserve(uint64_t bytes);
+  StoreStatus compact_where_worth_it(bool for_room);
   StoreStatus compact_rows(const std::vector<uint32_t>& rows);
   StoreStatus compact_one_by_one(std::vector<uint32_t> rows);
   void wait_for_compactor();

@@ -125,6 +125,9 @@ StoreStatus Writer::start() {
     used_bytes_ += entry.used;
     live_bytes_ += entry.live_bytes;
   }
+  if (Result<os::Fd> fd = os::open_in(directory_, "RESERVE", os::OpenFor::kReading))
+    if (Result<os::FileFacts> facts = os::facts_of(fd->get()))
+      reserve_bytes_ = std::min(facts->bytes, facts->disk_bytes);
   // After a flush that failed, the kernel's copy of these records may be the only one: write them again.
   if (rewrite) {
     std::vector<uint32_t> rows;

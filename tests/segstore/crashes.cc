@@ -124,8 +124,6 @@ TEST_CASE("after a power cut durable writes are there, and of the others those b
         }
       }
       files.cut_power(dir / "t", random);
-      std::filesystem::remove_all(dir.path() + "/u");
-      std::filesystem::copy(dir.path() + "/t", dir.path() + "/u", std::filesystem::copy_options::recursive);
     }
     AfterReboot files;
     auto opened = StoreAccess::open(dir / "t", options, files);
@@ -139,17 +137,6 @@ TEST_CASE("after a power cut durable writes are there, and of the others those b
     if (!is_a_moment)
       for (size_t i = 0; i < states.size(); ++i)
         if (states[i] == now) UNSCOPED_INFO("it is the state after " << i);
-    if (!is_a_moment) {
-      std::filesystem::remove_all("/var/tmp/store-eng/fail");
-      std::filesystem::copy(dir.path(), "/var/tmp/store-eng/fail", std::filesystem::copy_options::recursive);
-      for (uint64_t n = 0; n < length; ++n) {
-        auto op = Operation::of(seed, n);
-        printf("%lu kind %d dur %d:", n, op.kind, (int)op.durability);
-        for (auto& [k, v] : op.puts) printf(" %s(%zu)", k.c_str(), v.size());
-        for (auto& k : op.removes) printf(" -%s", k.c_str());
-        puts("");
-      }
-    }
     REQUIRE(is_a_moment);
     // It can be written to, killed and recovered again, and what was cut off stays cut off.
     must(opened->put("afterwards", "x"));
