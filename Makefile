@@ -144,13 +144,13 @@ asan:
 	+$(MAKE) --no-print-directory BUILD=build-asan SANITIZE=address,undefined build-asan/tests/unit build-asan/tests/segstore
 	scripts/run-tests build-asan unit segstore
 tsan:
-	+$(MAKE) --no-print-directory BUILD=build-tsan SANITIZE=thread build-tsan/tests/unit build-tsan/tests/segstore
+	+$(MAKE) --no-print-directory BUILD=build-tsan SANITIZE=thread build-tsan/tests/unit
 	scripts/run-tests build-tsan unit
-	TEST_ARGS='[threads]' scripts/run-tests build-tsan segstore
 fuzz:
 	scripts/fuzz
 soak: all
 	scripts/soak $(BUILD)
+	SPILLWAY_SOAK=$${SOAK_FACTOR:-50} TEST_TIMEOUT=36000 scripts/run-tests $(BUILD) segstore
 demo: deps
 	+$(MAKE) --no-print-directory $(PRELOAD_LIB) $(BUILD)/bin/exm
 	scripts/demo $(BUILD)

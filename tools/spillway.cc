@@ -179,7 +179,8 @@ int dispatch(bool as_exm, Words words) {
     words.erase(words.begin());
     words.push_back("--help");
   }
-  if (!as_exm && !words.empty() && words[0] == "store") return store_command({words.begin() + 1, words.end()});
+  if (!as_exm && !words.empty() && words[0] == "store")
+    return store_command({words.begin() + 1, words.end()});
   // 2. Which command.
   CLI::App* command = &commands.root;
   Words parsed;
