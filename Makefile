@@ -49,7 +49,8 @@ VICTIMS     := $(patsubst tests/victims/%.cc,$(BUILD)/victims/%,$(wildcard tests
 TEST_SUITES := unit $(foreach s,pool segstore typed preload real,$(if $(wildcard tests/$(s)/*.cc),$(s)))
 TESTS       := $(TEST_SUITES:%=$(BUILD)/tests/%)
 BENCHES     := $(patsubst bench/malloc/%.cc,$(BUILD)/bench/%,$(wildcard bench/malloc/*.cc)) \
-               $(patsubst bench/outofcore/%.cc,$(BUILD)/bench/%,$(wildcard bench/outofcore/*.cc))
+               $(patsubst bench/outofcore/%.cc,$(BUILD)/bench/%,$(wildcard bench/outofcore/*.cc)) \
+               $(patsubst bench/segstore/%.cc,$(BUILD)/bench/%,$(wildcard bench/segstore/*.cc))
 POOL_LIBS   := $(if $(POOL_SRC),$(BUILD)/lib/libspillway.so $(BUILD)/lib/libspillway.a)
 DAEMON      := $(if $(DAEMON_SRC),$(BUILD)/bin/spillwayd)
 
@@ -91,6 +92,8 @@ $(BUILD)/lib/libspillway.so: $(POOL_SRC:%.cc=$(PIC)/%.o) $(BASE_SRC:%.cc=$(PIC)/
 	@mkdir -p $(@D)
 	$(CXX) $(LDFLAGS) -shared -o $@ $^ -Wl,-Bstatic -luring -Wl,-Bdynamic -Wl,-z,defs,-z,now,-z,relro -Wl,-soname,$(@F).0 $(POOL_LDLIBS)
 
+$(BUILD)/lib/libspillway.so: LDFLAGS += -Wl,--version-script=libpool/exports.map
+
 # --- programs ------------------------------------------------------------------------------------------------------
 $(OBJ)/%.o: %.cc
 	@mkdir -p $(@D)
@@ -101,9 +104,9 @@ $(OBJ)/tools/%.o $(OBJ)/tests/%.o: OPT := -O0
 # A trace has up to 44 million events.
 $(OBJ)/tools/trace%.o: OPT := -O2
 
-$(BUILD)/bin/spillway: $(TOOL_SRC:%.cc=$(OBJ)/%.o)
+$(BUILD)/bin/spillway: $(TOOL_SRC:%.cc=$(OBJ)/%.o) $(BUILD)/lib/libspillway.a
 	@mkdir -p $(@D)
-	$(CXX) $(LDFLAGS) -o $@ $^ -lfmt
+	$(CXX) $(LDFLAGS) -o $@ $^ -lfmt -luring $(POOL_LDLIBS)
 
 $(BUILD)/bin/exm: $(BUILD)/bin/spillway
 	ln -sf spillway $@
@@ -143,8 +146,8 @@ check: deps
 test: all
 	@scripts/run-tests $(BUILD) $(TEST_SUITES)
 asan:
-	+$(MAKE) --no-print-directory BUILD=build-asan SANITIZE=address,undefined build-asan/tests/unit
-	scripts/run-tests build-asan unit
+	+$(MAKE) --no-print-directory BUILD=build-asan SANITIZE=address,undefined build-asan/tests/unit build-asan/tests/segstore
+	scripts/run-tests build-asan unit segstore
 tsan:
 	+$(MAKE) --no-print-directory BUILD=build-tsan SANITIZE=thread build-tsan/tests/unit
 	scripts/run-tests build-tsan unit
@@ -152,6 +155,7 @@ fuzz:
 	scripts/fuzz
 soak: all
 	scripts/soak $(BUILD)
+	SPILLWAY_SOAK=$${SOAK_FACTOR:-50} TEST_TIMEOUT=36000 scripts/run-tests $(BUILD) segstore
 demo: deps
 	+$(MAKE) --no-print-directory $(PRELOAD_LIB) $(BUILD)/bin/exm
 	scripts/demo $(BUILD)
@@ -163,6 +167,9 @@ $(BUILD)/bench/%: bench/malloc/%.cc
 $(BUILD)/bench/%: bench/outofcore/%.cc
 	@mkdir -p $(@D)
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -o $@ $< -pthread
+$(BUILD)/bench/%: bench/segstore/%.cc $(BUILD)/lib/libspillway.a
+	@mkdir -p $(@D)
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -o $@ $^ -llmdb -lleveldb -lhiredis -luring $(POOL_LDLIBS) -pthread
 bench: all
 	bench/run $(BUILD)
 
@@ -174,13 +181,16 @@ format:
 clean:
 	rm -rf build build-asan build-tsan build-fuzz build-werror
 
-install: $(PRELOAD_LIB) $(BUILD)/bin/spillway
+install: $(PRELOAD_LIB) $(POOL_LIBS) $(BUILD)/bin/spillway
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/spillway \
 	  $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man7 \
 	  $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install -m 755 $(BUILD)/bin/spillway $(DESTDIR)$(PREFIX)/bin/spillway
 	ln -sf spillway $(DESTDIR)$(PREFIX)/bin/exm
 	install -m 755 $(PRELOAD_LIB) $(DESTDIR)$(PREFIX)/lib/
+	install -m 755 $(BUILD)/lib/libspillway.so $(DESTDIR)$(PREFIX)/lib/libspillway.so.0
+	ln -sf libspillway.so.0 $(DESTDIR)$(PREFIX)/lib/libspillway.so
+	install -m 644 $(BUILD)/lib/libspillway.a $(DESTDIR)$(PREFIX)/lib/
 	install -m 644 include/spillway/*.h* $(DESTDIR)$(PREFIX)/include/spillway/
 	install -m 644 man/spillway.1 man/exm.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -m 644 man/libspillway-preload.7 $(DESTDIR)$(PREFIX)/share/man/man7/
@@ -193,7 +203,8 @@ install: $(PRELOAD_LIB) $(BUILD)/bin/spillway
 	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/spillway.pc
 
 uninstall:
-	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/spillway bin/exm lib/libspillway-preload.so lib/pkgconfig/spillway.pc \
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/spillway bin/exm lib/libspillway-preload.so lib/libspillway.so lib/libspillway.so.0 \
+	  lib/libspillway.a lib/pkgconfig/spillway.pc \
 	  share/man/man1/spillway.1 share/man/man1/exm.1 share/man/man7/libspillway-preload.7 \
 	  share/bash-completion/completions/spillway share/bash-completion/completions/exm)
 	rm -rf $(DESTDIR)$(PREFIX)/include/spillway

@@ -17,6 +17,7 @@
 #include "tools/failure.h"
 #include "tools/run.h"
 #include "tools/settings.h"
+#include "tools/store.h"
 #include "tools/suggest.h"
 #include "tools/trace.h"
 
@@ -120,6 +121,8 @@ struct Commands {
     doctor->add_option("--dir", doctor_directory, "Examine this directory for spill files")
         ->option_text("DIR");
     doctor->add_flag("--json", doctor_json, "Print JSON");
+    // Its own words are read in tools/store.cc.
+    root.add_subcommand("store", "Keep keys and values in a directory that many processes read");
     doctor->footer("Exit status: 0 when programs can spill, 1 when something prevents it.");
 
     trace = root.add_subcommand("trace", "Show what the pager did: the file of `spillway run --trace FILE`");
@@ -199,6 +202,8 @@ int dispatch(bool as_exm, Words words) {
     words.erase(words.begin());
     words.push_back("--help");
   }
+  if (!as_exm && !words.empty() && words[0] == "store")
+    return store_command({words.begin() + 1, words.end()});
   // 2. Which command.
   CLI::App* command = &commands.root;
   Words parsed;

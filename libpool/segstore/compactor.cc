@@ -1,0 +1,587 @@
+// compactor.cc - giving back the space of dead records.
+//
+// Segments with much that is dead are victims: what lives in them is copied to a new segment, with the
+// sequence numbers it had, and they are unlinked. Order: copies on the device -> everything on the device
+// that made the rest dead -> slots pointed to the copies -> manifest without the victims -> unlink. A crash
+// anywhere in between leaves records twice, which is harmless, or a file that the manifest no longer counts.
+//
+// The bound: used bytes of all segments <= 2.5 x live + one segment; a put that would run ahead of the
+// compactor waits for it. A remove is kept as long as another segment may hold an older put of its key.
+#include <algorithm>
+#include <cstring>
+
+#include "libpool/segstore/writer.h"
+
+namespace spillway::segstore {
+namespace {
+
+constexpr const char* kReserve = "RESERVE";
+constexpr unsigned kManySmall = 24;
+
+}  // namespace
+
+// One new segment from some victims.
+class Compaction {
+ public:
+  Compaction(Writer& writer, std::vector<uint32_t> victims) : w_(writer), victims_(std::move(victims)) {}
+  ~Compaction() {
+    for (Victim& victim : mapped_) victim.mapping->unpin();
+  }
+
+  StoreStatus run() {
+    if (StoreStatus bad = map_victims(); !bad.ok()) return bad;
+    choose();
+    if (!items_.empty())
+      if (StoreStatus bad = copy(); !bad.ok()) return bad;
+    const uint64_t now = load(w_.view_->index.header().applied_sequence);
+    if (StoreStatus bad = w_.flush_up_to(now); !bad.ok()) return bad;
+    repoint();
+    return drop();
+  }
+
+ private:
+  struct Victim {
+    uint32_t row;
+    Mapping* mapping;
+    uint64_t used;
+    bool is_solo;
+  };
+  struct Item {
+    Mapping* mapping;
+    uint64_t offset, full_hash;
+    uint32_t row;
+    bool to_remove;  // an expired put that must leave a remove behind
+    uint64_t new_offset = 0, new_bytes = 0;
+  };
+
+  StoreStatus map_victims();
+  void choose();
+  bool is_pointed_to(uint32_t hash, Location at) const;
+  bool others_may_hold(uint64_t hash, uint64_t sequence);
+  StoreStatus copy();
+  StoreStatus create(uint64_t capacity, uint64_t base_sequence);
+  void repoint();
+  StoreStatus drop();
+
+  Writer& w_;
+  std::vector<uint32_t> victims_;
+  std::vector<Victim> mapped_;
+  std::vector<Item> items_;
+  std::vector<std::pair<uint32_t, Location>> expired_;
+  std::shared_ptr<OpenSegment> output_;
+  uint64_t least_sequence_ = UINT64_MAX;
+};
+
+StoreStatus Compaction::map_victims() {
+  for (const uint32_t row : victims_) {
+    Errno error;
+    Mapping* mapping = w_.reader_.pin_row(*w_.view_, row, error);
+    if (mapping == nullptr)
+      return failure(error.ok() ? Errno(ENOENT) : error,
+                     w_.reader_.path() + "/" + segment_name(load(w_.view_->index.row(row).file_id)));
+    const SegmentRow& entry = w_.view_->index.row(row);
+    mapped_.push_back({row, mapping, load(entry.used), (load(entry.flags) & kSolo) != 0});
+  }
+  return {};
+}
+
+bool Compaction::is_pointed_to(uint32_t hash, Location at) const {
+  const Index& index = w_.view_->index;
+  const uint64_t wanted = slot_word(hash, at);
+  for (;;) {
+    const uint64_t before = index.state();
+    if (index.find(hash, before, [&](uint64_t word, const uint64_t&) { return word == wanted; })) return true;
+    if (index.state() == before) return false;
+  }
+}
+
+// Whether a segment that stays may have a put of this key from before `sequence`.
+bool Compaction::others_may_hold(uint64_t hash, uint64_t sequence) {
+  const Index& index = w_.view_->index;
+  const uint64_t rows = load(index.header().rows_used);
+  for (uint32_t row = 0; row < rows; ++row) {
+    const SegmentRow& entry = index.row(row);
+    if (load(entry.file_id) == 0 || load(entry.min_sequence) >= sequence) continue;
+    if (std::find(victims_.begin(), victims_.end(), row) != victims_.end()) continue;
+    Errno error;
+    Mapping* mapping = w_.reader_.pin_row(*w_.view_, row, error);
+    if (mapping == nullptr) return true;  // not known, so it may
+    bool may = true;
+    if ((load(entry.flags) & kSolo) != 0) {
+      Record record;
+      may = !read_record(mapping->bytes(), kFirstRecord, record) ||
+            hash_of(record.key(), w_.manifest_.hash_seed) == hash;
+    } else if (Footer footer; read_footer(mapping->bytes(), footer)) {
+      may = segstore::may_hold(mapping->bytes(), footer, hash);
+    }
+    mapping->unpin();
+    if (may) return true;
+  }
+  return false;
+}
+
+// What of the victims must live on.
+void Compaction::choose() {
+  const uint64_t now = w_.reader_.now_ms(*w_.view_);
+  for (const Victim& victim : mapped_) {
+    auto visit = [&](const Record& record) {
+      if (record.header.type() == RecordType::kBatchEnd) return;
+      const uint64_t full = hash_of(record.key(), w_.manifest_.hash_seed);
+      const Location at{victim.row, record.offset};
+      bool keep = false, to_remove = false;
+      if (record.header.type() == RecordType::kRemove) {
+        keep = others_may_hold(full, record.sequence);
+      } else if (is_pointed_to(index_hash(full), at)) {
+        keep = true;
+        if (record.expires_ms != 0 && record.expires_ms <= now) {
+          expired_.emplace_back(index_hash(full), at);
+          keep = to_remove = others_may_hold(full, record.sequence);
+        }
+      }
+      if (!keep) return;
+      items_.push_back({victim.mapping, record.offset, full, victim.row, to_remove});
+      least_sequence_ = std::min(least_sequence_, record.sequence);
+    };
+    if (victim.is_solo) {
+      Record record;
+      if (read_record(victim.mapping->bytes(), kFirstRecord, record)) visit(record);
+    } else {
+      scan_records(victim.mapping->bytes(), victim.used, -1, visit, [](uint64_t, uint64_t) {});
+    }
+  }
+}
+
+StoreStatus Compaction::create(uint64_t capacity, uint64_t base_sequence) {
+  w_.files_.step("compact:create");
+  const uint64_t id = w_.next_file_id_++;
+  StoreResult<std::shared_ptr<OpenSegment>> made = w_.begin_segment(capacity, id, base_sequence);
+  if (!made && made.status().code() == StoreCode::kNoSpace) {
+    // The reserve is there for this: it becomes the copies' room.
+    const std::lock_guard lock(w_.append_mutex_);
+    if (w_.reserve_bytes_ < capacity) return made.status();
+    if (Errno e = w_.files_.unlink(w_.directory_, kReserve); !e.ok())
+      return failure(e, w_.reader_.path() + "/RESERVE");
+    const uint64_t taken = std::exchange(w_.reserve_bytes_, 0);
+    made = w_.begin_segment(capacity, id, base_sequence);
+    (void)w_.make_reserve(taken - (made ? capacity : 0));  // there is none, then, until there is room
+  }
+  if (!made) return made.status();
+  output_ = *made;
+  return {};
+}
+
+StoreStatus Compaction::copy() {
+  // 1. What the new segment will be, to the byte.
+  uint64_t used = kFirstRecord;
+  for (Item& item : items_) {
+    Record record;
+    CHECK(read_record(item.mapping->bytes(), item.offset, record), "a record of a sealed segment is gone");
+    RecordHeader header = record.header;
+    if (item.to_remove) header.pack(header.key_bytes(), RecordType::kRemove, 0, 0);
+    const Layout at = layout_of(used, header, item.to_remove ? 0 : record.value_bytes);
+    item.new_offset = used;
+    item.new_bytes = at.end - used;
+    used = at.end;
+  }
+  const uint64_t capacity = round_up(used + footer_room(items_.size(), used), kPageBytes);
+  if (StoreStatus bad = create(capacity, least_sequence_); !bad.ok()) return bad;
+  const std::string name = w_.reader_.path() + "/" + segment_name(output_->id);
+
+  // 2. The records, as they are but for their headers.
+  FooterBuilder builder;
+  std::string buffer;
+  uint64_t buffer_at = kFirstRecord;
+  auto write_out = [&]() -> StoreStatus {
+    if (buffer.empty()) return {};
+    w_.files_.step("compact:write");
+    const os::Piece piece{buffer.data(), buffer.size()};
+    if (Errno e = w_.files_.write(output_->fd.get(), &piece, 1, buffer_at); !e.ok()) return failure(e, name);
+    buffer_at += buffer.size();
+    buffer.clear();
+    return {};
+  };
+  StoreStatus result;
+  for (const Item& item : items_) {
+    Record record;
+    (void)read_record(item.mapping->bytes(), item.offset, record);
+    NewRecord copy;
+    copy.key = record.key();
+    if (item.to_remove) {
+      copy.type = RecordType::kRemove;
+    } else {
+      copy.type = record.header.type();
+      copy.log2_alignment = static_cast<unsigned>(std::countr_zero(record.header.alignment()));
+      copy.value_bytes = record.value_bytes;
+      copy.value_crc = record.header.value_crc;
+      copy.expires_ms = record.expires_ms;
+    }
+    const auto delta = static_cast<uint32_t>(record.sequence - least_sequence_);
+    const EncodedHead head = encode_head(copy, item.new_offset, delta, output_->salt);
+    buffer += head.bytes;
+    if (!item.to_remove) buffer.append(record.value(), record.value_bytes);
+    buffer.resize(item.new_offset + item.new_bytes - buffer_at);
+    builder.add(item.full_hash, item.new_offset, item.new_bytes, record.sequence, copy.type, copy.expires_ms);
+    if (buffer.size() >= kMiB)
+      if (result = write_out(); !result.ok()) break;
+  }
+  if (result.ok()) result = write_out();
+
+  // 3. Its footer, and all of it on the device.
+  if (result.ok()) {
+    output_->used = used;
+    const std::string body = builder.body(used);
+    const Footer footer = builder.footer(used, body, output_->salt, output_->id, true);
+    const os::Piece body_piece{body.data(), body.size()}, footer_piece{&footer, sizeof footer};
+    w_.files_.step("compact:footer");
+    Errno e = w_.files_.write(output_->fd.get(), &body_piece, 1, used);
+    if (e.ok()) e = w_.files_.write(output_->fd.get(), &footer_piece, 1, footer_offset(capacity));
+    if (e.ok()) e = w_.files_.flush(output_->fd.get());
+    if (e.ok()) e = w_.files_.flush_directory(w_.directory_);
+    if (!e.ok()) result = failure(e, name);
+    if (result.ok()) {
+      const std::lock_guard lock(w_.append_mutex_);
+      const int64_t row = w_.view_->index.take_row();
+      if (row < 0) {
+        result = {StoreCode::kFull, w_.reader_.path() + ": no row in the index for another segment"};
+      } else {
+        output_->row = static_cast<uint32_t>(row);
+        w_.set_row(*output_, kSealed | kCompacted);
+        w_.note_sequence(output_->row, footer.min_sequence);
+        w_.note_sequence(output_->row, footer.max_sequence);
+        w_.used_bytes_ += used;
+      }
+    }
+  }
+  if (!result.ok()) (void)w_.files_.unlink(w_.directory_, segment_name(output_->id).c_str());
+  return result;
+}
+
+// The lock is held for one record at a time: a put waits for no more.
+void Compaction::repoint() {
+  w_.files_.step("compact:repoint");
+  Index& index = w_.view_->index;
+  auto move = [&](uint32_t hash, Location from, uint64_t from_bytes, const Item* to) {
+    const std::lock_guard lock(w_.append_mutex_);
+    const uint64_t wanted = slot_word(hash, from);
+    index.find(hash, index.state(), [&](uint64_t word, uint64_t& slot) {
+      if (word != wanted) return false;
+      Writer::Slot old;
+      old.address = &slot;
+      old.at = from;
+      old.bytes = from_bytes;
+      if (to != nullptr) {
+        w_.point(hash, old, {output_->row, to->new_offset}, to->new_bytes);
+      } else {
+        w_.unpoint(old);
+        index.erase(slot);
+      }
+      return true;
+    });
+  };
+  for (const Item& item : items_) {
+    Record record;
+    (void)read_record(item.mapping->bytes(), item.offset, record);
+    if (item.to_remove || record.header.type() != RecordType::kPut) continue;
+    move(index_hash(item.full_hash), {item.row, item.offset}, record.bytes(), &item);
+  }
+  for (const auto& [hash, at] : expired_)
+    for (const Victim& victim : mapped_) {
+      Record record;
+      if (victim.row == at.row && read_record(victim.mapping->bytes(), at.offset, record))
+        move(hash, at, record.bytes(), nullptr);
+    }
+}
+
+StoreStatus Compaction::drop() {
+  Manifest next;
+  Index& index = w_.view_->index;
+  {
+    const std::lock_guard lock(w_.append_mutex_);
+    next = w_.manifest_;
+    next.segments.clear();
+    next.next_file_id = w_.next_file_id_;
+    for (uint32_t row = 0; row < index.header().rows_used; ++row)
+      if (const uint64_t id = index.row(row).file_id; id != 0) next.segments.insert(id);
+    // A large value that is being written has its number already, but is in no row: it must count, too.
+    next.pending = w_.unpublished_;
+    next.segments.insert(w_.kept_.begin(), w_.kept_.end());
+    for (const uint32_t row : victims_) next.segments.erase(index.row(row).file_id);
+  }
+  w_.files_.step("compact:manifest");
+  if (Errno e = write_manifest(w_.files_, w_.directory_, next); !e.ok())
+    return failure(e, w_.reader_.path() + "/MANIFEST");
+  // Those with the oldest records go first: a remove never goes before the put it stands for.
+  std::sort(victims_.begin(), victims_.end(),
+            [&](uint32_t a, uint32_t b) { return index.row(a).min_sequence < index.row(b).min_sequence; });
+  StoreStatus result;
+  for (const uint32_t number : victims_) {
+    SegmentRow& row = index.row(number);
+    const std::string name = segment_name(row.file_id);
+    {
+      const std::lock_guard lock(w_.append_mutex_);
+      w_.used_bytes_ -= row.used;
+      w_.live_bytes_ -= row.live_bytes;  // what is damaged beyond reading, and so was never moved
+      store(row.file_id, 0);
+    }
+    w_.files_.step("compact:unlink");
+    if (Errno e = w_.files_.unlink(w_.directory_, name.c_str()); !e.ok() && e.code() != ENOENT)
+      result = failure(e, w_.reader_.path() + "/" + name);
+  }
+  w_.manifest_.next_file_id = next.next_file_id;
+  add(index.header().retired, 1);
+  return result;
+}
+
+bool Writer::wants_compaction() const {
+  const uint64_t live = live_bytes_, used = used_bytes_;
+  return used > live + live / 2 + kMiB && used - live > 2 * kFirstRecord;
+}
+
+bool Writer::is_behind() const { return used_bytes_ > 2 * live_bytes_ + wanted_capacity(); }
+
+// Before a write that adds: when the compactor is behind, until it has done something.
+void Writer::wait_for_compactor() {
+  if (!options_.auto_compact || !is_behind()) return;
+  std::unique_lock lock(thread_mutex_);
+  wanted_ = true;
+  thread_wakes_.notify_one();
+  for (int i = 0; i < 100 && is_behind() && !stopping_ && !failed_; ++i) {
+    compacted_.wait_for(lock, std::chrono::milliseconds(10));
+    if (!wanted_ && !is_compacting_) return;  // it has done what it can
+  }
+}
+
+void Writer::wake_thread() {
+  const std::lock_guard lock(thread_mutex_);
+  wanted_ = true;
+  thread_wakes_.notify_one();
+}
+
+StoreStatus Writer::compact_rows(const std::vector<uint32_t>& rows) {
+  const Index& index = view_->index;
+  std::vector<uint32_t> ordered = rows;
+  std::sort(ordered.begin(), ordered.end(), [&](uint32_t a, uint32_t b) {
+    return load(index.row(a).min_sequence) < load(index.row(b).min_sequence);
+  });
+  // Groups whose copies fit one segment and 32 bits of sequence numbers.
+  for (size_t from = 0; from < ordered.size();) {
+    std::vector<uint32_t> group;
+    uint64_t bytes = 0;
+    const uint64_t first = load(index.row(ordered[from]).min_sequence);
+    while (from < ordered.size()) {
+      const SegmentRow& row = index.row(ordered[from]);
+      const uint64_t live = load(row.live_bytes) + load(row.live_records) * 64;
+      if (!group.empty() &&
+          (bytes + live > options_.segment_bytes * 7 / 8 || load(row.max_sequence) - first > INT32_MAX))
+        break;
+      bytes += live;
+      group.push_back(ordered[from++]);
+    }
+    is_compacting_ = true;
+    StoreStatus bad = Compaction(*this, group).run();
+    if (bad.code() == StoreCode::kNoSpace && group.size() > 1) bad = compact_one_by_one(group);
+    is_compacting_ = false;
+    {
+      const std::lock_guard lock(thread_mutex_);
+      compacted_.notify_all();
+    }
+    if (!bad.ok()) return bad;
+  }
+  return {};
+}
+
+// On a full disk: those with the least to copy first, so that each makes room for the next.
+StoreStatus Writer::compact_one_by_one(std::vector<uint32_t> rows) {
+  const Index& index = view_->index;
+  std::sort(rows.begin(), rows.end(), [&](uint32_t a, uint32_t b) {
+    return load(index.row(a).live_bytes) < load(index.row(b).live_bytes);
+  });
+  for (const uint32_t row : rows) {
+    if (StoreStatus bad = Compaction(*this, {row}).run(); !bad.ok()) return bad;
+    if (StoreStatus bad = keep_reserve(); !bad.ok()) return bad;
+  }
+  return {};
+}
+
+// By the thread: victims until space is well below the bound; `for_room`: as long as there are any.
+StoreStatus Writer::compact_where_worth_it(bool for_room) {
+  const Index& index = view_->index;
+  struct Candidate {
+    uint32_t row;
+    uint64_t dead, used;
+  };
+  for (int round = 0; round < 1000 && !stopping_; ++round) {
+    std::vector<Candidate> candidates;
+    std::vector<uint32_t> small, dead_values;
+    const uint64_t rows = load(index.header().rows_used);
+    for (uint32_t row = 0; row < rows; ++row) {
+      const SegmentRow& entry = index.row(row);
+      if (load(entry.file_id) == 0 || (load(entry.flags) & (kSealed | kDamaged)) == 0) continue;
+      const uint64_t used = load(entry.used), live = load(entry.live_bytes);
+      if ((load(entry.flags) & kSolo) != 0) {
+        if (load(entry.live_records) == 0) dead_values.push_back(row);
+        continue;
+      }
+      const uint64_t dead = used - std::min(used, live + kFirstRecord);
+      if (live == 0 || dead * 4 >= used) candidates.push_back({row, dead, used});
+      if (used * 8 < wanted_capacity()) small.push_back(row);
+    }
+    if (!dead_values.empty()) {
+      is_compacting_ = true;
+      StoreStatus bad = Compaction(*this, std::move(dead_values)).run();
+      is_compacting_ = false;
+      if (!bad.ok()) return bad;
+    }
+    if (small.size() >= kManySmall) {
+      if (StoreStatus bad = compact_rows(small); !bad.ok()) return bad;
+      continue;
+    }
+    if (candidates.empty() || (!for_room && !wants_compaction())) return {};
+    // The most dead first, as many as one new segment takes.
+    std::sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) {
+      return static_cast<unsigned __int128>(a.dead) * b.used >
+             static_cast<unsigned __int128>(b.dead) * a.used;
+    });
+    std::vector<uint32_t> victims;
+    uint64_t live = 0, gain = 0;
+    for (const Candidate& candidate : candidates) {
+      if (!victims.empty() &&
+          (live + candidate.used - candidate.dead > wanted_capacity() || victims.size() >= 64))
+        break;
+      victims.push_back(candidate.row);
+      live += candidate.used - candidate.dead;
+      gain += candidate.dead;
+    }
+    const uint64_t before = used_bytes_;
+    if (StoreStatus bad = compact_rows(victims); !bad.ok()) return bad;
+    if (used_bytes_ >= before || gain == 0) return {};  // removes that must stay: try again when more is dead
+  }
+  return {};
+}
+
+// What is left of a reserve that was taken from. append_mutex_ is held.
+Errno Writer::make_reserve(uint64_t bytes) {
+  reserve_bytes_ = 0;
+  if (Errno e = files_.unlink(directory_, kReserve); !e.ok() && e.code() != ENOENT) return e;
+  if (bytes == 0) return {};
+  Result<os::Fd> fd = files_.create(directory_, kReserve, bytes);
+  if (!fd) return fd.error();
+  reserve_bytes_ = bytes;
+  return {};
+}
+
+// Blocks that nobody uses until the disk is full: then removes and compaction go on.
+StoreStatus Writer::keep_reserve() {
+  const uint64_t wanted = wanted_capacity();
+  const std::lock_guard lock(append_mutex_);
+  const uint64_t had = reserve_bytes_;
+  if (had >= wanted) return {};
+  Errno e = make_reserve(wanted);
+  if (!e.ok() && had > 0) e = make_reserve(had);  // or else the one there was
+  return e.ok() || e == ENOSPC || e == EDQUOT ? StoreStatus() : failure(e, reader_.path() + "/RESERVE");
+}
+
+void Writer::maintain() {
+  std::unique_lock lock(thread_mutex_);
+  while (!stopping_) {
+    if (!wanted_) thread_wakes_.wait_for(lock, std::chrono::seconds(5));
+    if (stopping_) return;
+    wanted_ = false;
+    lock.unlock();
+    {
+      const std::lock_guard one_at_a_time(maintenance_mutex_);
+      // Errors of the thread are nobody's answer: the next write or compact() meets the same cause and tells.
+      StoreStatus status = seal_waiting();
+      if (status.ok() && active_exists()) status = keep_reserve();
+      if (status.ok() && options_.auto_compact) status = compact_where_worth_it(false);
+      if (status.ok() && options_.auto_compact) status = drop_expired();
+    }
+    lock.lock();
+    compacted_.notify_all();
+  }
+}
+
+bool Writer::active_exists() const {
+  const std::lock_guard lock(append_mutex_);
+  return active_ != nullptr;
+}
+
+// Segments in which everything has expired go without a copy.
+StoreStatus Writer::drop_expired() {
+  const Index& index = view_->index;
+  std::vector<uint32_t> rows;
+  const uint64_t now = reader_.now_ms(*view_);
+  for (uint32_t row = 0; row < load(index.header().rows_used); ++row) {
+    const SegmentRow& entry = index.row(row);
+    const uint64_t flags = load(entry.flags);
+    if (load(entry.file_id) == 0 || (flags & kSealed) == 0 || load(entry.live_records) == 0) continue;
+    Errno error;
+    Mapping* mapping = reader_.pin_row(*view_, row, error);
+    if (mapping == nullptr) continue;
+    Footer footer;
+    Record record;
+    uint64_t latest = UINT64_MAX;
+    if ((flags & kSolo) != 0) {
+      if (read_record(mapping->bytes(), kFirstRecord, record) && record.expires_ms != 0)
+        latest = record.expires_ms;
+    } else if (read_footer(mapping->bytes(), footer)) {
+      latest = footer.latest_expiry;
+    }
+    mapping->unpin();
+    if (latest <= now) rows.push_back(row);
+  }
+  return rows.empty() ? StoreStatus() : compact_rows(rows);
+}
+
+StoreStatus Writer::compact() {
+  if (StoreStatus bad = usable(); !bad.ok()) return bad;
+  const std::lock_guard one_at_a_time(maintenance_mutex_);
+  {
+    const std::lock_guard lock(append_mutex_);
+    if (active_ != nullptr) {
+      dirty_.push_back(active_);
+      full_.push_back(std::exchange(active_, nullptr));
+    }
+  }
+  if (StoreStatus bad = seal_waiting(); !bad.ok()) return bad;
+  const Index& index = view_->index;
+  const uint64_t now = reader_.now_ms(*view_);
+  std::vector<uint32_t> rows, small;
+  for (uint32_t row = 0; row < load(index.header().rows_used); ++row) {
+    const SegmentRow& entry = index.row(row);
+    const uint64_t flags = load(entry.flags);
+    if (load(entry.file_id) == 0 || (flags & (kSealed | kDamaged)) == 0) continue;
+    bool wanted = (flags & kSolo) != 0 ? load(entry.live_records) == 0
+                                       : load(entry.used) > load(entry.live_bytes) + kFirstRecord;
+    Errno error;
+    if (Mapping* mapping = wanted ? nullptr : reader_.pin_row(*view_, row, error)) {
+      Footer footer;
+      Record record;
+      if ((flags & kSolo) != 0)
+        wanted = read_record(mapping->bytes(), kFirstRecord, record) && record.expires_ms != 0 &&
+                 record.expires_ms <= now;
+      else if (read_footer(mapping->bytes(), footer))
+        wanted = has_expired(mapping->bytes(), footer, now);
+      mapping->unpin();
+    }
+    if (wanted)
+      rows.push_back(row);
+    else if ((flags & kSolo) == 0 && load(entry.used) * 4 < options_.segment_bytes)
+      small.push_back(row);
+  }
+  if (small.size() + rows.size() > 1) rows.insert(rows.end(), small.begin(), small.end());
+  return compact_rows(rows);
+}
+
+// Whether any of its live records has.
+bool Writer::has_expired(const SegmentBytes& segment, const Footer& footer, uint64_t now) const {
+  bool any = false;
+  if (footer.latest_expiry == 0) return false;
+  scan_records(
+      segment, footer.used_bytes, -1,
+      [&](const Record& record) { any = any || (record.expires_ms != 0 && record.expires_ms <= now); },
+      [](uint64_t, uint64_t) {});
+  return any;
+}
+
+}  // namespace spillway::segstore

@@ -1,0 +1,224 @@
+// index.h - where each key's latest record is: a hash table in memory that all processes of the machine map.
+//
+// A file on tmpfs (or private memory, for snapshots): one header page, a row per segment, then buckets of one
+// cache line: seven slots and a link to an overflow bucket. A slot is one 8-byte word:
+//
+//   tag 22 | segment row 17 | offset/8 25          0: empty
+//
+// Keys are not in it; a tag that matches is checked against the record's key. It grows by linear hashing, one
+// bucket at a time, so that it takes the same 13 to 15 bytes a key at any size: bucket = low bits of the
+// hash. The low ten bits of a key's hash are known from the bucket's number and the other 22 are the tag, so
+// growing touches no record.
+//
+// One writer; readers of any process take no lock and write nothing. What makes that safe:
+//  - A slot changes by one atomic store, after what it points to was written (release, acquire).
+//  - When an entry moves to another slot, it is copied first, then `state` changes, then the old one is
+//    cleared. So a reader that found nothing has proof only if `state` is what it was before it looked.
+//  - An overflow bucket is used again only after `state` has changed.
+// A reader that found something loads the slot again after it has read the record (see reader.cc).
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/core/page_range.h"
+#include "base/core/result.h"
+#include "base/os/directory.h"
+#include "base/os/memory.h"
+#include "libpool/segstore/format.h"
+
+namespace spillway::segstore {
+
+inline uint64_t load(const uint64_t& word) { return __atomic_load_n(&word, __ATOMIC_ACQUIRE); }
+inline void store(uint64_t& word, uint64_t value) { __atomic_store_n(&word, value, __ATOMIC_RELEASE); }
+inline void add(uint64_t& word, uint64_t value) {
+  store(word, load(word) + value);
+}  // the writer's own words
+
+inline constexpr unsigned kRowBits = 17;
+inline constexpr unsigned kPlaceBits = 25;
+inline constexpr uint32_t kRows = 1u << kRowBits;
+inline constexpr unsigned kTagShift = kRowBits + kPlaceBits;
+inline constexpr uint64_t kBaseBuckets = 1024;  // ten bits of the hash
+inline constexpr unsigned kSlots = 7;
+
+struct Location {
+  uint32_t row = 0;
+  uint64_t offset = 0;
+  bool operator==(const Location&) const = default;
+};
+inline uint64_t slot_word(uint32_t hash, Location at) {
+  return static_cast<uint64_t>(hash >> 10) << kTagShift | static_cast<uint64_t>(at.row) << kPlaceBits |
+         at.offset / kGrid;
+}
+inline Location location_of(uint64_t slot) {
+  return {static_cast<uint32_t>(slot >> kPlaceBits) & (kRows - 1),
+          (slot & ((uint64_t{1} << kPlaceBits) - 1)) * kGrid};
+}
+
+struct alignas(64) Bucket {
+  uint64_t slots[kSlots];
+  uint64_t next;  // number of an overflow bucket, plus one
+};
+
+enum RowFlag : uint64_t { kSealed = 1, kSolo = 2, kCompacted = 4, kDamaged = 8 };
+
+// What all processes know of a segment. Written by the writer alone; file_id last, and zeroed first.
+struct alignas(64) SegmentRow {
+  uint64_t file_id;
+  uint64_t capacity;    // bytes of the file
+  uint64_t used;        // records end here
+  uint64_t live_bytes;  // of records that the index points to
+  uint64_t live_records;
+  uint64_t min_sequence;
+  uint64_t max_sequence;
+  uint64_t flags;
+};
+
+struct IndexHeader {
+  uint64_t magic;
+  StoreId store;
+  uint64_t directory_device, directory_inode;
+  uint64_t generation;
+  char boot_id[40];
+  char store_path[1024];  // so that an index whose store is gone can be told, and removed
+  uint64_t max_bytes;
+  uint64_t hash_seed;
+  // What readers watch, each on its own line where it changes with every write.
+  alignas(64) uint64_t state;             // buckets: 40 bits, moves: 24 bits
+  alignas(64) uint64_t written_sequence;  // in the log
+  uint64_t applied_sequence;              // in the index
+  uint64_t durable_sequence;
+  uint64_t latest_clock_ms;      // so that a clock that runs backwards revives nothing
+  alignas(64) uint64_t retired;  // counts segments that went away; low half is waited on
+  // The writer's own.
+  alignas(64) uint64_t keys;
+  uint64_t main_allocated, overflow_allocated;  // bytes
+  uint64_t overflow_used, overflow_free;        // buckets; first of the free list plus one
+  uint64_t is_moving;                           // a split is not finished
+  uint64_t rows_used;                           // rows from here on were never used
+  uint64_t next_row;
+  uint64_t is_clean;  // nobody writes, and all is as it should be
+  uint64_t writer_pid;
+};
+static_assert(sizeof(IndexHeader) <= kPageBytes);
+inline constexpr uint64_t kIndexMagic = 0x3130584449575053;  // "SPWIDX01"
+
+class Index {
+ public:
+  Index() = default;
+  Index(Index&& other) noexcept { *this = std::move(other); }
+  Index& operator=(Index&& other) noexcept;
+  ~Index();
+
+  // In `directory`, a new file with room for `keys`. ENOSPC and the like leave nothing.
+  static Result<Index> create(int directory, const char* name, uint64_t max_bytes, uint64_t keys);
+  static Result<Index> create_private(uint64_t max_bytes, uint64_t keys);
+  // What is no index of ours, or of another version, is EINVAL.
+  static Result<Index> attach(int fd, bool writable);
+
+  bool is_open() const { return !range_.empty(); }
+  IndexHeader& header() const { return *reinterpret_cast<IndexHeader*>(range_.base); }
+  SegmentRow& row(uint32_t number) const {
+    return reinterpret_cast<SegmentRow*>(range_.base + kPageBytes)[number];
+  }
+  uint64_t state() const { return load(header().state); }
+  static uint64_t buckets_of(uint64_t state) { return state >> 24; }
+  Bucket& main_bucket(uint64_t number) const {
+    return reinterpret_cast<Bucket*>(range_.base + kBucketsOffset)[number];
+  }
+  Bucket& overflow_bucket(uint64_t number) const { return overflow_[number]; }
+  static uint64_t bucket_of(uint32_t hash, uint64_t buckets) {
+    const unsigned level = static_cast<unsigned>(std::bit_width(buckets)) - 1;
+    const uint64_t number = hash & ((uint64_t{2} << level) - 1);
+    return number < buckets ? number : number & ((uint64_t{1} << level) - 1);
+  }
+  static uint32_t hash_of_slot(uint64_t bucket, uint64_t slot) {
+    return static_cast<uint32_t>(slot >> kTagShift) << 10 |
+           static_cast<uint32_t>(bucket & (kBaseBuckets - 1));
+  }
+  uint64_t bytes() const;  // memory taken
+  uint64_t keys() const { return load(header().keys); }
+  void prefetch(uint32_t hash) const {
+    __builtin_prefetch(&main_bucket(bucket_of(hash, buckets_of(state()))));
+  }
+
+  // Calls visit(slot word, its address) for each slot of the hash's chain with its tag, until it is true.
+  // False: none was. Proof of absence only if state() is the same before and after.
+  template <typename Visit>
+  bool find(uint32_t hash, uint64_t state_before, Visit&& visit) const {
+    const uint64_t tag = hash >> 10;
+    Bucket* bucket = &main_bucket(bucket_of(hash, buckets_of(state_before)));
+    for (uint64_t steps = 0; steps < kLongestChain; ++steps) {
+      for (uint64_t& slot : bucket->slots) {
+        const uint64_t word = load(slot);
+        if (word != 0 && word >> kTagShift == tag && visit(word, slot)) return true;
+      }
+      const uint64_t next = load(bucket->next);
+      if (next == 0) return false;
+      bucket = &overflow_bucket(next - 1);
+    }
+    return false;  // a chain that changes under the reader can lead in circles; state() tells
+  }
+
+  // Every slot once or, when it moves meanwhile, more than once: visit(hash, slot word). Any process. Buckets
+  // are split towards higher numbers, so going upwards meets whatever moves.
+  template <typename Visit>
+  void for_each(Visit&& visit, uint64_t from = 0, uint64_t to = UINT64_MAX) const {
+    std::vector<uint64_t> words;
+    for (uint64_t number = from; number < std::min(to, buckets_of(state())); ++number) {
+      for (;;) {  // again when something moved
+        const uint64_t before = state();
+        words.clear();
+        const Bucket* bucket = &main_bucket(number);
+        for (uint64_t steps = 0; steps < kLongestChain; ++steps) {
+          for (const uint64_t& slot : bucket->slots)
+            if (const uint64_t word = load(slot); word != 0) words.push_back(word);
+          const uint64_t next = load(bucket->next);
+          if (next == 0 || state() != before) break;
+          bucket = &overflow_bucket(next - 1);
+        }
+        if (state() == before) break;
+      }
+      for (const uint64_t word : words) visit(hash_of_slot(number, word), word);
+    }
+  }
+
+  // The writer's. After make_room inserts of these hashes cannot fail. ENOSPC: no memory for the index file;
+  // EFBIG: max_bytes.
+  [[nodiscard]] Errno make_room(const uint32_t* hashes, size_t count);
+  void insert(uint32_t hash, Location at);
+  void replace(uint64_t& slot, uint32_t hash, Location at) { store(slot, slot_word(hash, at)); }
+  void erase(uint64_t& slot);
+  // A row nobody uses; the one longest unused. -1: there is none.
+  int64_t take_row();
+  // Blocks for the rows up to this one.
+  [[nodiscard]] Errno allocate_rows(uint32_t row);
+
+  // From now on readers of this mapping find zeroes, and the memory is free when all have done so.
+  // The header stays.
+  void blank() { (void)os::replace_by_zeroes(range_.sub(kPageBytes, range_.bytes - kPageBytes)); }
+
+ private:
+  static constexpr uint64_t kBucketsOffset = 16 * kMiB;
+  static constexpr uint64_t kLongestChain = 1'000'000;
+  static constexpr uint64_t kStateMask = (uint64_t{1} << 24) - 1;
+
+  static uint64_t mapped_bytes(uint64_t max_bytes) { return kBucketsOffset + 2 * max_bytes; }
+  static Result<Index> start(PageRange range, os::Fd fd, uint64_t max_bytes, uint64_t keys);
+  void place_overflow();
+  void bump(uint64_t buckets);
+  Errno allocate(uint64_t offset, uint64_t& allocated, uint64_t needed);
+  Errno need_overflow(uint64_t count);
+  uint64_t take_overflow();
+  void give_overflow(uint64_t number);
+  Errno split();
+  void tidy_chain(Bucket& bucket);
+  void append(Bucket& bucket, uint64_t word);
+
+  PageRange range_;
+  os::Fd fd_;  // the writer's, to grow it; invalid: private memory, or a reader
+  Bucket* overflow_ = nullptr;
+};
+
+}  // namespace spillway::segstore

@@ -1,0 +1,85 @@
+#include "libpool/segstore/manifest.h"
+
+#include <cinttypes>
+#include <cstdio>
+#include <cstdlib>
+
+namespace spillway::segstore {
+namespace {
+
+constexpr const char* kName = "MANIFEST";
+
+template <typename... Numbers>
+void add_line(std::string& text, const char* format, Numbers... numbers) {
+  char line[96];
+  snprintf(line, sizeof line, format, numbers...);
+  text += line;
+}
+
+// The rest of the line after `word`, and the text after it; false when it does not begin so.
+bool take(std::string& text, const std::string& word, std::string& value) {
+  if (text.compare(0, word.size(), word) != 0) return false;
+  const size_t end = text.find('\n');
+  if (end == std::string::npos) return false;
+  value = text.substr(word.size(), end - word.size());
+  text.erase(0, end + 1);
+  return true;
+}
+uint64_t hexadecimal(const std::string& text) { return strtoull(text.c_str(), nullptr, 16); }
+
+}  // namespace
+
+std::string encode_manifest(const Manifest& manifest) {
+  std::string text = "spillway-store 1\n";
+  add_line(text, "store %016" PRIx64 "%016" PRIx64 "\n", manifest.store.high, manifest.store.low);
+  add_line(text, "seed %016" PRIx64 "\n", manifest.hash_seed);
+  add_line(text, "next %016" PRIx64 "\n", manifest.next_file_id);
+  for (const uint64_t id : manifest.segments) add_line(text, "segment %016" PRIx64 "\n", id);
+  for (const uint64_t id : manifest.pending) add_line(text, "pending %016" PRIx64 "\n", id);
+  add_line(text, "crc %08" PRIx32 "\n", crc32c(0, text.data(), text.size()));
+  return text;
+}
+
+std::optional<Manifest> decode_manifest(const std::string& whole) {
+  const size_t last = whole.rfind("crc ");
+  if (last == std::string::npos || whole.size() != last + 13 || whole.back() != '\n') return std::nullopt;
+  if (hexadecimal(whole.substr(last + 4, 8)) != crc32c(0, whole.data(), last)) return std::nullopt;
+  std::string text = whole.substr(0, last), value;
+  Manifest manifest;
+  if (!take(text, "spillway-store ", value) || value != "1") return std::nullopt;
+  if (!take(text, "store ", value) || value.size() != 32) return std::nullopt;
+  manifest.store = {hexadecimal(value.substr(16)), hexadecimal(value.substr(0, 16))};
+  if (!take(text, "seed ", value)) return std::nullopt;
+  manifest.hash_seed = hexadecimal(value);
+  if (!take(text, "next ", value)) return std::nullopt;
+  manifest.next_file_id = hexadecimal(value);
+  while (take(text, "segment ", value)) manifest.segments.insert(hexadecimal(value));
+  while (take(text, "pending ", value)) manifest.pending.insert(hexadecimal(value));
+  if (!text.empty()) return std::nullopt;
+  return manifest;
+}
+
+std::optional<Manifest> read_manifest(int directory, bool& is_damaged) {
+  is_damaged = false;
+  Result<os::Fd> fd = os::open_in(directory, kName, os::OpenFor::kReading);
+  if (!fd) {
+    is_damaged = fd.error().code() != ENOENT;
+    return std::nullopt;
+  }
+  std::string text;
+  Result<os::FileFacts> facts = os::facts_of(fd->get());
+  if (facts && facts->is_regular && facts->bytes < 64 * kMiB) {
+    text.resize(facts->bytes);
+    Result<uint64_t> got = os::read_some(fd->get(), text.data(), text.size(), 0);
+    if (!got || *got != text.size()) text.clear();
+  }
+  std::optional<Manifest> manifest = decode_manifest(text);
+  is_damaged = !manifest;
+  return manifest;
+}
+
+Errno write_manifest(Files& files, int directory, const Manifest& manifest) {
+  return replace_file(files, directory, kName, encode_manifest(manifest));
+}
+
+}  // namespace spillway::segstore

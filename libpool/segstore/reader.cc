@@ -1,0 +1,314 @@
+#include "libpool/segstore/reader.h"
+
+#include <csignal>
+#include <cstring>
+
+#include "base/os/clock.h"
+
+namespace spillway {
+
+Value ValueMaker::make(segstore::Mapping* pinned, const segstore::Record& record) {
+  Value value;
+  value.pin_ = pinned;
+  value.data_ = record.value();
+  value.size_ = record.value_bytes;
+  value.sequence_ = record.sequence;
+  value.expires_ms_ = record.expires_ms;
+  value.found_ = true;
+  return value;
+}
+
+namespace segstore {
+namespace {
+
+constexpr uint64_t kVerifyOnceFrom = 4096;
+constexpr uint32_t kMostMapped = 30'000;  // the kernel allows a process 65,530
+constexpr uint64_t kWaitForWriterMs = 60'000;
+
+}  // namespace
+
+std::shared_ptr<View> make_view(Index index, uint64_t generation, std::string path) {
+  auto table = MappingTable::create();
+  if (!table) return nullptr;
+  auto view = std::make_shared<View>();
+  view->index = std::move(index);
+  view->generation = generation;
+  view->table = std::move(*table);
+  view->index_path = std::move(path);
+  return view;
+}
+
+std::thread start_thread(std::function<void()> body) {
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  std::thread thread(std::move(body));
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return thread;
+}
+
+StoreStatus failure(Errno error, const std::string& what) {
+  const StoreCode code = error == ENOSPC || error == EDQUOT ? StoreCode::kNoSpace : StoreCode::kIo;
+  return {code, what + ": " + strerror(error.code()), error.code()};
+}
+
+Reader::Reader(os::Fd directory, std::string path, Heal heal)
+    : path_(std::move(path)), maps_(std::move(directory)), heal_(std::move(heal)) {}
+
+Reader::~Reader() {
+  {
+    const std::lock_guard lock(watcher_mutex_);
+    stopping_ = true;
+  }
+  watcher_wakes_.notify_all();
+  end_thread(watcher_);
+}
+
+void end_thread(std::thread& thread) {
+  if (thread.joinable()) thread.join();
+}
+
+StoreStatus Reader::corrupt(const Mapping& mapping, uint64_t offset, const char* what) const {
+  return {StoreCode::kCorrupt, path_ + "/" + segment_name(mapping.bytes().header.file_id) + ": at byte " +
+                                   std::to_string(offset) + ": " + what};
+}
+
+uint64_t Reader::now_ms(const View& view) {
+  const uint64_t now =
+      std::max({os::wall_clock_ms(), load(view.index.header().latest_clock_ms), latest_ms_.load()});
+  latest_ms_.store(now, std::memory_order_relaxed);
+  return now;
+}
+
+Mapping* Reader::pin_row(View& view, uint32_t number, Errno& error) {
+  error = {};
+  const uint64_t file_id = load(view.index.row(number).file_id);
+  if (file_id == 0) return nullptr;
+  std::atomic<Mapping*>& entry = (*view.table)[number];
+  Mapping* known = entry.load(std::memory_order_acquire);
+  if (known != nullptr && known->try_pin()) {
+    if (known->file_id() == file_id) [[likely]]
+      return known;
+    known->unpin();
+  }
+  Result<Mapping*> mapped = maps_.map(file_id, view.index.header().store);
+  if (!mapped) {
+    error = mapped.error();
+    return nullptr;
+  }
+  Mapping* const fresh = *mapped;
+  if (view.mapped.fetch_add(1) >= kMostMapped) {
+    view.mapped = 0;
+    view.table->retire_if(maps_, [](uint32_t, const Mapping&) { return true; });
+    known = nullptr;
+  }
+  view.table->note(number);
+  if (entry.compare_exchange_strong(known, fresh)) {
+    if (known != nullptr) maps_.retire(known);
+  } else {
+    maps_.retire(fresh);  // somebody was quicker; this one goes with its last pin
+  }
+  // The first mapping brings the thread that lets mappings go when segments do.
+  const std::lock_guard lock(watcher_mutex_);
+  if (!watcher_.joinable() && !stopping_) watcher_ = start_thread([this] { watch_retired(); });
+  return fresh;
+}
+
+Look Reader::look(View& view, std::string_view key, uint64_t word, const uint64_t& slot, Found& found,
+                  StoreStatus& error) {
+  const Location at = location_of(word);
+  Errno why;
+  Mapping* mapping = pin_row(view, at.row, why);
+  if (mapping == nullptr) {
+    if (why.ok() || why == ENOENT || load(slot) != word) return Look::kAgain;
+    error = failure(why, path_ + ": mapping a segment");
+    return Look::kCorrupt;
+  }
+  const SegmentBytes& bytes = mapping->bytes();
+  Record& record = found.record;
+  const bool readable = read_record(bytes, at.offset, record);
+  const bool same = readable && record.header.key_bytes() == key.size() &&
+                    (key.empty() || memcmp(bytes.base + record.at.key, key.data(), key.size()) == 0);
+  // Only if the slot still says what it said was this its record, and not a newer segment's in the same row.
+  if (load(slot) != word || mapping->file_id() != load(view.index.row(at.row).file_id)) {
+    mapping->unpin();
+    return Look::kAgain;
+  }
+  if (same) {
+    found.mapping = mapping;
+    return Look::kMatch;
+  }
+  const bool damaged = !readable || !header_is_intact(bytes, record);
+  if (damaged) error = corrupt(*mapping, at.offset, "a record's header fails its checksum");
+  mapping->unpin();
+  return damaged ? Look::kCorrupt : Look::kOther;
+}
+
+StoreStatus Reader::verify(const Found& found) const {
+  const Record& record = found.record;
+  const bool once = record.value_bytes >= kVerifyOnceFrom;
+  if (once && found.mapping->is_verified(record.offset)) return {};
+  if (!record.value_is_intact())
+    return corrupt(*found.mapping, record.offset, "a record's value fails its checksum");
+  if (once) found.mapping->set_verified(record.offset);
+  return {};
+}
+
+StoreResult<Value> Reader::get(std::string_view key) {
+  for (unsigned tries = 0;; ++tries) {
+    StoreResult<View*> current = view();
+    if (!current) [[unlikely]]
+      return current.status();
+    View& view = **current;
+    const uint32_t hash = index_hash(hash_of(key, view.index.header().hash_seed));
+    const uint64_t state = view.index.state();
+    Found found;
+    StoreStatus error;
+    bool again = false;
+    const bool match = view.index.find(hash, state, [&](uint64_t word, const uint64_t& slot) {
+      const Look look = this->look(view, key, word, slot, found, error);
+      again = look == Look::kAgain;
+      return again || look == Look::kMatch;
+    });
+    if (match && !again) {
+      if (found.record.expires_ms != 0 && found.record.expires_ms <= now_ms(view)) [[unlikely]] {
+        found.mapping->unpin();
+        return Value();
+      }
+      if (StoreStatus bad = verify(found); !bad.ok()) [[unlikely]] {
+        found.mapping->unpin();
+        return bad;
+      }
+      return ValueMaker::make(found.mapping, found.record);
+    }
+    if (!again) {
+      const uint64_t* generation = generation_.load(std::memory_order_acquire);
+      const bool same_view = generation == nullptr || load(*generation) == view.generation;
+      if (view.index.state() == state && same_view) return error.ok() ? StoreResult<Value>(Value()) : error;
+    } else if (tries > 100) {
+      // A segment that the index names, and nobody can find: not a moment's matter any more.
+      if (tries > 2000)
+        return StoreStatus(StoreCode::kCorrupt, path_ + ": a segment that holds this key is missing", ENOENT);
+      os::sleep_us(1000);
+    }
+  }
+}
+
+StoreResult<View*> Reader::view() {
+  View* now = current_.load(std::memory_order_acquire);
+  const uint64_t* generation = generation_.load(std::memory_order_acquire);
+  if (now != nullptr && generation != nullptr && load(*generation) == now->generation) [[likely]]
+    return now;
+  if (StoreStatus bad = refresh(); !bad.ok()) return bad;
+  return current_.load(std::memory_order_acquire);
+}
+
+// Under refresh_mutex_, or before anybody else knows of the reader.
+View* Reader::adopt(std::shared_ptr<View> fresh) {
+  View* const before = current_.load(std::memory_order_acquire);
+  View* const view = fresh.get();
+  views_.push_back(std::move(fresh));
+  current_.store(view, std::memory_order_release);
+  if (before != nullptr) {
+    before->index.blank();
+    before->table->retire_if(maps_, [](uint32_t, const Mapping&) { return true; });
+  }
+  if (!control_.is_open())
+    if (Result<Control> control = Control::open(directory())) {
+      control_ = std::move(*control);
+      generation_.store(&control_.block().generation, std::memory_order_release);
+    }
+  return view;
+}
+
+StoreResult<std::shared_ptr<View>> Reader::attach() {
+  std::string path;
+  uint64_t generation = 0;
+  if (!control_.read_index_path(path, generation) || path.empty())
+    return StoreStatus(StoreCode::kBusy, path_ + ": no index");
+  Result<os::Fd> fd = os::open_in(directory(), path.c_str(), os::OpenFor::kReading);
+  if (!fd) return failure(fd.error(), path);
+  Result<Index> index = Index::attach(fd->get(), false);
+  if (!index) return failure(index.error(), path);
+  const IndexHeader& header = index->header();
+  Result<os::FileFacts> facts = os::facts_of(directory());
+  char boot_id[40];
+  os::read_boot_id(boot_id);
+  if (!facts || header.generation != generation || header.directory_inode != facts->inode ||
+      header.directory_device != facts->device || strncmp(header.boot_id, boot_id, sizeof boot_id) != 0)
+    return StoreStatus(StoreCode::kBusy, path + ": belongs to another store, or to an earlier time");
+  std::shared_ptr<View> view = make_view(std::move(*index), generation, path);
+  if (view == nullptr) return failure(Errno(ENOMEM), path_);
+  return view;
+}
+
+StoreStatus Reader::refresh() {
+  const std::lock_guard lock(refresh_mutex_);
+  const uint64_t deadline = os::monotonic_ms() + kWaitForWriterMs;
+  for (;;) {
+    if (!control_.is_open()) {
+      if (Result<Control> control = Control::open(directory())) {
+        control_ = std::move(*control);
+        generation_.store(&control_.block().generation, std::memory_order_release);
+      }
+    }
+    View* const now = current_.load(std::memory_order_acquire);
+    if (!control_.is_open()) {
+      if (now != nullptr) return {};  // nobody has ever written since: the private view holds
+    } else {
+      if (now != nullptr && now->generation == control_.generation()) return {};
+      if (StoreResult<std::shared_ptr<View>> fresh = attach(); fresh.ok()) {
+        adopt(*fresh);
+        return {};
+      }
+    }
+    // No index. A writer that has the lock is making one; without one it is our turn.
+    Result<os::Fd> lock_file = os::open_in(directory(), "LOCK", os::OpenFor::kReading);
+    if (lock_file && os::is_file_locked(lock_file->get())) {
+      if (os::monotonic_ms() > deadline)
+        return {StoreCode::kBusy, path_ + ": the writer has not made its index for a minute"};
+      os::sleep_us(1000);
+      continue;
+    }
+    StoreResult<std::shared_ptr<View>> healed = heal_();
+    if (!healed) return healed.status();
+    if (*healed != nullptr) {
+      adopt(*healed);
+      return {};
+    }
+  }
+}
+
+void Reader::sweep(View& view) {
+  view.table->retire_if(maps_, [&](uint32_t row, const Mapping& mapping) {
+    return mapping.file_id() != load(view.index.row(row).file_id);
+  });
+}
+
+// A quarter of a second is how long the space of a dropped segment may be held by a process that does
+// nothing.
+void Reader::watch_retired() {
+  uint64_t seen = 0;
+  std::unique_lock lock(watcher_mutex_);
+  while (!stopping_) {
+    watcher_wakes_.wait_for(lock, std::chrono::milliseconds(250));
+    if (stopping_) return;
+    lock.unlock();
+    {
+      const std::lock_guard refreshing(refresh_mutex_);
+      View* const view = current_.load(std::memory_order_acquire);
+      const uint64_t* generation = generation_.load(std::memory_order_acquire);
+      if (view != nullptr && generation != nullptr && load(*generation) != view->generation) {
+        // Another index: nothing of the old view is wanted any more. The next get takes the new one.
+        view->table->retire_if(maps_, [](uint32_t, const Mapping&) { return true; });
+      } else if (view != nullptr && load(view->index.header().retired) != seen) {
+        seen = load(view->index.header().retired);
+        sweep(*view);
+      }
+    }
+    lock.lock();
+  }
+}
+
+}  // namespace segstore
+}  // namespace spillway

@@ -1,0 +1,103 @@
+// reader.h - finding values by the shared index, without a lock and without writing anything others see.
+//
+// A View is one index, and this process's mappings of the segments in it. Views are never destroyed while the
+// store is open, because a get may be under way in one; what they hold is given back at once.
+// Threads: any.
+#pragma once
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "libpool/segstore/control.h"
+#include "libpool/segstore/index.h"
+#include "libpool/segstore/mapping.h"
+#include "spillway/store.hpp"
+
+namespace spillway {
+
+// Makes Values; a friend of theirs.
+struct ValueMaker {
+  static Value make(segstore::Mapping* pinned, const segstore::Record& record);
+};
+
+namespace segstore {
+
+struct View {
+  Index index;
+  uint64_t generation = 0;
+  std::unique_ptr<MappingTable> table;
+  std::atomic<uint32_t> mapped{0};  // since everything was let go
+  std::string index_path;
+};
+
+enum class Look { kMatch, kOther, kAgain, kCorrupt };
+
+// What a slot points to, pinned, and found to be unchanged since.
+struct Found {
+  Mapping* mapping = nullptr;
+  Record record;
+};
+
+class Reader {
+ public:
+  // `heal` makes an index where there is none; called without locks. It may return a private view.
+  using Heal = std::function<StoreResult<std::shared_ptr<View>>()>;
+  Reader(os::Fd directory, std::string path, Heal heal);
+  ~Reader();
+
+  StoreResult<Value> get(std::string_view key);
+  // The view in use; a new one when the index has been replaced.
+  StoreResult<View*> view();
+  // The view that the writer made or attached.
+  View* adopt(std::shared_ptr<View> view);
+  Maps& maps() { return maps_; }
+  const std::string& path() const { return path_; }
+  int directory() const { return maps_.directory(); }
+
+  // The row's segment, pinned. Null: it went away, or `error` is set.
+  Mapping* pin_row(View& view, uint32_t row, Errno& error);
+  // Whether the slot's record has this key. kMatch: `found` is pinned.
+  Look look(View& view, std::string_view key, uint64_t word, const uint64_t& slot, Found& found,
+            StoreStatus& error);
+  // Checks the value's CRC (large ones once per mapping).
+  StoreStatus verify(const Found& found) const;
+  uint64_t now_ms(const View& view);
+  StoreStatus corrupt(const Mapping& mapping, uint64_t offset, const char* what) const;
+  // Lets mappings go of segments that are gone.
+  void sweep(View& view);
+
+ private:
+  StoreStatus refresh();
+  StoreResult<std::shared_ptr<View>> attach();
+  void watch_retired();
+
+  std::string path_;
+  Maps maps_;
+  Heal heal_;
+  Control control_;
+  std::atomic<const uint64_t*> generation_{nullptr};  // in control_, or null: there was none
+  std::atomic<View*> current_{nullptr};
+  std::atomic<uint64_t> latest_ms_{0};
+
+  std::mutex refresh_mutex_;
+  std::vector<std::shared_ptr<View>> views_;
+
+  std::mutex watcher_mutex_;
+  std::condition_variable watcher_wakes_;
+  bool stopping_ = false;
+  std::thread watcher_;
+};
+
+std::shared_ptr<View> make_view(Index index, uint64_t generation, std::string path);
+// With all signals blocked: they are the program's.
+std::thread start_thread(std::function<void()> body);
+void end_thread(std::thread& thread);
+StoreStatus failure(Errno error, const std::string& what);
+
+}  // namespace segstore
+}  // namespace spillway

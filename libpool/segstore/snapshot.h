@@ -1,0 +1,43 @@
+// snapshot.h - an index of this process's own, as the shared one was at one moment, and the segments it
+// needs.
+//
+// Taken without asking the writer: entries are copied one by one while it may go on, and then what was
+// written to the log meanwhile is done again to the copy, in order. The result is exactly the state at the
+// end of that log. Segments are mapped before, so that none can vanish.
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "libpool/segstore/reader.h"
+
+namespace spillway::segstore {
+
+class SnapshotImpl {
+ public:
+  SnapshotImpl() = default;
+  ~SnapshotImpl();
+  StoreResult<Value> get(std::string_view key) const;
+  // The pairs in the order they lie in the segments.
+  StoreStatus each(size_t from, size_t to, const Snapshot::Each& each) const;
+  size_t count() const { return places_.size(); }
+  uint64_t sequence() const { return sequence_; }
+  uint64_t size() const { return index_.keys(); }
+
+ private:
+  friend class SnapshotTaker;
+  struct Pinned {
+    Mapping* mapping = nullptr;
+    uint64_t file_id = 0;
+  };
+  StoreStatus corrupt(const Mapping& mapping, uint64_t offset, const char* what) const;
+  StoreStatus check(Mapping& mapping, const Record& record) const;
+
+  Index index_;
+  std::vector<Pinned> rows_;
+  std::vector<Location> places_;  // sorted
+  uint64_t sequence_ = 0, now_ms_ = 0;
+  std::string path_;
+};
+
+}  // namespace spillway::segstore

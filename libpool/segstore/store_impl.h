@@ -1,0 +1,53 @@
+// store_impl.h - what a Store is made of: a reader, and in one process a writer.
+#pragma once
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "libpool/segstore/reader.h"
+#include "libpool/segstore/writer.h"
+#include "spillway/store.hpp"
+
+namespace spillway {
+namespace segstore {
+
+class StoreImpl {
+ public:
+  // A store for tests: over other files than the kernel's.
+  static StoreResult<std::unique_ptr<StoreImpl>> open(const std::string& directory,
+                                                      const StoreOptions& options, Files& files);
+  static StoreResult<std::unique_ptr<StoreImpl>> open_reader(const std::string& directory);
+  ~StoreImpl();
+
+  StoreStatus close();
+  bool is_open() const { return open_.load(std::memory_order_acquire); }
+  StoreStatus closed() const { return {StoreCode::kClosed, reader_->path() + ": the store is closed"}; }
+  // The writer, for one call; close() waits until nobody holds it.
+  StoreResult<std::shared_ptr<Writer>> writer();
+  Reader& reader() { return *reader_; }
+  // In a child of the process that opened it: threads are missing, and locks may be held for ever.
+  bool is_forked() const { return !os::is_token_of_this_process(token_); }
+  StoreResult<StoreState> state();
+  StoreStatus backup(const std::string& directory);
+
+ private:
+  StoreStatus backup_once(int to, bool& again);
+  std::shared_ptr<Reader> reader_;
+  std::mutex mutex_;
+  std::shared_ptr<Writer> writer_;
+  bool is_writer_ = false;
+  const uint32_t token_ = os::process_token();
+  std::atomic<bool> open_{true};
+};
+
+StoreResult<std::unique_ptr<SnapshotImpl>> take_snapshot(Reader& reader);
+
+}  // namespace segstore
+
+struct StoreAccess {
+  static StoreResult<Store> open(const std::string& directory, const StoreOptions& options,
+                                 segstore::Files& files);
+};
+
+}  // namespace spillway

@@ -1,0 +1,188 @@
+// crashes.cc - the writer is killed at each step, calls fail, the power is cut. Seeded: SPILLWAY_SOAK=100
+// tries a hundred times as many.
+#include "tests/segstore/crash.h"
+
+using namespace spillway;
+using namespace spillway::test;
+
+TEST_CASE(
+    "the writer killed at any step of put, seal, compaction and recovery loses nothing it acknowledged") {
+  struct Progress {
+    std::atomic<uint64_t> begun, done, is_open;
+  };
+  for (uint64_t seed = 0; seed < seeds(40); ++seed) {
+    ScratchDir dir("/dev/shm");
+    const StoreOptions options = small_segments(dir);
+    Shared<Progress> progress;
+    std::mt19937_64 random(seed);
+    bool killed = true;
+    // Killed again and again, each time a little further on; also while it recovers.
+    for (int life = 0; life < 4 && killed; ++life) {
+      const int steps = static_cast<int>(random() % (life % 2 == 1 ? 8 : 160));
+      Child writer([&] {
+        FaultyFiles files;
+        files.kill_at_step = steps;
+        auto store = StoreAccess::open(dir / "s", options, files);
+        if (!store) return 2;
+        while (progress->done < 60) {
+          progress->begun = progress->done + 1;
+          if (!Operation::of(seed, progress->done).apply(*store).ok()) return 3;
+          progress->done = progress->begun.load();
+        }
+        return 0;
+      });
+      const int status = writer.wait();
+      killed = status == 1000 + SIGKILL;
+      INFO("seed " << seed << " life " << life << " status " << status);
+      REQUIRE((killed || status == 0));
+    }
+    Pairs model;
+    for (uint64_t n = 0; n < progress->done; ++n) Operation::of(seed, n).apply(model);
+    Pairs with_last = model;
+    if (progress->begun > progress->done) Operation::of(seed, progress->done).apply(with_last);
+    Store store = must(Store::open(dir / "s", options));
+    const Pairs now = all_of(store);
+    INFO("seed " << seed << ", " << progress->done << " operations: " << difference(now, model));
+    // The one under way is there or not. Of lives before, an operation begun twice is the same operation.
+    REQUIRE((now == model || now == with_last));
+    for (const auto& [key, value] : now) REQUIRE(value_of(store, key) == value);
+    must(store.close());
+    REQUIRE(must(verify_store(dir / "s")).findings.empty());
+  }
+}
+
+TEST_CASE("every call that can fail fails once: errors are told, nothing else is touched, the rest goes on") {
+  for (uint64_t seed = 0; seed < seeds(60); ++seed) {
+    ScratchDir dir("/dev/shm");
+    StoreOptions options = small_segments(dir);
+    options.auto_compact = false;
+    std::map<std::string, std::set<std::optional<std::string>>> possible;
+    {
+      FaultyFiles files;
+      files.fail_at = static_cast<int>(seed * 7 % 130);
+      files.error = seed % 2 == 0 ? ENOSPC : EIO;
+      auto store = StoreAccess::open(dir / "s", options, files);
+      if (!store) {
+        CHECK((store.status().code() == StoreCode::kNoSpace || store.status().code() == StoreCode::kIo));
+        CHECK_FALSE(store.status().message().empty());
+        continue;
+      }
+      for (uint64_t n = 0; n < 60; ++n) {
+        const Operation op = Operation::of(seed, n);
+        const StoreStatus status = op.apply(*store);
+        for (const auto& [key, value] : op.puts) {
+          if (status.ok()) possible[key].clear();
+          possible[key].insert(value);
+          if (!status.ok() && possible[key].size() == 1) possible[key].insert(std::nullopt);
+        }
+        for (const auto& key : op.removes) {
+          if (status.ok()) possible[key].clear();
+          possible[key].insert(std::nullopt);
+        }
+        for (const auto& [key, values] : possible) {
+          INFO("seed " << seed << " operation " << n << " " << key << ": " << status.message());
+          REQUIRE(values.contains(value_of(*store, key)));
+        }
+      }
+      (void)store->close();
+    }
+    Store store = must(Store::open(dir / "s", options));
+    for (const auto& [key, values] : possible) {
+      const auto is = value_of(store, key);
+      std::string may;
+      for (const auto& value : values) may += value ? value->substr(0, value->find(':')) + " " : "absent ";
+      INFO("seed " << seed << " " << key << " is " << (is ? is->substr(0, is->find(':')) : "absent")
+                   << ", may be " << may);
+      REQUIRE(values.contains(value_of(store, key)));
+    }
+    must(store.put("and on", "it goes"));
+    must(store.compact());
+    for (const auto& [key, values] : possible) REQUIRE(values.contains(value_of(store, key)));
+  }
+}
+
+TEST_CASE("after a power cut durable writes are there, and of the others those before some moment") {
+  for (uint64_t seed = 0; seed < seeds(40); ++seed) {
+    ScratchDir dir("/dev/shm");
+    StoreOptions options = small_segments(dir);
+    std::mt19937_64 random(seed);
+    const uint64_t length = 5 + random() % 60;
+    std::vector<Pairs> states(1);
+    uint64_t durable = 0;
+    {
+      PowerFiles files(dir / "s");
+      Store store = must(StoreAccess::open(dir / "s", options, files));
+      for (uint64_t n = 0; n < length; ++n) {
+        const Operation op = Operation::of(seed, n);
+        must(op.apply(store));
+        states.push_back(states.back());
+        op.apply(states.back());
+        if (op.makes_all_durable() && (op.kind != Operation::kRemove || states[n] != states[n + 1])) {
+          // Only a write that was made flushes; a batch of removes that find nothing is none.
+          if (op.kind == Operation::kSync || op.kind == Operation::kCompact || states[n] != states[n + 1])
+            durable = n + 1;
+        }
+      }
+      files.cut_power(dir / "t", random);
+    }
+    AfterReboot files;
+    auto opened = StoreAccess::open(dir / "t", options, files);
+    INFO("seed " << seed << ", " << length << " operations, durable " << durable << ": "
+                 << opened.status().message());
+    REQUIRE(opened.ok());
+    const Pairs now = all_of(*opened);
+    const bool is_a_moment =
+        std::find(states.begin() + static_cast<ptrdiff_t>(durable), states.end(), now) != states.end();
+    UNSCOPED_INFO(difference(now, states.back()));
+    if (!is_a_moment)
+      for (size_t i = 0; i < states.size(); ++i)
+        if (states[i] == now) UNSCOPED_INFO("it is the state after " << i);
+    REQUIRE(is_a_moment);
+    // It can be written to, killed and recovered again, and what was cut off stays cut off.
+    must(opened->put("afterwards", "x"));
+    must(opened->close());
+    std::filesystem::remove(dir / "t/CONTROL");
+    Store again = must(Store::open(dir / "t", options));
+    Pairs expected = now;
+    expected["afterwards"] = "x";
+    REQUIRE(all_of(again) == expected);
+    REQUIRE(must(verify_store(dir / "t")).segments > 0);
+  }
+}
+
+TEST_CASE(
+    "on a full disk puts fail, the rest is intact, removes and compaction make room, and puts work again") {
+  class FullDisk : public segstore::Files {
+   public:
+    std::atomic<int64_t> room{700 << 10};
+    Result<os::Fd> create(int d, const char* name, uint64_t bytes) override {
+      if (static_cast<int64_t>(bytes) > room) return Errno(ENOSPC);
+      auto fd = Files::create(d, name, bytes);
+      if (fd) room -= static_cast<int64_t>(bytes);
+      return fd;
+    }
+    Errno unlink(int d, const char* name) override {
+      struct stat st {};
+      const bool there = ::fstatat(d, name, &st, 0) == 0;
+      const Errno e = Files::unlink(d, name);
+      if (there && e.ok()) room += st.st_size;
+      return e;
+    }
+  };
+  ScratchDir dir;
+  StoreOptions options = small_segments(dir);
+  FullDisk files;
+  Store store = must(StoreAccess::open(dir / "s", options, files));
+  StoreStatus status;
+  int put = 0;
+  for (; put < 2000 && status.ok(); ++put) status = store.put(key_of(put), std::string(2000, 'x')).status();
+  --put;
+  REQUIRE(status.code() == StoreCode::kNoSpace);
+  REQUIRE(put > 50);
+  for (int i = 0; i < put; ++i) CHECK(must(store.get(key_of(i))).size() == 2000);
+  for (int i = 0; i < put; ++i)
+    if (i % 8 != 0) CHECK(must(store.remove(key_of(i))));
+  must(store.compact());
+  for (int i = 0; i < 20; ++i) must(store.put("again-" + std::to_string(i), std::string(2000, 'y')));
+  for (int i = 0; i < put; ++i) CHECK(must(store.get(key_of(i))).found() == (i % 8 == 0));
+}

@@ -1,0 +1,117 @@
+// support.h - stores of a test's own, other processes, and a model of what a store must hold.
+#pragma once
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <optional>
+#include <random>
+#include <set>
+#include <spillway/store.hpp>
+#include <string>
+#include <vector>
+
+#include "tests/support/scratch_dir.h"
+#include "tests/unit/catch.h"
+
+namespace spillway::test {
+
+template <typename T>
+T must(StoreResult<T> result) {
+  INFO(result.status().message());
+  REQUIRE(result.ok());
+  return std::move(*result);
+}
+inline void must(const StoreStatus& status) {
+  INFO(status.message());
+  REQUIRE(status.ok());
+}
+
+// Asynchronous writes and an index beside the store: quick, and gone with the directory.
+inline StoreOptions quick(const ScratchDir& dir) {
+  StoreOptions options;
+  options.durability = Durability::kAsync;
+  options.index_directory = dir.path();
+  return options;
+}
+inline StoreOptions small_segments(const ScratchDir& dir) {
+  StoreOptions options = quick(dir);
+  options.segment_bytes = 64 << 10;
+  return options;
+}
+
+inline std::string key_of(uint64_t n) { return "key-" + std::to_string(n); }
+
+// nullopt: absent.
+inline std::optional<std::string> value_of(const Store& store, std::string_view key) {
+  Value value = must(store.get(key));
+  if (!value.found()) return std::nullopt;
+  return value.str();
+}
+inline std::map<std::string, std::string> all_of(const Store& store) {
+  std::map<std::string, std::string> all;
+  Snapshot snapshot = must(store.snapshot());
+  must(snapshot.for_each([&](std::string_view key, const Value& value) {
+    all[std::string(key)] = value.str();
+    return true;
+  }));
+  return all;
+}
+
+// A forked process that runs `body` and ends with what it returns. Killed with the test.
+class Child {
+ public:
+  explicit Child(const std::function<int()>& body) {
+    pid_ = ::fork();
+    if (pid_ == 0) {
+      int status = 99;
+      try {
+        status = body();
+      } catch (...) {
+      }
+      ::_exit(status);
+    }
+  }
+  ~Child() {
+    if (pid_ > 0) {
+      ::kill(pid_, SIGKILL);
+      (void)wait();
+    }
+  }
+  Child(const Child&) = delete;
+  pid_t pid() const { return pid_; }
+  void kill() const { ::kill(pid_, SIGKILL); }
+  // The exit status; 1000 + the signal that ended it.
+  int wait() {
+    int status = 0;
+    if (pid_ <= 0 || ::waitpid(pid_, &status, 0) != pid_) return -1;
+    pid_ = -1;
+    return WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status);
+  }
+
+ private:
+  pid_t pid_ = -1;
+};
+
+// Memory that a test and its children see alike, zeroed.
+template <typename T>
+class Shared {
+ public:
+  Shared()
+      : at_(static_cast<T*>(
+            ::mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0))) {}
+  ~Shared() { ::munmap(at_, sizeof(T)); }
+  Shared(const Shared&) = delete;
+  T* operator->() const { return at_; }
+  T& operator*() const { return *at_; }
+
+ private:
+  T* at_;
+};
+
+}  // namespace spillway::test
