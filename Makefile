@@ -36,6 +36,7 @@ PRELOAD_INNER_SRC := $(filter-out $(addprefix libpreload/,interpose.cc small.cc 
 # include/spillway declares with SPILLWAY_API.
 POOL_SRC    := $(wildcard libpool/*.cc libpool/*/*.cc)
 DAEMON_SRC  := $(wildcard pooldaemon/*.cc pooldaemon/*/*.cc)
+POOL_LDLIBS := -lxxhash -llz4 -lzstd -lfmt -ldl
 POOL_FLAGS  := -fPIC -fvisibility=hidden -fvisibility-inlines-hidden
 
 PIC := $(BUILD)/obj/pic
@@ -86,7 +87,14 @@ $(BUILD)/lib/libspillway.a: $(POOL_SRC:%.cc=$(PIC)/%.o) $(BASE_SRC:%.cc=$(PIC)/%
 	$(AR) rcs $@ $^
 $(BUILD)/lib/libspillway.so: $(POOL_SRC:%.cc=$(PIC)/%.o) $(BASE_SRC:%.cc=$(PIC)/%.o)
 	@mkdir -p $(@D)
-	$(CXX) $(LDFLAGS) -shared -o $@ $^ -Wl,-Bstatic -luring -Wl,-Bdynamic -Wl,-z,defs,-z,now,-z,relro -Wl,-soname,$(@F).0 $(POOL_LDLIBS)
+	$(CXX) $(LDFLAGS) -shared -o $@ $(filter %.o,$^) -Wl,-Bstatic -luring -Wl,-Bdynamic -Wl,-z,defs,-z,now,-z,relro -Wl,-soname,$(@F).0 $(POOL_LDLIBS)
+	ln -sf $(@F) $@.0
+
+# --- the pool's daemon -------------------------------------------------------------------------------------------
+DAEMON_LDLIBS := -lprometheus-cpp-pull -lprometheus-cpp-core -luring -lfmt
+$(BUILD)/bin/spillwayd: $(DAEMON_SRC:%.cc=$(OBJ)/%.o) $(POOL_SRC:%.cc=$(OBJ)/%.o) $(BASE_SRC:%.cc=$(OBJ)/%.o)
+	@mkdir -p $(@D)
+	$(CXX) $(LDFLAGS) -o $@ $^ $(DAEMON_LDLIBS) $(POOL_LDLIBS)
 
 # --- programs ------------------------------------------------------------------------------------------------------
 $(OBJ)/%.o: %.cc
