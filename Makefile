@@ -104,9 +104,10 @@ $(OBJ)/%.o: %.cc
 # Argument parsing and test code gain nothing from -O2, and half of the build's time is theirs.
 $(OBJ)/tools/%.o $(OBJ)/tests/%.o: OPT := -O0
 
-$(BUILD)/bin/spillway: $(TOOL_SRC:%.cc=$(OBJ)/%.o)
+# Linked with the archive, so that the command works wherever it is copied.
+$(BUILD)/bin/spillway: $(TOOL_SRC:%.cc=$(OBJ)/%.o) $(BUILD)/lib/libspillway.a
 	@mkdir -p $(@D)
-	$(CXX) $(LDFLAGS) -o $@ $^ -lfmt
+	$(CXX) $(LDFLAGS) -o $@ $^ -lfmt -luring $(POOL_LDLIBS)
 
 $(BUILD)/bin/exm: $(BUILD)/bin/spillway
 	ln -sf spillway $@
@@ -130,7 +131,7 @@ CATCH_MAIN := $(OBJ)/tests/support/catch_main.o
 define suite
 $$(BUILD)/tests/$(1): $$(patsubst %.cc,$$(OBJ)/%.o,$$(wildcard tests/$(1)/*.cc)) $$(SUPPORT_SRC:%.cc=$$(OBJ)/%.o) $(2)
 	@mkdir -p $$(@D)
-	$$(CXX) $$(LDFLAGS) -o $$@ $$^ -ldl -lfmt -luring
+	$$(CXX) $$(LDFLAGS) -o $$@ $$(filter %.o,$$^) -ldl -lfmt -luring $$(POOL_LDLIBS)
 endef
 $(eval $(call suite,unit,$$(BASE_SRC:%.cc=$$(OBJ)/%.o) $$(PRELOAD_INNER_SRC:%.cc=$$(OBJ)/%.o)))
 $(eval $(call suite,pool,$$(BASE_SRC:%.cc=$$(OBJ)/%.o) $$(POOL_SRC:%.cc=$$(OBJ)/%.o)))
@@ -139,6 +140,7 @@ $(eval $(call suite,typed,))
 $(eval $(call suite,preload,))
 $(eval $(call suite,real,))
 $(BUILD)/tests/preload $(BUILD)/tests/real: | $(PRELOAD_LIB) $(BUILD)/bin/exm $(VICTIMS)
+$(BUILD)/tests/pool: | $(BUILD)/bin/spillwayd $(BUILD)/bin/spillway
 victims: $(VICTIMS)
 
 check: deps
@@ -146,8 +148,8 @@ check: deps
 test: all
 	@scripts/run-tests $(BUILD) $(TEST_SUITES)
 asan:
-	+$(MAKE) --no-print-directory BUILD=build-asan SANITIZE=address,undefined build-asan/tests/unit
-	scripts/run-tests build-asan unit
+	+$(MAKE) --no-print-directory BUILD=build-asan SANITIZE=address,undefined build-asan/tests/unit build-asan/tests/pool
+	scripts/run-tests build-asan unit pool
 tsan:
 	+$(MAKE) --no-print-directory BUILD=build-tsan SANITIZE=thread build-tsan/tests/unit
 	scripts/run-tests build-tsan unit
@@ -177,13 +179,22 @@ format:
 clean:
 	rm -rf build build-asan build-tsan build-fuzz build-werror
 
-install: $(PRELOAD_LIB) $(BUILD)/bin/spillway
+install: $(PRELOAD_LIB) $(BUILD)/bin/spillway $(BUILD)/bin/spillwayd $(BUILD)/lib/libspillway.so $(BUILD)/lib/libspillway.a
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/spillway \
 	  $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man7 \
 	  $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install -m 755 $(BUILD)/bin/spillway $(DESTDIR)$(PREFIX)/bin/spillway
 	ln -sf spillway $(DESTDIR)$(PREFIX)/bin/exm
 	install -m 755 $(PRELOAD_LIB) $(DESTDIR)$(PREFIX)/lib/
+	install -m 755 $(BUILD)/bin/spillwayd $(DESTDIR)$(PREFIX)/bin/spillwayd
+	install -m 755 $(BUILD)/lib/libspillway.so $(DESTDIR)$(PREFIX)/lib/libspillway.so.$(VERSION)
+	ln -sf libspillway.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/libspillway.so.0
+	ln -sf libspillway.so.0 $(DESTDIR)$(PREFIX)/lib/libspillway.so
+	install -m 644 $(BUILD)/lib/libspillway.a $(DESTDIR)$(PREFIX)/lib/
+	install -d $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(PREFIX)/lib/systemd/user
+	install -m 644 man/spillwayd.8 $(DESTDIR)$(PREFIX)/share/man/man8/
+	install -m 644 scripts/systemd/spillwayd.socket $(DESTDIR)$(PREFIX)/lib/systemd/user/
+	sed -e 's,@PREFIX@,$(PREFIX),' scripts/systemd/spillwayd.service > $(DESTDIR)$(PREFIX)/lib/systemd/user/spillwayd.service
 	install -m 644 include/spillway/*.h* $(DESTDIR)$(PREFIX)/include/spillway/
 	install -m 644 man/spillway.1 man/exm.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -m 644 man/libspillway-preload.7 $(DESTDIR)$(PREFIX)/share/man/man7/
@@ -193,6 +204,8 @@ install: $(PRELOAD_LIB) $(BUILD)/bin/spillway
 	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/spillway.pc
 
 uninstall:
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/spillwayd lib/libspillway.so lib/libspillway.so.0 lib/libspillway.so.$(VERSION) \
+	  lib/libspillway.a share/man/man8/spillwayd.8 lib/systemd/user/spillwayd.service lib/systemd/user/spillwayd.socket)
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/spillway bin/exm lib/libspillway-preload.so lib/pkgconfig/spillway.pc \
 	  share/man/man1/spillway.1 share/man/man1/exm.1 share/man/man7/libspillway-preload.7 \
 	  share/bash-completion/completions/spillway share/bash-completion/completions/exm)

@@ -509,6 +509,7 @@ void Store::maybe_die(Object& object) {
 
 // Nobody finds it any more. `done` when it cannot come back after a restart either.
 void Store::destroy(Object& object, Done done) {
+  const std::string keep_at = object.retained ? retained_path(object) : "";
   if (!object.name.empty()) {
     unbind_name(object);
     tell_change(SPILLWAY_ERASED, object);
@@ -522,7 +523,7 @@ void Store::destroy(Object& object, Done done) {
       const uint64_t id = object.id;
       object.recovered = true;               // not to die again meanwhile
       object.key = os::random_number() | 1;  // nor to be found
-      keep_file(object, [this, id, done](Failure failure) {
+      keep_file(object, keep_at, [this, id, done](Failure failure) {
         Object* const o = object_by(id);
         if (o != nullptr) forget_object(*o);
         if (done) done(failure);

@@ -298,7 +298,7 @@ class Store {
   void journal_work(Workers::Call call, Workers::Call done) {
     if (journal_) journal_->run(std::move(call), std::move(done));
   }
-  void keep_file(Object& object, Done done);
+  void keep_file(Object& object, const std::string& to, Done done);
   std::string retained_path(const Object& object) const;
   void compact_manifest();
 

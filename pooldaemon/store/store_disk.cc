@@ -297,6 +297,7 @@ void Store::let_go_of_copy(Object& object) {
 
 void Store::give_back(DiskCopy& copy) {
   if (closing_) return;
+  if (copy.directory != nullptr) no_spill_until_.clear();  // what did not fit may fit now
   if (copy.in_manifest) {
     copy.in_manifest = false;
     journal([this, id = copy.id] { (void)manifest_.remove(id).ok(); });
@@ -570,36 +571,41 @@ void Store::retain(Client& client, const Which* which, bool on, Reply<Filed> rep
 }
 
 // The file of an object that is about to die becomes the user's.
-void Store::keep_file(Object& object, Done done) {
+void Store::keep_file(Object& object, const std::string& to, Done done) {
   if (object.disk && object.disk->users) return done({});
   if (!object.disk || object.disk->pack != nullptr) {
     const uint64_t id = object.id;
     if (!object.memory && object.bytes > 0) {
-      const auto again = [this, id, done](Failure failure) {
+      const auto again = [this, id, to, done](Failure failure) {
         Object* const o = object_by(id);
         if (failure.bad() || o == nullptr) return done(failure);
-        keep_file(*o, done);
+        keep_file(*o, to, done);
       };
       load_waiters_[id].push_back({0, {}, nullptr, again, std::nullopt});
       return start_load(object, wire::WhenFull::kFail, 0);
     }
-    return write_own_file(object, {.keep_memory = true}, [this, id, done](Failure failure) {
+    return write_own_file(object, {.keep_memory = true}, [this, id, to, done](Failure failure) {
       Object* const o = object_by(id);
       if (failure.bad() || o == nullptr) return done(failure);
-      keep_file(*o, done);
+      keep_file(*o, to, done);
     });
   }
-  const std::string to = retained_path(object);
-  const std::string folder = to.substr(0, to.rfind('/'));
   std::shared_ptr<DiskCopy> copy = object.disk;
   copy->users = true;
+  // In the directory it is in, should it be on another disk than the one that was promised.
+  std::string other = to;
+  if (copy->directory) other = copy->directory->path + "/retained" + to.substr(to.rfind('/'));
   if (copy->directory) disk_.release(*copy->directory, copy->charge);
   copy->directory = nullptr;
   journal(
-      [this, copy, to, folder, id = object.id] {
-        if (os::make_private_directory(folder.c_str()).ok() &&
-            os::rename_file(copy->path.c_str(), to.c_str()).ok())
-          copy->path = to;
+      [this, copy, to, other, id = object.id] {
+        for (const std::string& place : {to, other}) {
+          const std::string folder = place.substr(0, place.rfind('/'));
+          if (!os::make_private_directory(folder.c_str()).ok()) continue;
+          if (!os::rename_file(copy->path.c_str(), place.c_str()).ok()) continue;
+          copy->path = place;
+          break;
+        }
         (void)manifest_.remove(id).ok();
       },
       [copy, done](Failure) {
@@ -621,7 +627,7 @@ void Store::drain(Done done) {
       continue;
     ++*left;
     const bool plain = !object->details || object->details->filters.empty();
-    if (object->memory->slab.slab != nullptr && plain && !object->spilling) {
+    if (object->memory && object->memory->slab.slab != nullptr && plain && !object->spilling) {
       spill_waiters_[object->id].push_back(one);
       object->spilling = true;
       object->state = wire::Residency::kSpilling;
