@@ -112,6 +112,19 @@ $(BUILD)/bin/spillway: $(TOOL_SRC:%.cc=$(OBJ)/%.o) $(BUILD)/lib/libspillway.a
 $(BUILD)/bin/exm: $(BUILD)/bin/spillway
 	ln -sf spillway $@
 
+# --- examples, as a user would build them ------------------------------------------------------------------------
+EXAMPLES := $(patsubst examples/%.cc,$(BUILD)/examples/%,$(wildcard examples/*.cc)) \
+            $(patsubst examples/%.c,$(BUILD)/examples/%,$(wildcard examples/*.c))
+.PHONY: examples
+examples: $(EXAMPLES)
+EXAMPLE_LDFLAGS = -L$(BUILD)/lib -lspillway -Wl,-rpath,'$$ORIGIN/../lib'
+$(BUILD)/examples/%: examples/%.cc $(BUILD)/lib/libspillway.so
+	@mkdir -p $(@D)
+	$(CXX) -Iinclude -std=c++20 $(OPT) -g $(WARN) -MMD -MP -o $@ $< $(EXAMPLE_LDFLAGS)
+$(BUILD)/examples/%: examples/%.c $(BUILD)/lib/libspillway.so
+	@mkdir -p $(@D)
+	$(CC) -Iinclude $(CFLAGS) -o $@ $< $(EXAMPLE_LDFLAGS)
+
 # --- tests ---------------------------------------------------------------------------------------------------------
 $(BUILD)/victims/%: tests/victims/%.cc
 	@mkdir -p $(@D)
@@ -140,7 +153,7 @@ $(eval $(call suite,typed,))
 $(eval $(call suite,preload,))
 $(eval $(call suite,real,))
 $(BUILD)/tests/preload $(BUILD)/tests/real: | $(PRELOAD_LIB) $(BUILD)/bin/exm $(VICTIMS)
-$(BUILD)/tests/pool: | $(BUILD)/bin/spillwayd $(BUILD)/bin/spillway
+$(BUILD)/tests/pool: | $(BUILD)/bin/spillwayd $(BUILD)/bin/spillway $(if $(SANITIZE),,$(EXAMPLES))
 victims: $(VICTIMS)
 
 check: deps

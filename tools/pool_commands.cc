@@ -204,8 +204,8 @@ PutOptions put_options(const Arguments& a) {
   options.name = a.name;
   options.tag = a.tag;
   options.filters = a.filters;
-  options.flags =
-      SPILLWAY_UNCOUNTED | (a.durable ? SPILLWAY_DURABLE : 0u) | (a.exclusive ? SPILLWAY_EXCLUSIVE : 0u);
+  options.flags = SPILLWAY_UNCOUNTED | (a.durable ? uint32_t{SPILLWAY_DURABLE} : 0u) |
+                  (a.exclusive ? uint32_t{SPILLWAY_EXCLUSIVE} : 0u);
   for (int h = 0; h <= SPILLWAY_RECOMPUTABLE; ++h)
     if (a.hint == hint_text(static_cast<spillway_hint>(h))) options.hint = static_cast<spillway_hint>(h);
   return options;
@@ -307,7 +307,7 @@ int save(const Arguments& a) {
   Pool pool = connect(a);
   DiskOptions options;
   options.filters = a.filters;
-  options.flags = SPILLWAY_SYNC | (a.force ? SPILLWAY_OVERWRITE : 0u);
+  options.flags = SPILLWAY_SYNC | (a.force ? uint32_t{SPILLWAY_OVERWRITE} : 0u);
   const FileRef file = pool.save_to_disk(pool.lookup(a.name), a.file, options);
   fmt::print("{}\n", file.path);
   return 0;

@@ -623,8 +623,9 @@ void Store::drain(Done done) {
   };
   std::vector<Object*> small;
   for (Object* object : table_) {
-    if (object == nullptr || !object->memory || object->disk || object->state == wire::Residency::kCreating)
-      continue;
+    if (object == nullptr || object->disk || object->state == wire::Residency::kCreating) continue;
+    // An empty one has no memory, and counts all the same.
+    if (!object->memory && object->state != wire::Residency::kResident) continue;
     ++*left;
     const bool plain = !object->details || object->details->filters.empty();
     if (object->memory && object->memory->slab.slab != nullptr && plain && !object->spilling) {
