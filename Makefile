@@ -181,7 +181,10 @@ $(BUILD)/bench/%: bench/malloc/%.cc
 $(BUILD)/bench/%: bench/outofcore/%.cc
 	@mkdir -p $(@D)
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -o $@ $< -pthread
-bench: all
+$(BUILD)/bench/%: bench/pool/%.cc $(BUILD)/lib/libspillway.a
+	@mkdir -p $(@D)
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -o $@ $< $(BUILD)/lib/libspillway.a -luring $(POOL_LDLIBS) -lhiredis -pthread
+bench: all $(BUILD)/bench/pool_bench
 	bench/run $(BUILD)
 
 # --- house keeping -------------------------------------------------------------------------------------------------

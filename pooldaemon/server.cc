@@ -45,8 +45,6 @@ void Server::run() {
   });
   while (!io_.stopped()) {
     io_.run_one();
-    while (io_.poll_one() > 0) {
-    }
     arm_timer();
   }
 }

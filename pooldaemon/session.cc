@@ -8,6 +8,7 @@ namespace {
 constexpr size_t kPauseReadingBytes = 4u << 20;  // of answers that the peer has not taken
 constexpr size_t kMostChangesBytes = 1u << 20;
 constexpr size_t kMostBytes = 64u << 20;
+constexpr size_t kCorkedBytes = 64u << 10;
 constexpr int kFramesAtOnce = 64;  // then it is another connection's turn
 
 }  // namespace
@@ -33,31 +34,63 @@ void Connection::read_more() {
 }
 
 void Connection::read() {
+  corked_ = true;
+  const bool again = read_frames();
+  corked_ = false;
+  uncork();
+  if (again)
+    // What is in the buffer wakes nobody: come back by ourselves.
+    boost::asio::post(socket_.get_executor(), [self = shared_from_this()] { self->read(); });
+  else if (socket_.is_open())
+    read_more();
+}
+
+// True: there is more in the buffer, and it is another connection's turn.
+bool Connection::read_frames() {
   wire::Frame frame;
+  bool drained = false;
   for (int frames = 0; socket_.is_open();) {
     switch (assembler_.next(frame)) {
       case wire::Assembler::Next::kNonsense:
-        return close();
+        return close(), false;
       case wire::Assembler::Next::kFrame:
         server_.handle(*this, frame);
-        if (++frames < kFramesAtOnce && out_bytes_ <= kPauseReadingBytes) continue;
-        if (!socket_.is_open() || out_bytes_ > kPauseReadingBytes) return;
-        // What is in the buffer wakes nobody: come back by ourselves.
-        return boost::asio::post(socket_.get_executor(), [self = shared_from_this()] { self->read(); });
+        if (out_bytes_ + cork_.size() > kPauseReadingBytes) return false;  // flush() goes on
+        if (++frames < kFramesAtOnce) continue;
+        return socket_.is_open();
       case wire::Assembler::Next::kIncomplete:
         break;
     }
+    if (drained) return false;
     size_t capacity = 0;
     char* const room = assembler_.room(capacity);
     os::Received received;
     const Errno e = os::receive_some(socket_.native_handle(), room, capacity, false, received);
-    if (e == EAGAIN) return read_more();
-    if (!e.ok() || received.bytes == 0) return close();
+    if (e == EAGAIN) return false;
+    if (!e.ok() || received.bytes == 0) return close(), false;
+    drained = received.bytes < capacity;  // asking once more would be in vain
     assembler_.took(received);
   }
+  return false;
+}
+
+void Connection::uncork() {
+  if (cork_.empty()) return;
+  std::string all;
+  all.swap(cork_);
+  const bool was = std::exchange(corked_, false);
+  send(std::move(all));
+  corked_ = was;
 }
 
 void Connection::send(std::string frame, int fd) {
+  if (!socket_.is_open()) return;
+  if (corked_ && fd < 0 && frame.size() < kCorkedBytes) {
+    cork_ += frame;
+    if (cork_.size() > kCorkedBytes) uncork();
+    return;
+  }
+  uncork();
   if (!socket_.is_open()) return;
   Waiting waiting{std::move(frame), 0, os::Fd()};
   if (out_.empty()) {

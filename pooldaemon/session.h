@@ -40,8 +40,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   };
   void read_more();
   void read();
+  bool read_frames();
   void flush();
   void write_more();
+  void uncork();
 
   Server& server_;
   boost::asio::local::stream_protocol::socket socket_;
@@ -49,6 +51,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   wire::Assembler assembler_;
   std::deque<Waiting> out_;
   size_t out_bytes_ = 0;
+  bool corked_ = false;  // answers to what was read at once are sent at once
+  std::string cork_;
   bool writing_ = false, reading_ = false, missed_changes_ = false;
 };
 

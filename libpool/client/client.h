@@ -166,7 +166,8 @@ class State {
   std::unordered_set<uint64_t> lost_;
   std::string pending_;  // messages without an answer: whole frames
   std::atomic<bool> has_pending_{false};
-  std::atomic<bool> urgent_{false};  // somebody may be waiting for what they say
+  std::atomic<bool> ticking_{false};  // listen() looks for them by itself
+  std::atomic<bool> urgent_{false};   // somebody may be waiting for what they say
 
   std::mutex callbacks_mutex_;
   std::condition_variable callbacks_more_;

@@ -287,7 +287,7 @@ void State::release(spillway_ref ref) {
   refs_.erase(found);
   append_message(pending_, wire::Verb::kUnref, ref.id, true);
   const bool first = !has_pending_.exchange(true);
-  if (session && (first || pending_.size() > kPendingBytes)) os::wake(session->wakeup.get());
+  if (session && ((first && !ticking_) || pending_.size() > kPendingBytes)) os::wake(session->wakeup.get());
 }
 
 }  // namespace spillway::client

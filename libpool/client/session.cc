@@ -328,22 +328,33 @@ Failure State::call_many(wire::Verb verb, std::vector<wire::Writer>& requests,
 
 void State::listen(std::shared_ptr<Session> session, std::unique_ptr<wire::Channel> channel) {
   wire::Frame frame = no_frame();
+  constexpr int kTickMs = 2, kQuietTicks = 50;
+  int quiet = 0;
   while (!session->dead) {
     if (!channel->has_frame_begun()) {
-      // Releases of references are sent soon, in one message, also when the program makes no call.
-      const bool some = has_pending_.load();
+      // Releases of references are sent soon, several at once, also when the program makes no call. While
+      // there are some again and again this thread looks by itself, and need not be woken for each.
+      if (quiet >= kQuietTicks) ticking_ = false;
+      const bool waits = !ticking_ && !has_pending_;
       const unsigned ready = os::wait_either(channel->fd(), session->wakeup.get(),
                                              urgent_ ? 0
-                                             : some  ? 2
-                                                     : -1);
+                                             : waits ? -1
+                                                     : kTickMs);
       if (session->dead) return;
       if (ready & 2) os::clear_wakeup(session->wakeup.get());
-      if ((ready == 0 && some) || urgent_) {
-        std::lock_guard lock(refs_mutex_);
+      if (has_pending_) {
+        quiet = 0;
+        ticking_ = true;
+        if (ready == 0 || urgent_) {
+          std::lock_guard lock(refs_mutex_);
+          urgent_ = false;
+          if (!pending_.empty() && !channel->send(pending_).ok()) session->dead = true;
+          pending_.clear();
+          has_pending_ = false;
+        }
+      } else {
         urgent_ = false;
-        if (!pending_.empty() && !channel->send(pending_).ok()) session->dead = true;
-        pending_.clear();
-        has_pending_ = false;
+        ++quiet;
       }
       if (!(ready & 1)) continue;
     }

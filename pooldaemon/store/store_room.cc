@@ -59,7 +59,10 @@ void Store::ask_room(RoomRequest request, uint64_t timeout_ms) {
 }
 
 void Store::pump_later() {
-  if (pump_posted_ || closing_) return;
+  // Usually nobody waits, and there is nothing to do.
+  if (pump_posted_ || closing_ ||
+      (queue_.empty() && config_.high_watermark >= 100 && used_bytes() <= config_.memory_limit))
+    return;
   pump_posted_ = true;
   post_([this] {
     pump_posted_ = false;
