@@ -96,10 +96,22 @@ void Slabs::release(SlabPlace place) {
   if (slab->free.size() < slab->touched) return;
   // Empty. The last one of its size stays, unless it is large, so that put and erase in turn are cheap.
   if (candidates.size() == 1 && pages_for(slab->slot_bytes, slab->touched) <= 64 * kKiB) return;
-  candidates.erase(std::find(candidates.begin(), candidates.end(), slab));
-  allocated_bytes_ -= pages_for(slab->slot_bytes, slab->touched);
-  for (uint64_t session : slab->mapped_by) gone_(session, slab->id);
-  slabs_.erase(slab->id);
+  drop(*slab);
+}
+
+void Slabs::drop(Slab& slab) {
+  std::vector<Slab*>& candidates = with_room_[{slab.access, slab.slot_bytes}];
+  candidates.erase(std::find(candidates.begin(), candidates.end(), &slab));
+  allocated_bytes_ -= pages_for(slab.slot_bytes, slab.touched);
+  for (uint64_t session : slab.mapped_by) gone_(session, slab.id);
+  slabs_.erase(slab.id);
+}
+
+void Slabs::trim() {
+  std::vector<Slab*> empty;
+  for (const auto& [id, slab] : slabs_)
+    if (slab->free.size() == slab->touched) empty.push_back(slab.get());
+  for (Slab* slab : empty) drop(*slab);
 }
 
 }  // namespace spillway::pool

@@ -53,6 +53,8 @@ class Slabs {
   void release(SlabPlace place);
   // allocate() would take no new page for it.
   bool has_room(uint64_t bytes, AccessClass access) const;
+  // Gives back the empty ones that were kept for the next object.
+  void trim();
   static char* data(SlabPlace place) { return place.slab->mapping.data() + place.offset; }
 
   // Pages in use, whatever lies in them.
@@ -61,6 +63,7 @@ class Slabs {
 
  private:
   using Key = std::pair<AccessClass, uint32_t>;
+  void drop(Slab& slab);
   Result<Slab*> make(AccessClass access, uint32_t slot_bytes);
 
   std::function<void(uint64_t, uint32_t)> gone_;

@@ -147,6 +147,7 @@ void Store::close_client(Client& client) {
     maybe_die(*object);
   }
   clients_.erase(id);
+  slabs_.trim();
   pump();
 }
 

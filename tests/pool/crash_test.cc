@@ -101,7 +101,7 @@ TEST_CASE("a client killed in whatever state leaves nothing behind") {
        }},
   };
   pool.move_to_disk(spilled);
-  (void)daemon.stats();
+  REQUIRE(wait_until([&] { return pool.stat_of("clients") == 1; }));
   const size_t fds = daemon.open_fds();
   const auto files = daemon.spill_files().size();
   for (const auto& [name, state] : states) {
