@@ -234,6 +234,7 @@ void Store::spilled(uint64_t id, Failure failure, std::shared_ptr<DiskCopy> copy
   auto waiters = spill_waiters_.extract(id);
   if (!waiters.empty())
     for (Done& done : waiters.mapped()) done(failure);
+  compact_manifest();
   pump_later();
 }
 
@@ -268,21 +269,22 @@ void Store::list_in_manifest(Object& object, std::shared_ptr<DiskCopy> copy, boo
                  }
                  done(failure);
                });
-  // Not more than twice what it must say, but for small ones.
-  if (manifest_entries_ > 4096 && manifest_entries_ > 4 * object_count_) compact_manifest();
 }
 
+// Once most of what it says is outdated. Not while a write ends: its record would be queued before the
+// rewrite, and not be in it.
 void Store::compact_manifest() {
+  constexpr uint64_t kFewEntries = 4096, kSpillsBetween = 256;  // a look at all objects each time
+  if (manifest_entries_ < kFewEntries || manifest_entries_ < 4 * object_count_ ||
+      counters_.spills % kSpillsBetween != 0)
+    return;
   auto entries = std::make_shared<std::vector<ManifestEntry>>();
-  for (const Object* object : table_)
-    if (object != nullptr && object->disk && object->disk->in_manifest)
-      entries->push_back(entry_of(*object, *object->disk));
-  // Records of objects whose write ends just now are queued behind this one, or are lost to it: those are
-  // added again.
+  for (const Object* object : table_) {
+    if (object == nullptr) continue;
+    if (object->spilling) return;
+    if (object->disk && object->disk->in_manifest) entries->push_back(entry_of(*object, *object->disk));
+  }
   manifest_entries_ = entries->size();
-  std::vector<std::pair<ManifestEntry, uint64_t>> none;
-  for (const Object* object : table_)
-    if (object != nullptr && object->spilling) return;  // another time
   journal([this, entries] { (void)manifest_.rewrite(*entries).ok(); });
 }
 
