@@ -334,6 +334,8 @@ TEST_CASE("a client that finds no daemon starts one, and several at once get the
   Pool pool({.socket = dir / "s", .start = false});
   ::unsetenv("SPILLWAY_POOL_SPILL_DIRS");
   REQUIRE(pool.list().size() == 4);
+  // Those that came too late have seen so; otherwise one might take the place of the one that is stopped.
+  REQUIRE(wait_until([] { return descendants().size() == 1; }));
   pool.stop_daemon();
   REQUIRE(wait_until([&] { return !fs::exists(dir / "s"); }));
 }
