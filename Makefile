@@ -38,6 +38,7 @@ TOOL_INNER_OBJ = $(patsubst %.cc,$(OBJ)/%.o,$(wildcard tools/trace_*.cc) tools/f
 # include/spillway declares with SPILLWAY_API.
 POOL_SRC    := $(wildcard libpool/*.cc libpool/*/*.cc)
 DAEMON_SRC  := $(wildcard pooldaemon/*.cc pooldaemon/*/*.cc)
+POOL_LDLIBS := -lxxhash -llz4 -lzstd -lfmt -ldl
 POOL_FLAGS  := -fPIC -fvisibility=hidden -fvisibility-inlines-hidden
 
 PIC := $(BUILD)/obj/pic
@@ -90,7 +91,14 @@ $(BUILD)/lib/libspillway.a: $(POOL_SRC:%.cc=$(PIC)/%.o) $(BASE_SRC:%.cc=$(PIC)/%
 	$(AR) rcs $@ $^
 $(BUILD)/lib/libspillway.so: $(POOL_SRC:%.cc=$(PIC)/%.o) $(BASE_SRC:%.cc=$(PIC)/%.o)
 	@mkdir -p $(@D)
-	$(CXX) $(LDFLAGS) -shared -o $@ $^ -Wl,-Bstatic -luring -Wl,-Bdynamic -Wl,-z,defs,-z,now,-z,relro -Wl,-soname,$(@F).0 $(POOL_LDLIBS)
+	$(CXX) $(LDFLAGS) -shared -o $@ $(filter %.o,$^) -Wl,-Bstatic -luring -Wl,-Bdynamic -Wl,-z,defs,-z,now,-z,relro -Wl,-soname,$(@F).0 $(POOL_LDLIBS)
+	ln -sf $(@F) $@.0
+
+# --- the pool's daemon -------------------------------------------------------------------------------------------
+DAEMON_LDLIBS := -lprometheus-cpp-pull -lprometheus-cpp-core -luring -lfmt
+$(BUILD)/bin/spillwayd: $(DAEMON_SRC:%.cc=$(OBJ)/%.o) $(POOL_SRC:%.cc=$(OBJ)/%.o) $(BASE_SRC:%.cc=$(OBJ)/%.o)
+	@mkdir -p $(@D)
+	$(CXX) $(LDFLAGS) -o $@ $^ $(DAEMON_LDLIBS) $(POOL_LDLIBS)
 
 $(BUILD)/lib/libspillway.so: LDFLAGS += -Wl,--version-script=libpool/exports.map
 
@@ -104,12 +112,26 @@ $(OBJ)/tools/%.o $(OBJ)/tests/%.o: OPT := -O0
 # A trace has up to 44 million events.
 $(OBJ)/tools/trace%.o: OPT := -O2
 
+# Linked with the archive, so that the command works wherever it is copied.
 $(BUILD)/bin/spillway: $(TOOL_SRC:%.cc=$(OBJ)/%.o) $(BUILD)/lib/libspillway.a
 	@mkdir -p $(@D)
 	$(CXX) $(LDFLAGS) -o $@ $^ -lfmt -luring $(POOL_LDLIBS)
 
 $(BUILD)/bin/exm: $(BUILD)/bin/spillway
 	ln -sf spillway $@
+
+# --- examples, as a user would build them ------------------------------------------------------------------------
+EXAMPLES := $(patsubst examples/%.cc,$(BUILD)/examples/%,$(wildcard examples/*.cc)) \
+            $(patsubst examples/%.c,$(BUILD)/examples/%,$(wildcard examples/*.c))
+.PHONY: examples
+examples: $(EXAMPLES)
+EXAMPLE_LDFLAGS = -L$(BUILD)/lib -lspillway -Wl,-rpath,'$$ORIGIN/../lib'
+$(BUILD)/examples/%: examples/%.cc $(BUILD)/lib/libspillway.so
+	@mkdir -p $(@D)
+	$(CXX) -Iinclude -std=c++20 $(OPT) -g $(WARN) -MMD -MP -o $@ $< $(EXAMPLE_LDFLAGS)
+$(BUILD)/examples/%: examples/%.c $(BUILD)/lib/libspillway.so
+	@mkdir -p $(@D)
+	$(CC) -Iinclude $(CFLAGS) -o $@ $< $(EXAMPLE_LDFLAGS)
 
 # --- tests ---------------------------------------------------------------------------------------------------------
 $(BUILD)/victims/%: tests/victims/%.cc
@@ -130,7 +152,7 @@ CATCH_MAIN := $(OBJ)/tests/support/catch_main.o
 define suite
 $$(BUILD)/tests/$(1): $$(patsubst %.cc,$$(OBJ)/%.o,$$(wildcard tests/$(1)/*.cc)) $$(SUPPORT_SRC:%.cc=$$(OBJ)/%.o) $(2)
 	@mkdir -p $$(@D)
-	$$(CXX) $$(LDFLAGS) -o $$@ $$^ -ldl -lfmt -luring
+	$$(CXX) $$(LDFLAGS) -o $$@ $$(filter %.o,$$^) -ldl -lfmt -luring $$(POOL_LDLIBS)
 endef
 $(eval $(call suite,unit,$$(BASE_SRC:%.cc=$$(OBJ)/%.o) $$(PRELOAD_INNER_SRC:%.cc=$$(OBJ)/%.o) $$(TOOL_INNER_OBJ)))
 $(eval $(call suite,pool,$$(BASE_SRC:%.cc=$$(OBJ)/%.o) $$(POOL_SRC:%.cc=$$(OBJ)/%.o)))
@@ -139,6 +161,7 @@ $(eval $(call suite,typed,))
 $(eval $(call suite,preload,))
 $(eval $(call suite,real,))
 $(BUILD)/tests/preload $(BUILD)/tests/real: | $(PRELOAD_LIB) $(BUILD)/bin/exm $(VICTIMS)
+$(BUILD)/tests/pool: | $(BUILD)/bin/spillwayd $(BUILD)/bin/spillway $(if $(SANITIZE),,$(EXAMPLES))
 victims: $(VICTIMS)
 
 check: deps
@@ -146,8 +169,9 @@ check: deps
 test: all
 	@scripts/run-tests $(BUILD) $(TEST_SUITES)
 asan:
-	+$(MAKE) --no-print-directory BUILD=build-asan SANITIZE=address,undefined build-asan/tests/unit build-asan/tests/segstore
-	scripts/run-tests build-asan unit segstore
+	+$(MAKE) --no-print-directory BUILD=build-asan SANITIZE=address,undefined \
+	  $(addprefix build-asan/tests/,unit segstore pool)
+	scripts/run-tests build-asan unit segstore pool
 tsan:
 	+$(MAKE) --no-print-directory BUILD=build-tsan SANITIZE=thread build-tsan/tests/unit
 	scripts/run-tests build-tsan unit
@@ -170,7 +194,10 @@ $(BUILD)/bench/%: bench/outofcore/%.cc
 $(BUILD)/bench/%: bench/segstore/%.cc $(BUILD)/lib/libspillway.a
 	@mkdir -p $(@D)
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -o $@ $^ -llmdb -lleveldb -lhiredis -luring $(POOL_LDLIBS) -pthread
-bench: all
+$(BUILD)/bench/%: bench/pool/%.cc $(BUILD)/lib/libspillway.a
+	@mkdir -p $(@D)
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -o $@ $< $(BUILD)/lib/libspillway.a -luring $(POOL_LDLIBS) -lhiredis -pthread
+bench: all $(BUILD)/bench/pool_bench
 	bench/run $(BUILD)
 
 # --- house keeping -------------------------------------------------------------------------------------------------
@@ -181,16 +208,22 @@ format:
 clean:
 	rm -rf build build-asan build-tsan build-fuzz build-werror
 
-install: $(PRELOAD_LIB) $(POOL_LIBS) $(BUILD)/bin/spillway
+install: $(PRELOAD_LIB) $(POOL_LIBS) $(DAEMON) $(BUILD)/bin/spillway
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include/spillway \
 	  $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man7 \
 	  $(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install -m 755 $(BUILD)/bin/spillway $(DESTDIR)$(PREFIX)/bin/spillway
 	ln -sf spillway $(DESTDIR)$(PREFIX)/bin/exm
 	install -m 755 $(PRELOAD_LIB) $(DESTDIR)$(PREFIX)/lib/
-	install -m 755 $(BUILD)/lib/libspillway.so $(DESTDIR)$(PREFIX)/lib/libspillway.so.0
+	install -m 755 $(BUILD)/bin/spillwayd $(DESTDIR)$(PREFIX)/bin/spillwayd
+	install -m 755 $(BUILD)/lib/libspillway.so $(DESTDIR)$(PREFIX)/lib/libspillway.so.$(VERSION)
+	ln -sf libspillway.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/libspillway.so.0
 	ln -sf libspillway.so.0 $(DESTDIR)$(PREFIX)/lib/libspillway.so
 	install -m 644 $(BUILD)/lib/libspillway.a $(DESTDIR)$(PREFIX)/lib/
+	install -d $(DESTDIR)$(PREFIX)/share/man/man8 $(DESTDIR)$(PREFIX)/lib/systemd/user
+	install -m 644 man/spillwayd.8 $(DESTDIR)$(PREFIX)/share/man/man8/
+	install -m 644 scripts/systemd/spillwayd.socket $(DESTDIR)$(PREFIX)/lib/systemd/user/
+	sed -e 's,@PREFIX@,$(PREFIX),' scripts/systemd/spillwayd.service > $(DESTDIR)$(PREFIX)/lib/systemd/user/spillwayd.service
 	install -m 644 include/spillway/*.h* $(DESTDIR)$(PREFIX)/include/spillway/
 	install -m 644 man/spillway.1 man/exm.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -m 644 man/libspillway-preload.7 $(DESTDIR)$(PREFIX)/share/man/man7/
@@ -203,8 +236,9 @@ install: $(PRELOAD_LIB) $(POOL_LIBS) $(BUILD)/bin/spillway
 	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/spillway.pc
 
 uninstall:
-	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/spillway bin/exm lib/libspillway-preload.so lib/libspillway.so lib/libspillway.so.0 \
-	  lib/libspillway.a lib/pkgconfig/spillway.pc \
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/spillwayd lib/libspillway.so lib/libspillway.so.0 lib/libspillway.so.$(VERSION) \
+	  lib/libspillway.a share/man/man8/spillwayd.8 lib/systemd/user/spillwayd.service lib/systemd/user/spillwayd.socket)
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/spillway bin/exm lib/libspillway-preload.so lib/pkgconfig/spillway.pc \
 	  share/man/man1/spillway.1 share/man/man1/exm.1 share/man/man7/libspillway-preload.7 \
 	  share/bash-completion/completions/spillway share/bash-completion/completions/exm)
 	rm -rf $(DESTDIR)$(PREFIX)/include/spillway

@@ -15,6 +15,7 @@
 #include "spillway/version.h"
 #include "tools/doctor.h"
 #include "tools/failure.h"
+#include "tools/pool_commands.h"
 #include "tools/run.h"
 #include "tools/settings.h"
 #include "tools/store.h"
@@ -112,7 +113,10 @@ struct Commands {
     }
     root.description("Spillway lets programs use more memory than the machine has.");
     root.formatter(std::make_shared<Help>("COMMAND [OPTIONS] ..."));
-    root.footer("`spillway COMMAND --help` tells more. `exm PROG...` is `spillway run PROG...`.");
+    std::string footer = "The pool (objects that programs share):\n";
+    for (const PoolCommand& command : pool_commands())
+      footer += fmt::format("  {:<24}{}\n", command.name, command.description);
+    root.footer(footer + "\n`spillway COMMAND --help` tells more. `exm PROG...` is `spillway run PROG...`.");
     run = root.add_subcommand("run", kRunDescription);
     add_run_options(*run);
 
@@ -143,6 +147,7 @@ struct Commands {
   Words names() {
     Words names = {"help"};
     for (const CLI::App* command : root.get_subcommands({})) names.push_back(command->get_name());
+    for (const PoolCommand& command : pool_commands()) names.push_back(command.name);
     return names;
   }
 };
@@ -204,6 +209,7 @@ int dispatch(bool as_exm, Words words) {
   }
   if (!as_exm && !words.empty() && words[0] == "store")
     return store_command({words.begin() + 1, words.end()});
+  if (!as_exm && !words.empty() && is_pool_command(words[0])) return run_pool_command(std::move(words));
   // 2. Which command.
   CLI::App* command = &commands.root;
   Words parsed;

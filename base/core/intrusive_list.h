@@ -25,6 +25,9 @@ class IntrusiveList {
   // The element after `item`, or null at the end.
   T* after(T* item) { return item->next == &head_ ? nullptr : static_cast<T*>(item->next); }
 
+  T* before(T* item) { return item->prev == &head_ ? nullptr : static_cast<T*>(item->prev); }
+
+  void insert_after(T& item, T& where) { insert(item, &where); }
   void push_front(T& item) { insert(item, &sentinel()); }
   void push_back(T& item) { insert(item, sentinel().prev); }
   void remove(T& item) {

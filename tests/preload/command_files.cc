@@ -41,8 +41,8 @@ bool has(const Words& words, const std::string& word) {
 }  // namespace
 
 TEST_CASE("bash completes subcommands and the options of each", "[command]") {
-  REQUIRE(offered({"spillway", "r"}) == Words{"run"});
-  REQUIRE(offered({"spillway", "help", "d"}) == Words{"doctor"});
+  REQUIRE(offered({"spillway", "r"}) == Words{"run", "rm", "restore"});
+  REQUIRE(offered({"spillway", "help", "d"}) == Words{"doctor", "drain"});
   REQUIRE(offered({"spillway", "doctor", "--j"}) == Words{"--json"});
   REQUIRE(offered({"spillway", "run", "--th"}) == Words{"--threshold"});
   REQUIRE(offered({"exm", "--th"}) == Words{"--threshold"});

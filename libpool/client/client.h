@@ -1,0 +1,185 @@
+// client.h - a program's side of the pool: its session, what it holds, and how it comes back after the daemon
+// was gone.
+//
+// Connections: calls take one that is idle, or open another, so that a thread that waits in the daemon keeps
+// no other waiting; one more carries what the daemon says by itself, and a thread reads it (revoking leases
+// must not wait for the program). All belong to one session by its id and key. Leases: an object that was got
+// once stays mapped after its last unpin, and getting it again is two atomic operations, until the daemon
+// takes the lease back (wire/message.h, LeaseSlot). Always: a Lease is in by_slot_ or in none; it is deleted
+// under the lock by whoever takes it out, and only that one tells the daemon.   Threads: any. After fork the
+// child has a State of its own; the parent's is never touched.
+#pragma once
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "base/os/memfd.h"
+#include "libpool/wire/channel.h"
+#include "spillway/pool.h"
+
+namespace spillway::client {
+
+struct Failure {
+  spillway_status status = SPILLWAY_OK;
+  std::string what;
+  bool bad() const { return status != SPILLWAY_OK; }
+};
+
+struct Options {
+  std::string socket, daemon;
+  bool start = true;
+  uint64_t start_timeout_ms = 10'000;
+  uint32_t cached_objects = 4096;
+};
+
+struct Answer {
+  std::string payload;
+  std::vector<os::Fd> fds;
+};
+
+struct LeaseTable {
+  os::Mapping mapping;
+  wire::LeaseSlot* slot(uint32_t n) const { return reinterpret_cast<wire::LeaseSlot*>(mapping.data()) + n; }
+};
+
+struct Lease {
+  spillway_ref ref{};
+  uint64_t version = 0, bytes = 0;
+  std::string tag;
+  const char* data = nullptr;
+  os::Mapping own;
+  std::shared_ptr<os::Mapping> slab;
+  std::shared_ptr<LeaseTable> table;
+  uint32_t slot = 0;
+  uint64_t session = 0;
+  std::atomic_ref<uint32_t> word() const { return std::atomic_ref(table->slot(slot)->word); }
+};
+
+class State;
+
+class Client {
+ public:
+  explicit Client(Options options);
+  ~Client();
+  const Options& options() const { return options_; }
+  State& state();
+
+ private:
+  Options options_;
+  std::atomic<State*> state_;
+};
+
+class State {
+ public:
+  explicit State(const Options& options);
+  ~State();
+  unsigned generation() const { return generation_; }
+
+  Failure connect();
+  // A request and its answer. `again`: it may be repeated after the daemon was gone.
+  Failure call(wire::Verb verb, wire::Writer& request, Answer& answer, bool again = true,
+               const os::Fd* fd = nullptr);
+  // Several requests at once, their answers in order; each takes one. Ends at the first that cannot be sent.
+  Failure call_many(wire::Verb verb, std::vector<wire::Writer>& requests,
+                    const std::function<void(size_t, Failure, Answer&)>& each);
+
+  // A pinned lease, or null for an empty object (then `lease` has what else there is).
+  Failure get(spillway_ref ref, const std::string& name, uint64_t timeout_ms, wire::WhenFull when_full,
+              Lease*& lease);
+  void unpin(Lease* lease);
+
+  void retain(spillway_ref ref);    // counts; the daemon knows already
+  void claimed(spillway_ref ref);   // the daemon counted once more
+  Failure adopt(spillway_ref ref);  // counts, and tells the daemon of the first
+  void release(spillway_ref ref);
+
+  uint64_t host() const { return host_; }
+  uint64_t on_destroy(std::function<void()> call);
+  void cancel_destroy(uint64_t cookie);
+  using Change = std::function<void(spillway_change, const std::string&, uint64_t)>;
+  Failure watch(const std::string& prefix, Change call, uint32_t& id);
+  void unwatch(uint32_t id);
+
+  struct Filter {
+    spillway_filter_call write = nullptr, read = nullptr;
+    void* context = nullptr;
+  };
+  std::mutex filters_mutex;
+  std::map<std::string, Filter> filters;
+  // Mappings of files, by device, inode and time of change.
+  std::mutex files_mutex;
+  std::map<std::string, std::weak_ptr<os::Mapping>> files;
+
+ private:
+  struct Session {
+    uint64_t id = 0, key = 0;
+    std::shared_ptr<LeaseTable> table;
+    std::unique_ptr<wire::Channel> main;
+    std::vector<std::unique_ptr<wire::Channel>> idle;
+    int notify_fd = -1;
+    os::Fd wakeup;
+    std::thread listener;
+    std::atomic<bool> dead{false};
+  };
+  Failure connect_socket(os::Fd& socket);
+  Failure start_session(std::shared_ptr<Session>& session);
+  Failure ensure_session(std::shared_ptr<Session>& session);
+  void claim_again(Session& session);
+  void end_session(std::shared_ptr<Session> session);
+  Failure take_channel(Session& session, std::unique_ptr<wire::Channel>& channel);
+  void give_channel(const std::shared_ptr<Session>& session, std::unique_ptr<wire::Channel> channel);
+  void listen(std::shared_ptr<Session> session, std::unique_ptr<wire::Channel> channel);
+  void hear(Session& session, wire::Frame& frame);
+  void run_callbacks();
+  void forget_leases();
+  Failure lease_of(Session& session, Answer& answer, Lease*& lease);
+  void trim_cache(std::vector<uint32_t>& slots);
+  void tell_released(uint64_t session, uint32_t slot);
+
+  Options options_;
+  unsigned generation_;
+  std::mutex session_mutex_;
+  std::shared_ptr<Session> session_;
+  uint64_t host_ = 0;
+
+  std::mutex leases_mutex_;
+  std::condition_variable slab_came_;
+  std::unordered_map<uint64_t, Lease*> by_id_;
+  std::unordered_map<uint32_t, Lease*> by_slot_;
+  std::unordered_set<Lease*> old_;  // of sessions that ended
+  std::unordered_map<uint32_t, std::shared_ptr<os::Mapping>> slabs_;
+
+  std::mutex refs_mutex_;
+  struct Counted {
+    uint64_t key = 0, count = 0;
+  };
+  std::unordered_map<uint64_t, Counted> refs_;
+  std::unordered_set<uint64_t> lost_;
+  std::string pending_;  // messages without an answer: whole frames
+  std::atomic<bool> has_pending_{false};
+  std::atomic<bool> ticking_{false};  // listen() looks for them by itself
+  std::atomic<bool> urgent_{false};   // somebody may be waiting for what they say
+
+  std::mutex callbacks_mutex_;
+  std::condition_variable callbacks_more_;
+  std::vector<std::function<void()>> callbacks_;
+  std::map<uint64_t, std::function<void()>> destroy_calls_;
+  std::map<uint32_t, std::pair<std::string, Change>> watches_;
+  uint32_t in_callback_of_ = 0;
+  uint64_t last_cookie_ = 0;
+  bool ending_ = false;
+  std::thread caller_;
+};
+
+Failure start_daemon(const Options& options);
+
+}  // namespace spillway::client

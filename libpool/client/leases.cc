@@ -1,0 +1,293 @@
+// leases.cc - what the program holds: objects it looks at, and references it counts.
+#include <cstring>
+
+#include "base/core/units.h"
+#include "base/os/process.h"
+#include "libpool/client/client.h"
+
+namespace spillway::client {
+namespace {
+
+constexpr size_t kPendingBytes = 4 << 10;
+
+void append_message(std::string& to, wire::Verb verb, uint64_t number, bool wide) {
+  wire::Writer w(wire::kHeaderBytes);
+  if (wide)
+    w.number(number);
+  else
+    w.number(static_cast<uint32_t>(number));
+  wire::finish_frame(w.data(), 0, static_cast<uint16_t>(verb), 0, 0);
+  to += w.data();
+}
+
+}  // namespace
+
+Failure State::get(spillway_ref ref, const std::string& name, uint64_t timeout_ms, wire::WhenFull when_full,
+                   Lease*& lease) {
+  if (name.empty()) {
+    std::lock_guard lock(leases_mutex_);
+    const auto found = by_id_.find(ref.id);
+    if (found != by_id_.end() && found->second->ref.key == ref.key) {
+      Lease* const held = found->second;
+      auto word = held->word();
+      uint32_t seen = word.load(std::memory_order_relaxed);
+      // Neither taken back nor wanted back: what was erased must not be found here either.
+      while (!(seen & (wire::kRevoked | wire::kWanted)))
+        if (word.compare_exchange_weak(seen, seen + 1, std::memory_order_acquire)) {
+          std::atomic_ref(held->table->slot(held->slot)->used_ns)
+              .store(os::clock_ns(), std::memory_order_relaxed);
+          std::atomic_ref(held->table->slot(0)->used_ns).fetch_add(1, std::memory_order_relaxed);
+          lease = held;
+          return {};
+        }
+    }
+  }
+  wire::Writer w(wire::kHeaderBytes);
+  w.number(ref.id).number(ref.key).bytes(name).number(timeout_ms).number(static_cast<uint8_t>(when_full));
+  Answer answer;
+  Failure failure = call(wire::Verb::kGet, w, answer);
+  if (failure.status == SPILLWAY_NOT_FOUND && name.empty()) {
+    std::lock_guard lock(refs_mutex_);
+    if (lost_.contains(ref.id)) return {SPILLWAY_LOST, "it was only in the memory of a daemon that ended"};
+  }
+  if (failure.bad()) return failure;
+  std::shared_ptr<Session> session;
+  {
+    std::lock_guard lock(session_mutex_);
+    session = session_;
+  }
+  // Should the daemon have ended meanwhile, its memory is ours as long as we map it.
+  return lease_of(*session, answer, lease);
+}
+
+Failure State::lease_of(Session& session, Answer& answer, Lease*& result) {
+  wire::Reader r(answer.payload);
+  auto lease = std::make_unique<Lease>();
+  lease->ref.id = r.number<uint64_t>();
+  lease->ref.key = r.number<uint64_t>();
+  lease->version = r.number<uint64_t>();
+  lease->bytes = r.number<uint64_t>();
+  lease->tag = r.bytes(wire::kMaxTagBytes);
+  const auto place = static_cast<wire::Place>(r.number<uint8_t>());
+  lease->slot = r.number<uint32_t>();
+  const uint32_t slab = r.number<uint32_t>();
+  const uint64_t slab_bytes = r.number<uint64_t>();
+  const uint64_t offset = r.number<uint64_t>();
+  if (!r.ok()) return {SPILLWAY_UNAVAILABLE, "the daemon's answer cannot be decoded"};
+  if (place == wire::Place::kEmpty) {
+    result = lease.release();
+    return {};
+  }
+  lease->table = session.table;
+  lease->session = session.id;
+  const auto give_up = [&](Errno e) {
+    tell_released(session.id, lease->slot);
+    return Failure{SPILLWAY_NO_MEMORY, std::string("mapping an object: ") + strerror(e.code())};
+  };
+  if (place == wire::Place::kSlab) {
+    std::unique_lock lock(leases_mutex_);
+    if (!answer.fds.empty()) {
+      Result<os::Mapping> mapping = os::Mapping::read_only(answer.fds[0].get(), 0, slab_bytes);
+      if (!mapping) return give_up(mapping.error());
+      slabs_[slab] = std::make_shared<os::Mapping>(std::move(*mapping));
+      slab_came_.notify_all();
+    }
+    // Another thread was given the descriptor, a moment ago.
+    slab_came_.wait_for(lock, std::chrono::seconds(10), [&] { return slabs_.contains(slab); });
+    const auto found = slabs_.find(slab);
+    if (found == slabs_.end() || offset + lease->bytes > found->second->bytes()) return give_up(Errno(EBADF));
+    lease->slab = found->second;
+    lease->data = lease->slab->data() + offset;
+  } else {
+    if (answer.fds.empty()) return give_up(Errno(EMFILE));
+    const uint64_t base = round_down(offset, kPageBytes);
+    // A file that shrank would be a SIGBUS.
+    if (os::length_of(answer.fds[0].get()) < offset + lease->bytes) return give_up(Errno(EIO));
+    Result<os::Mapping> mapping =
+        os::Mapping::read_only(answer.fds[0].get(), base, offset - base + lease->bytes);
+    if (!mapping) return give_up(mapping.error());
+    lease->own = std::move(*mapping);
+    lease->data = lease->own.data() + (offset - base);
+  }
+  std::vector<uint32_t> too_many;
+  {
+    std::lock_guard lock(leases_mutex_);
+    // Held already, by name or by another thread: one mapping is enough.
+    if (const auto same = by_id_.find(lease->ref.id);
+        same != by_id_.end() && same->second->ref.key == lease->ref.key) {
+      Lease* const held = same->second;
+      auto word = held->word();
+      uint32_t seen = word.load();
+      while (!(seen & (wire::kRevoked | wire::kWanted)))
+        if (word.compare_exchange_weak(seen, seen + 1)) {
+          std::atomic_ref(held->table->slot(held->slot)->used_ns)
+              .store(os::clock_ns(), std::memory_order_relaxed);
+          result = held;
+          too_many.push_back(lease->slot);
+          lease.reset();
+          break;
+        }
+    }
+    if (lease) {
+      by_slot_[lease->slot] = lease.get();
+      by_id_[lease->ref.id] = lease.get();
+      if (by_slot_.size() > options_.cached_objects) trim_cache(too_many);
+      result = lease.release();
+    }
+  }
+  for (uint32_t slot : too_many) tell_released(session.id, slot);
+  return {};
+}
+
+// The least recently used of those that nobody pins, an eighth at a time.
+void State::trim_cache(std::vector<uint32_t>& slots) {
+  std::vector<std::pair<uint64_t, Lease*>> unpinned;
+  for (auto& [slot, lease] : by_slot_)
+    if (lease->word().load() == 0)
+      unpinned.push_back({std::atomic_ref(lease->table->slot(slot)->used_ns).load(), lease});
+  const size_t wanted = std::min(unpinned.size(), std::max<size_t>(1, options_.cached_objects / 8));
+  std::partial_sort(unpinned.begin(), unpinned.begin() + static_cast<ptrdiff_t>(wanted), unpinned.end());
+  for (size_t i = 0; i < wanted; ++i) {
+    Lease* const lease = unpinned[i].second;
+    uint32_t none = 0;
+    if (!lease->word().compare_exchange_strong(none, wire::kRevoked)) continue;
+    slots.push_back(lease->slot);
+    by_slot_.erase(lease->slot);
+    if (auto id = by_id_.find(lease->ref.id); id != by_id_.end() && id->second == lease) by_id_.erase(id);
+    delete lease;
+  }
+}
+
+void State::unpin(Lease* lease) {
+  if (!lease->table) {  // an empty object's
+    delete lease;
+    return;
+  }
+  // Not to be looked at after the last unpin: another thread may take it out.
+  const uint32_t slot = lease->slot;
+  const uint64_t session = lease->session;
+  const std::shared_ptr<LeaseTable> table = lease->table;
+  std::atomic_ref word(table->slot(slot)->word);
+  const uint32_t before = word.fetch_sub(1, std::memory_order_acq_rel);
+  if ((before & wire::kPinMask) != 1) return;
+  const bool cached = options_.cached_objects > 1;
+  if (cached && !(before & (wire::kWanted | wire::kRevoked))) {
+    std::lock_guard lock(leases_mutex_);
+    if (old_.empty() || !old_.contains(lease)) {
+      // A second lease of the same object, of a thread that got it at the same time, is not kept.
+      const auto mine = by_slot_.find(slot);
+      if (mine == by_slot_.end() || mine->second != lease) return;
+      const auto id = by_id_.find(lease->ref.id);
+      if (id != by_id_.end() && id->second == lease) return;
+    }
+  }
+  {
+    std::lock_guard lock(leases_mutex_);
+    if (old_.erase(lease)) {
+      delete lease;
+      return;
+    }
+    const auto found = by_slot_.find(slot);
+    if (found == by_slot_.end() || found->second != lease) return;
+    uint32_t seen = word.load();
+    do
+      if ((seen & wire::kPinMask) != 0 || (seen & wire::kRevoked))
+        return;  // pinned again, or listen() does it
+    while (!word.compare_exchange_weak(seen, wire::kRevoked));
+    by_slot_.erase(found);
+    if (auto id = by_id_.find(lease->ref.id); id != by_id_.end() && id->second == lease) by_id_.erase(id);
+    delete lease;
+  }
+  tell_released(session, slot);
+}
+
+// Of the session that ended: what is pinned stays readable until it is unpinned.
+void State::forget_leases() {
+  std::lock_guard lock(leases_mutex_);
+  for (auto& [slot, lease] : by_slot_) {
+    if ((lease->word().load() & wire::kPinMask) != 0)
+      old_.insert(lease);
+    else
+      delete lease;
+  }
+  by_slot_.clear();
+  by_id_.clear();
+  slabs_.clear();
+}
+
+// --- messages that need no answer
+// -----------------------------------------------------------------------------------
+
+void State::tell_released(uint64_t session_id, uint32_t slot) {
+  // At once: somebody may be waiting for the room.
+  std::shared_ptr<Session> session;
+  {
+    std::lock_guard lock(session_mutex_);
+    if (!session_ || session_->id != session_id || session_->dead) return;
+    session = session_;
+  }
+  std::string message;
+  append_message(message, wire::Verb::kReleased, slot, false);
+  std::lock_guard lock(refs_mutex_);
+  pending_ += message;
+  has_pending_ = urgent_ = true;
+  os::wake(session->wakeup.get());
+}
+
+void State::retain(spillway_ref ref) {
+  std::lock_guard lock(refs_mutex_);
+  Counted& counted = refs_[ref.id];
+  counted.key = ref.key;
+  ++counted.count;
+}
+
+void State::claimed(spillway_ref ref) {
+  std::lock_guard lock(refs_mutex_);
+  Counted& counted = refs_[ref.id];
+  counted.key = ref.key;
+  if (counted.count++ > 0) append_message(pending_, wire::Verb::kUnref, ref.id, true), has_pending_ = true;
+}
+
+Failure State::adopt(spillway_ref ref) {
+  {
+    std::lock_guard lock(refs_mutex_);
+    const auto found = refs_.find(ref.id);
+    if (found != refs_.end() && found->second.key == ref.key) {
+      ++found->second.count;
+      return {};
+    }
+  }
+  wire::Writer w(wire::kHeaderBytes);
+  w.number(ref.id).number(ref.key).bytes("");
+  Answer answer;
+  if (Failure f = call(wire::Verb::kRef, w, answer); f.bad()) {
+    std::lock_guard lock(refs_mutex_);
+    if (f.status == SPILLWAY_NOT_FOUND && lost_.contains(ref.id))
+      return {SPILLWAY_LOST, "it was only in the memory of a daemon that ended"};
+    return f;
+  }
+  std::lock_guard lock(refs_mutex_);
+  Counted& counted = refs_[ref.id];
+  counted.key = ref.key;
+  // Two threads may have asked at once: the daemon counts both, and is told of one release.
+  if (counted.count++ > 0) append_message(pending_, wire::Verb::kUnref, ref.id, true), has_pending_ = true;
+  return {};
+}
+
+void State::release(spillway_ref ref) {
+  std::shared_ptr<Session> session;
+  {
+    std::lock_guard lock(session_mutex_);
+    session = session_;
+  }
+  std::lock_guard lock(refs_mutex_);
+  const auto found = refs_.find(ref.id);
+  if (found == refs_.end() || found->second.key != ref.key) return;
+  if (--found->second.count > 0) return;
+  refs_.erase(found);
+  append_message(pending_, wire::Verb::kUnref, ref.id, true);
+  const bool first = !has_pending_.exchange(true);
+  if (session && ((first && !ticking_) || pending_.size() > kPendingBytes)) os::wake(session->wakeup.get());
+}
+
+}  // namespace spillway::client

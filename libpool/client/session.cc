@@ -1,0 +1,489 @@
+// session.cc - connections, calls, and what happens when the daemon was gone.
+#include <cstring>
+
+#include "base/os/clock.h"
+#include "base/os/process.h"
+#include "libpool/client/client.h"
+#include "libpool/wire/socket_path.h"
+
+namespace spillway::client {
+namespace {
+
+constexpr size_t kMostIdleChannels = 8;
+
+Failure unavailable(const std::string& socket, const char* what) {
+  return {SPILLWAY_UNAVAILABLE, "the daemon at " + socket + " " + what};
+}
+
+wire::Frame no_frame() { return {}; }
+
+}  // namespace
+
+Client::Client(Options options) : options_(std::move(options)), state_(new State(options_)) {}
+
+Client::~Client() {
+  State* const state = state_.load();
+  // A parent's state has threads that this process has not, and locks that nobody here holds.
+  if (state->generation() == os::fork_generation()) delete state;
+}
+
+State& Client::state() {
+  State* state = state_.load(std::memory_order_acquire);
+  if (__builtin_expect(state->generation() != os::fork_generation(), 0)) {
+    State* const fresh = new State(options_);
+    if (state_.compare_exchange_strong(state, fresh)) return *fresh;  // the parent's stays where it is
+    delete fresh;
+  }
+  return *state_.load(std::memory_order_acquire);
+}
+
+State::State(const Options& options) : options_(options), generation_(os::fork_generation()) {}
+
+State::~State() {
+  std::shared_ptr<Session> session;
+  {
+    std::lock_guard lock(session_mutex_);
+    session = std::move(session_);
+  }
+  if (session) end_session(std::move(session));
+  {
+    std::lock_guard lock(callbacks_mutex_);
+    ending_ = true;
+  }
+  callbacks_more_.notify_all();
+  if (caller_.joinable()) caller_.join();
+  std::lock_guard lock(leases_mutex_);
+  for (auto& [slot, lease] : by_slot_) delete lease;
+  for (Lease* lease : old_) delete lease;
+}
+
+Failure State::connect() {
+  std::shared_ptr<Session> session;
+  return ensure_session(session);
+}
+
+Failure State::connect_socket(os::Fd& socket) {
+  Result<os::Fd> connected = os::connect_to(options_.socket.c_str());
+  if (connected) {
+    socket = std::move(*connected);
+    return {};
+  }
+  const Errno first = connected.error();
+  const bool nobody = first == ENOENT || first == ECONNREFUSED;
+  if (!nobody || !options_.start)
+    return {SPILLWAY_UNAVAILABLE, options_.socket + ": " +
+                                      (nobody                  ? "no daemon listens there"
+                                       : first == ENAMETOOLONG ? "a socket's path has at most 107 bytes"
+                                                               : strerror(first.code()))};
+  // One is started, or somebody else's start is waited for.
+  const uint64_t deadline = os::monotonic_ms() + options_.start_timeout_ms;
+  uint64_t start_again = 0;
+  while (true) {
+    const uint64_t now = os::monotonic_ms();
+    if (now >= start_again) {
+      if (Failure f = start_daemon(options_); f.bad()) return f;
+      start_again = now + 2000;
+    }
+    connected = os::connect_to(options_.socket.c_str());
+    if (connected) {
+      socket = std::move(*connected);
+      return {};
+    }
+    if (now > deadline)
+      return {SPILLWAY_UNAVAILABLE, "a daemon was started, but does not listen at " + options_.socket +
+                                        "; its last words are in " + options_.socket + ".log"};
+    os::sleep_us(2000);
+  }
+}
+
+Failure State::start_session(std::shared_ptr<Session>& result) {
+  auto session = std::make_shared<Session>();
+  os::Fd socket;
+  if (Failure f = connect_socket(socket); f.bad()) return f;
+  session->main = std::make_unique<wire::Channel>(std::move(socket));
+  wire::Writer hello(wire::kHeaderBytes);
+  wire::finish_frame(hello.data(), 1, static_cast<uint16_t>(wire::Verb::kHello), 0, 0);
+  wire::Frame frame = no_frame();
+  if (!session->main->send(hello.data()).ok() || !session->main->receive(frame, 30'000).ok())
+    return unavailable(options_.socket, "does not answer (does this user belong to it?)");
+  wire::Reader r(frame.payload);
+  if (frame.header.status != SPILLWAY_OK)
+    return {static_cast<spillway_status>(frame.header.status), std::string(r.bytes(16 << 10))};
+  session->id = r.number<uint64_t>();
+  session->key = r.number<uint64_t>();
+  host_ = r.number<uint64_t>();
+  (void)r.number<uint64_t>();
+  if (!r.ok() || frame.fds.size() != 1) return unavailable(options_.socket, "speaks another protocol");
+  Result<os::Mapping> table = os::Mapping::read_write(frame.fds[0].get(), 0, wire::kLeaseTableBytes);
+  if (!table)
+    return {SPILLWAY_NO_MEMORY,
+            std::string("mapping the table of leases: ") + strerror(table.error().code())};
+  session->table = std::make_shared<LeaseTable>();
+  session->table->mapping = std::move(*table);
+
+  // The connection for what the daemon says by itself, and the thread that hears it.
+  std::unique_ptr<wire::Channel> notify;
+  Result<os::Fd> wakeup = os::make_wakeup();
+  if (!wakeup) return {SPILLWAY_NO_MEMORY, strerror(wakeup.error().code())};
+  session->wakeup = std::move(*wakeup);
+  Result<os::Fd> second = os::connect_to(options_.socket.c_str());
+  if (!second) return unavailable(options_.socket, "went away");
+  notify = std::make_unique<wire::Channel>(std::move(*second));
+  wire::Writer attach(wire::kHeaderBytes);
+  attach.number(session->id).number(session->key).number(uint8_t{1});
+  wire::finish_frame(attach.data(), 1, static_cast<uint16_t>(wire::Verb::kAttach), 0, 0);
+  if (!notify->send(attach.data()).ok() || !notify->receive(frame, 30'000).ok() ||
+      frame.header.status != SPILLWAY_OK)
+    return unavailable(options_.socket, "went away");
+  session->notify_fd = notify->fd();
+  session->listener = std::thread(
+      [this, session, channel = std::move(notify)]() mutable { listen(session, std::move(channel)); });
+  result = std::move(session);
+  return {};
+}
+
+// One of them starts a new session; what the program refers to is claimed before the old one ends.
+Failure State::ensure_session(std::shared_ptr<Session>& session) {
+  std::lock_guard lock(session_mutex_);
+  if (session_ && !session_->dead.load(std::memory_order_acquire)) {
+    session = session_;
+    return {};
+  }
+  std::shared_ptr<Session> fresh;
+  if (Failure f = start_session(fresh); f.bad()) return f;
+  forget_leases();
+  claim_again(*fresh);
+  std::shared_ptr<Session> old = std::exchange(session_, fresh);
+  session = fresh;
+  if (old) end_session(std::move(old));
+  return {};
+}
+
+void State::end_session(std::shared_ptr<Session> session) {
+  session->dead = true;
+  os::wake(session->wakeup.get());
+  if (session->listener.joinable()) {
+    // A callback may be what ends it.
+    if (session->listener.get_id() == std::this_thread::get_id())
+      session->listener.detach();
+    else
+      session->listener.join();
+  }
+  session->main.reset();
+  session->idle.clear();
+}
+
+void State::claim_again(Session& session) {
+  std::vector<std::pair<uint64_t, uint64_t>> refs;
+  std::vector<std::pair<uint32_t, std::string>> watches;
+  {
+    std::lock_guard lock(refs_mutex_);
+    pending_.clear();
+    has_pending_ = false;
+    for (const auto& [id, counted] : refs_) refs.push_back({id, counted.key});
+  }
+  {
+    std::lock_guard lock(callbacks_mutex_);
+    for (const auto& [id, watch] : watches_) watches.push_back({id, watch.first});
+  }
+  wire::Frame frame = no_frame();
+  for (const auto& [id, key] : refs) {
+    wire::Writer w(wire::kHeaderBytes);
+    w.number(id).number(key).bytes("");
+    wire::finish_frame(w.data(), id, static_cast<uint16_t>(wire::Verb::kRef), 0, 0);
+    if (!session.main->send(w.data()).ok() || !session.main->receive(frame, 30'000).ok()) {
+      session.dead = true;
+      return;
+    }
+    if (frame.header.status != SPILLWAY_OK) {
+      std::lock_guard lock(refs_mutex_);
+      refs_.erase(id);
+      lost_.insert(id);
+    }
+  }
+  for (const auto& [id, prefix] : watches) {
+    wire::Writer w(wire::kHeaderBytes);
+    w.number(id).bytes(prefix);
+    wire::finish_frame(w.data(), 1, static_cast<uint16_t>(wire::Verb::kWatch), 0, 0);
+    if (!session.main->send(w.data()).ok() || !session.main->receive(frame, 30'000).ok()) return;
+    // What happened meanwhile nobody saw.
+    std::lock_guard lock(callbacks_mutex_);
+    if (auto found = watches_.find(id); found != watches_.end())
+      callbacks_.push_back([call = found->second.second] { call(SPILLWAY_RESYNC, "", 0); });
+  }
+  callbacks_more_.notify_all();
+}
+
+Failure State::take_channel(Session& session, std::unique_ptr<wire::Channel>& channel) {
+  {
+    std::lock_guard lock(session_mutex_);
+    if (session.main && session.main->open()) {
+      channel = std::move(session.main);
+      return {};
+    }
+    if (!session.idle.empty()) {
+      channel = std::move(session.idle.back());
+      session.idle.pop_back();
+      return {};
+    }
+  }
+  Result<os::Fd> socket = os::connect_to(options_.socket.c_str());
+  if (!socket) return unavailable(options_.socket, "went away");
+  channel = std::make_unique<wire::Channel>(std::move(*socket));
+  wire::Writer attach(wire::kHeaderBytes);
+  attach.number(session.id).number(session.key).number(uint8_t{0});
+  wire::finish_frame(attach.data(), 1, static_cast<uint16_t>(wire::Verb::kAttach), 0, 0);
+  wire::Frame frame = no_frame();
+  if (!channel->send(attach.data()).ok() || !channel->receive(frame, 30'000).ok() ||
+      frame.header.status != SPILLWAY_OK)
+    return unavailable(options_.socket, "went away");
+  channel->is_main = false;
+  return {};
+}
+
+void State::give_channel(const std::shared_ptr<Session>& session, std::unique_ptr<wire::Channel> channel) {
+  std::lock_guard lock(session_mutex_);
+  if (session->dead) return;
+  if (channel->is_main)
+    session->main = std::move(channel);
+  else if (session->idle.size() < kMostIdleChannels)
+    session->idle.push_back(std::move(channel));
+}
+
+Failure State::call(wire::Verb verb, wire::Writer& request, Answer& answer, bool again, const os::Fd* fd) {
+  for (int tries = 0;; ++tries) {
+    std::shared_ptr<Session> session;
+    if (Failure f = ensure_session(session); f.bad()) return f;
+    std::unique_ptr<wire::Channel> channel;
+    if (Failure f = take_channel(*session, channel); f.bad()) {
+      session->dead = true;
+      if (tries < 3) continue;
+      return f;
+    }
+    std::string& frame = request.data();
+    wire::finish_frame(frame, 1, static_cast<uint16_t>(verb), 0, fd ? 1 : 0);
+    Errno error;
+    if (has_pending_.load(std::memory_order_relaxed)) {
+      std::lock_guard lock(refs_mutex_);
+      if (!pending_.empty()) error = channel->send(pending_);
+      pending_.clear();
+      has_pending_ = false;
+    }
+    const int raw = fd ? fd->get() : -1;
+    if (error.ok()) error = channel->send(frame, fd ? &raw : nullptr, fd ? 1 : 0);
+    wire::Frame reply = no_frame();
+    if (error.ok()) error = channel->receive(reply);
+    if (!error.ok()) {
+      session->dead = true;
+      if (again && tries < 3) continue;
+      return unavailable(options_.socket, "ended during this call; what it did is not known");
+    }
+    give_channel(session, std::move(channel));
+    answer.fds = std::move(reply.fds);
+    answer.payload = std::move(reply.payload);
+    if (reply.header.status == SPILLWAY_OK) return {};
+    wire::Reader r(answer.payload);
+    return {static_cast<spillway_status>(reply.header.status), std::string(r.bytes(16 << 10))};
+  }
+}
+
+Failure State::call_many(wire::Verb verb, std::vector<wire::Writer>& requests,
+                         const std::function<void(size_t, Failure, Answer&)>& each) {
+  std::shared_ptr<Session> session;
+  if (Failure f = ensure_session(session); f.bad()) return f;
+  std::unique_ptr<wire::Channel> channel;
+  if (Failure f = take_channel(*session, channel); f.bad()) {
+    session->dead = true;
+    return f;
+  }
+  std::string frames;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    wire::finish_frame(requests[i].data(), i, static_cast<uint16_t>(verb), 0, 0);
+    frames += requests[i].data();
+  }
+  Errno error = channel->send(frames);
+  // Answers come as the daemon has them, not in order.
+  for (size_t i = 0; i < requests.size() && error.ok(); ++i) {
+    wire::Frame reply = no_frame();
+    error = channel->receive(reply);
+    if (!error.ok()) break;
+    Answer answer{std::move(reply.payload), std::move(reply.fds)};
+    Failure failure;
+    if (reply.header.status != SPILLWAY_OK) {
+      wire::Reader r(answer.payload);
+      failure = {static_cast<spillway_status>(reply.header.status), std::string(r.bytes(16 << 10))};
+    }
+    if (reply.header.request < requests.size()) each(reply.header.request, failure, answer);
+  }
+  if (!error.ok()) {
+    session->dead = true;
+    return unavailable(options_.socket, "ended during this call; what it did is not known");
+  }
+  give_channel(session, std::move(channel));
+  return {};
+}
+
+// --- what the daemon says
+// -------------------------------------------------------------------------------------------
+
+void State::listen(std::shared_ptr<Session> session, std::unique_ptr<wire::Channel> channel) {
+  wire::Frame frame = no_frame();
+  constexpr int kTickMs = 2, kQuietTicks = 50;
+  int quiet = 0;
+  while (!session->dead) {
+    if (!channel->has_frame_begun()) {
+      // Releases of references are sent soon, several at once, also when the program makes no call. While
+      // there are some again and again this thread looks by itself, and need not be woken for each.
+      if (quiet >= kQuietTicks) ticking_ = false;
+      const bool waits = !ticking_ && !has_pending_;
+      const unsigned ready = os::wait_either(channel->fd(), session->wakeup.get(),
+                                             urgent_ ? 0
+                                             : waits ? -1
+                                                     : kTickMs);
+      if (session->dead) return;
+      if (ready & 2) os::clear_wakeup(session->wakeup.get());
+      if (has_pending_) {
+        quiet = 0;
+        ticking_ = true;
+        if (ready == 0 || urgent_) {
+          std::lock_guard lock(refs_mutex_);
+          urgent_ = false;
+          if (!pending_.empty() && !channel->send(pending_).ok()) session->dead = true;
+          pending_.clear();
+          has_pending_ = false;
+        }
+      } else {
+        urgent_ = false;
+        ++quiet;
+      }
+      if (!(ready & 1)) continue;
+    }
+    if (!channel->receive(frame).ok()) {
+      session->dead = true;  // the next call finds out more
+      return;
+    }
+    hear(*session, frame);
+  }
+}
+
+void State::hear(Session& session, wire::Frame& frame) {
+  wire::Reader r(frame.payload);
+  switch (static_cast<wire::Verb>(frame.header.verb)) {
+    case wire::Verb::kRevoke: {
+      const uint32_t slot = r.number<uint32_t>();
+      std::unique_ptr<Lease> lease;
+      {
+        std::lock_guard lock(leases_mutex_);
+        const auto found = by_slot_.find(slot);
+        if (found == by_slot_.end() || found->second->session != session.id) return;
+        if (!(found->second->word().load() & wire::kRevoked)) return;  // another lease has the slot by now
+        lease.reset(found->second);
+        by_slot_.erase(found);
+        if (auto id = by_id_.find(lease->ref.id); id != by_id_.end() && id->second == lease.get())
+          by_id_.erase(id);
+      }
+      lease.reset();  // unmapped before we say so
+      tell_released(session.id, slot);
+      return;
+    }
+    case wire::Verb::kSlabGone: {
+      std::lock_guard lock(leases_mutex_);
+      slabs_.erase(r.number<uint32_t>());
+      return;
+    }
+    case wire::Verb::kChanged: {
+      const uint32_t id = r.number<uint32_t>();
+      const auto change = static_cast<spillway_change>(r.number<uint8_t>());
+      const uint64_t version = r.number<uint64_t>();
+      std::string name(r.bytes(wire::kMaxNameBytes));
+      std::lock_guard lock(callbacks_mutex_);
+      for (const auto& [watch, entry] : watches_)
+        if (watch == id || id == 0)
+          callbacks_.push_back([this, watch = watch, change, name, version] {
+            Change call;
+            {
+              std::lock_guard inner(callbacks_mutex_);
+              const auto found = watches_.find(watch);
+              if (found == watches_.end()) return;
+              call = found->second.second;
+              in_callback_of_ = watch;
+            }
+            call(change, name, version);
+            std::lock_guard inner(callbacks_mutex_);
+            in_callback_of_ = 0;
+            callbacks_more_.notify_all();
+          });
+      callbacks_more_.notify_all();
+      return;
+    }
+    case wire::Verb::kDestroyed: {
+      const uint64_t cookie = r.number<uint64_t>();
+      std::lock_guard lock(callbacks_mutex_);
+      const auto found = destroy_calls_.find(cookie);
+      if (found == destroy_calls_.end()) return;
+      callbacks_.push_back(std::move(found->second));
+      destroy_calls_.erase(found);
+      callbacks_more_.notify_all();
+      return;
+    }
+    default:
+      return;  // of a newer daemon
+  }
+}
+
+// In a thread of their own: they may call the pool, which may need what listen() does.
+void State::run_callbacks() {
+  std::unique_lock lock(callbacks_mutex_);
+  while (true) {
+    callbacks_more_.wait(lock, [this] { return ending_ || !callbacks_.empty(); });
+    if (callbacks_.empty()) return;
+    std::vector<std::function<void()>> calls = std::move(callbacks_);
+    callbacks_.clear();
+    lock.unlock();
+    for (auto& call : calls) call();
+    lock.lock();
+  }
+}
+
+uint64_t State::on_destroy(std::function<void()> call) {
+  std::lock_guard lock(callbacks_mutex_);
+  if (!caller_.joinable()) caller_ = std::thread([this] { run_callbacks(); });
+  destroy_calls_[++last_cookie_] = std::move(call);
+  return last_cookie_;
+}
+
+void State::cancel_destroy(uint64_t cookie) {
+  std::lock_guard lock(callbacks_mutex_);
+  destroy_calls_.erase(cookie);
+}
+
+Failure State::watch(const std::string& prefix, Change call, uint32_t& id) {
+  {
+    std::lock_guard lock(callbacks_mutex_);
+    if (!caller_.joinable()) caller_ = std::thread([this] { run_callbacks(); });
+    id = static_cast<uint32_t>(++last_cookie_);
+    watches_[id] = {prefix, std::move(call)};
+  }
+  wire::Writer w(wire::kHeaderBytes);
+  w.number(id).bytes(prefix);
+  Answer answer;
+  Failure failure = this->call(wire::Verb::kWatch, w, answer);
+  if (failure.bad()) {
+    std::lock_guard lock(callbacks_mutex_);
+    watches_.erase(id);
+  }
+  return failure;
+}
+
+void State::unwatch(uint32_t id) {
+  wire::Writer w(wire::kHeaderBytes);
+  w.number(id);
+  Answer answer;
+  (void)call(wire::Verb::kUnwatch, w, answer);
+  std::unique_lock lock(callbacks_mutex_);
+  watches_.erase(id);
+  if (caller_.get_id() == std::this_thread::get_id()) return;
+  callbacks_more_.wait(lock, [&] { return in_callback_of_ != id; });
+}
+
+}  // namespace spillway::client

@@ -1,0 +1,21 @@
+#include "libpool/wire/socket_path.h"
+
+#include <stdlib.h>
+
+#include "base/os/process.h"
+
+namespace spillway::wire {
+
+std::string default_socket_path() {
+  if (const char* path = getenv("SPILLWAY_SOCKET"); path != nullptr && *path) return path;
+  if (const char* folder = getenv("XDG_RUNTIME_DIR"); folder != nullptr && *folder == '/')
+    return std::string(folder) + "/spillway/pool.sock";
+  return "/tmp/spillway-" + std::to_string(os::user_id()) + "/pool.sock";
+}
+
+std::string folder_of(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
+}
+
+}  // namespace spillway::wire

@@ -1,0 +1,487 @@
+// dispatcher.cc - what each verb asks for and answers; the grammar is in docs/wire_protocol.md.
+// Always: every request that has an answer gets one; one that cannot be decoded gets SPILLWAY_INVALID.
+#include <atomic>
+#include <cstdlib>
+
+#include "base/os/clock.h"
+#include "pooldaemon/server.h"
+#include "spillway/version.h"
+
+namespace spillway::pool {
+namespace {
+
+using wire::Verb;
+
+// Where an answer goes. The connection may have closed by then: then it goes nowhere.
+struct Reply1 {
+  std::weak_ptr<Connection> connection;
+  uint64_t request;
+  uint16_t verb;
+
+  void ok(wire::Writer& w, int fd = -1) const {
+    const auto c = connection.lock();
+    if (!c) return;
+    wire::finish_frame(w.data(), request, verb, SPILLWAY_OK, fd >= 0 ? 1 : 0);
+    c->send(w.take(), fd);
+  }
+  void ok() const {
+    wire::Writer w(wire::kHeaderBytes);
+    ok(w);
+  }
+  void fail(const Failure& failure) const {
+    const auto c = connection.lock();
+    if (!c) return;
+    wire::Writer w(wire::kHeaderBytes);
+    w.bytes(std::string_view(failure.what).substr(0, 16 << 10));
+    wire::finish_frame(w.data(), request, verb, static_cast<uint16_t>(failure.status), 0);
+    c->send(w.take());
+  }
+  void done(const Failure& failure) const { failure.bad() ? fail(failure) : ok(); }
+};
+
+Which read_which(wire::Reader& r) {
+  Which which;
+  which.id = r.number<uint64_t>();
+  which.key = r.number<uint64_t>();
+  which.name = r.bytes(wire::kMaxNameBytes);
+  return which;
+}
+
+PutRequest read_put(wire::Reader& r) {
+  PutRequest p;
+  p.name = r.bytes(wire::kMaxNameBytes);
+  p.tag = r.bytes(wire::kMaxTagBytes);
+  p.filters = r.bytes(256);
+  p.mode = r.number<uint16_t>();
+  p.hint = r.choice(wire::Hint::kRecomputable);
+  p.when_full = r.choice(wire::WhenFull::kFail);
+  p.timeout_ms = r.number<uint64_t>();
+  p.flags = r.number<uint32_t>();
+  return p;
+}
+
+void write_published(wire::Writer& w, const Published& p) { w.number(p.id).number(p.key).number(p.version); }
+
+void write_info(wire::Writer& w, Store& store, const Object& o) {
+  const Client* const maker = store.client_by(o.maker);
+  const uint64_t now_ns = os::clock_ns();
+  w.number(o.id).number(o.key).bytes(o.name).number(o.bytes).number(static_cast<uint8_t>(o.state));
+  w.number(o.version).bytes(o.details ? o.details->tag : "").number(o.uid).number(o.mode);
+  w.number(maker ? maker->peer.pid : 0).number(o.references).number(store.pins_of(o));
+  w.number(static_cast<uint8_t>(o.hint));
+  const uint64_t age_s = static_cast<uint64_t>(::time(nullptr)) - o.created_s;
+  w.number(age_s * 1000).number(now_ns > o.used_ns ? (now_ns - o.used_ns) / 1'000'000 : 0);
+  std::string filters;
+  if (o.disk)
+    for (const std::string& filter : o.disk->filters) filters += (filters.empty() ? "" : ",") + filter;
+  w.bytes(store.file_of(o)).bytes(filters).number(static_cast<uint8_t>(o.retained));
+}
+
+void get(Store& store, Client& client, wire::Reader& r, const Reply1& reply, const Failure& invalid) {
+  GetRequest request;
+  request.which = read_which(r);
+  request.timeout_ms = r.number<uint64_t>();
+  request.when_full = r.choice(wire::WhenFull::kFail);
+  if (!r.complete()) return reply.fail(invalid);
+  store.get(client, std::move(request), [reply](Answer<Held> answer) {
+    if (answer.failure.bad()) return reply.fail(answer.failure);
+    const Held& held = answer.value;
+    const Object& o = *held.object;
+    wire::Writer w(wire::kHeaderBytes);
+    w.number(o.id).number(o.key).number(o.version).number(o.bytes).bytes(o.details ? o.details->tag : "");
+    w.number(static_cast<uint8_t>(held.place)).number(held.slot).number(held.slab).number(held.slab_bytes);
+    w.number(held.offset);
+    reply.ok(w, held.fd);
+  });
+}
+
+void list(Store& store, Client& client, wire::Reader& r, const Reply1& reply, const Failure& invalid) {
+  const std::string prefix(r.bytes(wire::kMaxNameBytes));
+  const bool unnamed = r.number<uint8_t>() != 0;
+  Store::Cursor from;
+  from.name = r.bytes(wire::kMaxNameBytes);
+  from.index = r.number<uint64_t>();
+  if (!r.complete()) return reply.fail(invalid);
+  wire::Writer items;
+  uint32_t count = 0;
+  const Store::Cursor next = store.list(client, prefix, unnamed, from, [&](Object& object) {
+    if (items.data().size() > (256 << 10)) return false;
+    if (object.state == wire::Residency::kCreating) return true;
+    write_info(items, store, object);
+    ++count;
+    return true;
+  });
+  wire::Writer w(wire::kHeaderBytes);
+  w.bytes(next.name).number(next.index).number(count);
+  w.data() += items.data();
+  reply.ok(w);
+}
+
+void to_disk(Store& store, Client& client, wire::Reader& r, const Reply1& reply, const Failure& invalid) {
+  ToDisk request;
+  request.which = read_which(r);
+  request.path = r.bytes(wire::kMaxPathBytes);
+  request.filters = r.bytes(256);
+  const uint32_t flags = r.number<uint32_t>();
+  if (!r.complete()) return reply.fail(invalid);
+  request.keep_memory = flags & 1;
+  request.overwrite = flags & 2;
+  request.sync = flags & 4;
+  request.other_filters = flags & 8;
+  store.to_disk(client, std::move(request), [reply](Answer<Filed> answer) {
+    if (answer.failure.bad()) return reply.fail(answer.failure);
+    wire::Writer w(wire::kHeaderBytes);
+    w.bytes(answer.value.path).number(answer.value.bytes);
+    reply.ok(w);
+  });
+}
+
+void clients(Store& store, Client& self, const Reply1& reply) {
+  wire::Writer w(wire::kHeaderBytes);
+  w.number(static_cast<uint32_t>(store.clients().size()));
+  const uint64_t now = os::monotonic_ms();
+  for (const auto& [id, c] : store.clients()) {
+    w.number(c->peer.pid)
+        .number(c->peer.uid)
+        .bytes(c->program)
+        .number(now - c->connected_ms)
+        .number(c->made_bytes);
+    w.number(store.pinned_bytes(*c))
+        .number(c->made_objects)
+        .number(static_cast<uint64_t>(c->references.size()));
+    w.number(static_cast<uint64_t>(c->leases.size())).number(c->puts).number(c->gets).number(c->hits);
+    w.number(static_cast<uint8_t>(id == self.id));
+  }
+  reply.ok(w);
+}
+
+void configure(Server& server, Client& client, wire::Reader& r, const Reply1& reply, const Failure& invalid) {
+  const std::string name(r.bytes(64));
+  const bool set = r.number<uint8_t>() != 0;
+  const std::string value(r.bytes(wire::kMaxPathBytes));
+  if (!r.complete()) return reply.fail(invalid);
+  Store& store = server.store();
+  const Setting* const setting = find_setting(name);
+  if (!name.empty() && setting == nullptr) {
+    std::string known;
+    for (const Setting& s : settings()) known += (known.empty() ? "" : ", ") + std::string(s.name);
+    return reply.fail({SPILLWAY_NOT_FOUND, fmt::format("no setting {}; there are {}", name, known)});
+  }
+  if (set) {
+    if (setting == nullptr) return reply.fail({SPILLWAY_INVALID, "which setting?"});
+    if (client.peer.uid != os::user_id() && client.peer.uid != 0)
+      return reply.fail({SPILLWAY_DENIED, "only the daemon's own user may change its settings"});
+    if (!setting->while_running)
+      return reply.fail(
+          {SPILLWAY_INVALID, fmt::format("{} cannot be changed while the daemon runs; stop it and start it "
+                                         "with another value",
+                                         name)});
+    Config next = store.config();
+    std::string why = setting->set(next, value);
+    if (why.empty()) why = check(next);
+    if (!why.empty()) return reply.fail({SPILLWAY_INVALID, fmt::format("{}: {}", name, why)});
+    store.config() = next;
+    store.config_changed();
+    log_line(fmt::format("config {}={}", name, setting->get(store.config())));
+  }
+  wire::Writer w(wire::kHeaderBytes);
+  std::string text;
+  for (const Setting& s : settings())
+    if (setting == nullptr || setting == &s) text += fmt::format("{} = {}\n", s.name, s.get(store.config()));
+  w.bytes(text);
+  reply.ok(w);
+}
+
+void set_or_get_tag(Store& store, Client& client, wire::Reader& r, const Reply1& reply,
+                    const Failure& invalid) {
+  const Which which = read_which(r);
+  const bool set = r.number<uint8_t>() != 0;
+  const std::string device(r.bytes(64));
+  const std::string tag(r.bytes(wire::kMaxTagBytes));
+  if (!r.complete()) return reply.fail(invalid);
+  Answer<Object*> found = store.find(client, which, set);
+  if (found.failure.bad()) return reply.fail(found.failure);
+  if (tag.size() > 2048) return reply.fail({SPILLWAY_INVALID, "a tag has at most 2048 bytes"});
+  Object& object = *found.value;
+  std::string* place = &object.more().tag;
+  if (!device.empty()) {
+    bool known = false;
+    std::string names;
+    for (const DeviceState& d : store.devices()) {
+      known = known || d.name == device;
+      names += (names.empty() ? "" : ", ") + d.name;
+    }
+    if (!known)
+      return reply.fail({SPILLWAY_NOT_FOUND, fmt::format("no device {}; there are {}", device, names)});
+    auto& tags = object.more().device_tags;
+    auto at = std::find_if(tags.begin(), tags.end(), [&](const auto& t) { return t.first == device; });
+    if (at == tags.end()) at = tags.insert(tags.end(), {device, ""});
+    place = &at->second;
+  }
+  if (set) *place = tag;
+  wire::Writer w(wire::kHeaderBytes);
+  w.bytes(*place);
+  reply.ok(w);
+}
+
+}  // namespace
+
+void dispatch(Server& server, Connection& connection, wire::Frame& frame) {
+  Store& store = server.store();
+  wire::Reader r(frame.payload);
+  const Reply1 reply{connection.weak_from_this(), frame.header.request, frame.header.verb};
+  const Verb verb = static_cast<Verb>(frame.header.verb);
+  const Failure invalid{SPILLWAY_INVALID, fmt::format("request {} cannot be decoded", frame.header.verb)};
+
+  // 1. Who is it.
+  if (connection.role == Connection::Role::kNew) {
+    if (verb == Verb::kHello) {
+      if (!r.complete()) return reply.fail(invalid);
+      return server.hello(connection, frame.header.request);
+    }
+    if (verb == Verb::kAttach) {
+      const uint64_t id = r.number<uint64_t>(), key = r.number<uint64_t>();
+      const bool notify = r.number<uint8_t>() != 0;
+      if (!r.complete()) return reply.fail(invalid);
+      if (!server.attach(connection, id, key, notify))
+        return reply.fail({SPILLWAY_DENIED, "no such session"});
+      reply.ok();
+      return server.attached(connection);
+    }
+    return reply.fail({SPILLWAY_INVALID, "a connection begins with hello or attach"});
+  }
+  Client* const found_client = store.client_by(connection.client);
+  if (found_client == nullptr) return connection.close();
+  Client& client = *found_client;
+
+  // 2. What does it want.
+  switch (verb) {
+    case Verb::kPut: {
+      PutRequest request = read_put(r);
+      std::string data(r.bytes(wire::kLargeBytes));
+      if (!r.complete()) return reply.fail(invalid);
+      return store.put(client, std::move(request), std::move(data), [reply](Answer<Published> a) {
+        if (a.failure.bad()) return reply.fail(a.failure);
+        wire::Writer w(wire::kHeaderBytes);
+        write_published(w, a.value);
+        reply.ok(w);
+      });
+    }
+    case Verb::kCreate: {
+      PutRequest request = read_put(r);
+      const uint64_t bytes = r.number<uint64_t>();
+      if (!r.complete()) return reply.fail(invalid);
+      return store.create(client, std::move(request), bytes, [reply](Answer<Created> a) {
+        if (a.failure.bad()) return reply.fail(a.failure);
+        wire::Writer w(wire::kHeaderBytes);
+        w.number(a.value.id)
+            .number(a.value.key)
+            .number(static_cast<uint8_t>(a.value.place))
+            .number(a.value.offset);
+        reply.ok(w, a.value.fd);
+      });
+    }
+    case Verb::kSeal: {
+      const uint64_t id = r.number<uint64_t>();
+      if (!r.complete()) return reply.fail(invalid);
+      return store.seal(client, id, [reply](Answer<Published> a) {
+        if (a.failure.bad()) return reply.fail(a.failure);
+        wire::Writer w(wire::kHeaderBytes);
+        write_published(w, a.value);
+        reply.ok(w);
+      });
+    }
+    case Verb::kAbort: {
+      const uint64_t id = r.number<uint64_t>();
+      if (!r.complete()) return reply.fail(invalid);
+      store.abort(client, id);
+      return reply.ok();
+    }
+    case Verb::kGet:
+      return get(store, client, r, reply, invalid);
+    case Verb::kReleased:
+      while (r.left() >= sizeof(uint32_t)) store.released(client, r.number<uint32_t>());
+      return;
+    case Verb::kUnref:
+      while (r.left() >= sizeof(uint64_t)) store.unref(client, r.number<uint64_t>());
+      return;
+    case Verb::kRef: {
+      const Which which = read_which(r);
+      if (!r.complete()) return reply.fail(invalid);
+      Published published;
+      if (Failure f = store.ref(client, which, published); f.bad()) return reply.fail(f);
+      wire::Writer w(wire::kHeaderBytes);
+      write_published(w, published);
+      return reply.ok(w);
+    }
+    case Verb::kErase: {
+      const Which which = read_which(r);
+      if (!r.complete()) return reply.fail(invalid);
+      return store.erase(client, which, [reply](Failure f) { reply.done(f); });
+    }
+    case Verb::kStat: {
+      const Which which = read_which(r);
+      if (!r.complete()) return reply.fail(invalid);
+      Answer<Object*> found = store.find(client, which);
+      if (found.failure.bad()) return reply.fail(found.failure);
+      wire::Writer w(wire::kHeaderBytes);
+      write_info(w, store, *found.value);
+      return reply.ok(w);
+    }
+    case Verb::kList:
+      return list(store, client, r, reply, invalid);
+    case Verb::kWatch: {
+      const uint32_t id = r.number<uint32_t>();
+      std::string prefix(r.bytes(wire::kMaxNameBytes));
+      if (!r.complete()) return reply.fail(invalid);
+      if (client.watches.size() >= 1024)
+        return reply.fail({SPILLWAY_INVALID, "a session has at most 1024 watches"});
+      store.watch(client, id, std::move(prefix));
+      return reply.ok();
+    }
+    case Verb::kUnwatch: {
+      const uint32_t id = r.number<uint32_t>();
+      if (!r.complete()) return reply.fail(invalid);
+      store.unwatch(client, id);
+      return reply.ok();
+    }
+    case Verb::kToDisk:
+      return to_disk(store, client, r, reply, invalid);
+    case Verb::kLoad: {
+      const Which which = read_which(r);
+      if (!r.complete()) return reply.fail(invalid);
+      return store.load(client, which, [reply](Failure f) { reply.done(f); });
+    }
+    case Verb::kPin: {
+      const Which which = read_which(r);
+      const int32_t change = r.number<int32_t>();
+      if (!r.complete() || (change != 1 && change != -1)) return reply.fail(invalid);
+      return reply.done(store.keep_resident(client, which, change));
+    }
+    case Verb::kRetain: {
+      const Which which = read_which(r);
+      const bool all = r.number<uint8_t>() != 0, on = r.number<uint8_t>() != 0;
+      if (!r.complete()) return reply.fail(invalid);
+      return store.retain(client, all ? nullptr : &which, on, [reply](Answer<Filed> a) {
+        if (a.failure.bad()) return reply.fail(a.failure);
+        wire::Writer w(wire::kHeaderBytes);
+        w.bytes(a.value.path);
+        reply.ok(w);
+      });
+    }
+    case Verb::kRestore: {
+      PutRequest request = read_put(r);
+      std::string path(r.bytes(wire::kMaxPathBytes));
+      if (!r.complete() || frame.fds.empty()) return reply.fail(invalid);
+      return store.restore(client, std::move(request), std::move(path), std::move(frame.fds[0]),
+                           [reply](Answer<Published> a) {
+                             if (a.failure.bad()) return reply.fail(a.failure);
+                             wire::Writer w(wire::kHeaderBytes);
+                             write_published(w, a.value);
+                             reply.ok(w);
+                           });
+    }
+    case Verb::kHint: {
+      const Which which = read_which(r);
+      const wire::Hint hint = r.choice(wire::Hint::kRecomputable);
+      if (!r.complete()) return reply.fail(invalid);
+      return reply.done(store.set_hint(client, which, hint));
+    }
+    case Verb::kCleanup:
+      if (!r.complete()) return reply.fail(invalid);
+      return store.cleanup(client, [reply](Failure f) { reply.done(f); });
+    case Verb::kIssue: {
+      const Which which = read_which(r);
+      const uint64_t expiry_ms = r.number<uint64_t>();
+      if (!r.complete()) return reply.fail(invalid);
+      Answer<uint64_t> nonce = store.issue(client, which, expiry_ms);
+      if (nonce.failure.bad()) return reply.fail(nonce.failure);
+      wire::Writer w(wire::kHeaderBytes);
+      w.number(nonce.value);
+      return reply.ok(w);
+    }
+    case Verb::kClaim: {
+      const uint64_t id = r.number<uint64_t>(), key = r.number<uint64_t>(), nonce = r.number<uint64_t>();
+      if (!r.complete()) return reply.fail(invalid);
+      return reply.done(store.claim(client, id, key, nonce));
+    }
+    case Verb::kCellNew: {
+      const bool future = r.number<uint8_t>() != 0;
+      if (!r.complete()) return reply.fail(invalid);
+      const auto [id, key] = server.cells().make(client, future);
+      wire::Writer w(wire::kHeaderBytes);
+      w.number(id).number(key);
+      return reply.ok(w);
+    }
+    case Verb::kCellPut: {
+      const uint64_t id = r.number<uint64_t>(), key = r.number<uint64_t>();
+      CellValue value;
+      value.id = r.number<uint64_t>();
+      value.key = r.number<uint64_t>();
+      std::string error(r.bytes(16 << 10));
+      if (!r.complete()) return reply.fail(invalid);
+      return reply.done(server.cells().put(client, id, key, value.key ? std::optional(value) : std::nullopt,
+                                           std::move(error)));
+    }
+    case Verb::kCellGet: {
+      const uint64_t id = r.number<uint64_t>(), key = r.number<uint64_t>(), timeout_ms = r.number<uint64_t>();
+      if (!r.complete()) return reply.fail(invalid);
+      return server.cells().get(client, id, key, timeout_ms, [reply](Answer<CellValue> a) {
+        if (a.failure.bad()) return reply.fail(a.failure);
+        wire::Writer w(wire::kHeaderBytes);
+        w.number(a.value.id).number(a.value.key);
+        reply.ok(w);
+      });
+    }
+    case Verb::kDevices: {
+      if (!r.complete()) return reply.fail(invalid);
+      wire::Writer w(wire::kHeaderBytes);
+      const std::vector<DeviceState> devices = store.devices();
+      w.number(static_cast<uint32_t>(devices.size()));
+      for (const DeviceState& d : devices)
+        w.bytes(d.name).bytes(d.path).number(d.capacity).number(d.used).number(d.available);
+      return reply.ok(w);
+    }
+    case Verb::kStats: {
+      if (!r.complete()) return reply.fail(invalid);
+      wire::Writer w(wire::kHeaderBytes);
+      const auto counters = store.counters();
+      w.number(static_cast<uint32_t>(counters.size()));
+      for (const auto& [name, value] : counters) w.bytes(name).number(value);
+      return reply.ok(w);
+    }
+    case Verb::kClients:
+      if (!r.complete()) return reply.fail(invalid);
+      return clients(store, client, reply);
+    case Verb::kConfig:
+      return configure(server, client, r, reply, invalid);
+    case Verb::kDrain:
+      if (!r.complete()) return reply.fail(invalid);
+      return store.drain([reply](Failure f) { reply.done(f); });
+    case Verb::kStop:
+      if (!r.complete()) return reply.fail(invalid);
+      if (client.peer.uid != os::user_id() && client.peer.uid != 0)
+        return reply.fail({SPILLWAY_DENIED, "only the daemon's own user may stop it"});
+      // Answered when what has a name is on disk.
+      return store.drain([reply, &server](Failure f) {
+        reply.done(f);
+        server.stop("asked to");
+      });
+    case Verb::kOnDestroy: {
+      const Which which = read_which(r);
+      const uint64_t cookie = r.number<uint64_t>();
+      if (!r.complete()) return reply.fail(invalid);
+      return reply.done(store.on_destroy(client, which, cookie));
+    }
+    case Verb::kTag:
+      return set_or_get_tag(store, client, r, reply, invalid);
+    case Verb::kHello:
+    case Verb::kAttach:
+      return reply.fail({SPILLWAY_INVALID, "this connection belongs to a session already"});
+    default:
+      return reply.fail({SPILLWAY_UNSUPPORTED, fmt::format("this daemon ({}) has no verb {}",
+                                                           SPILLWAY_VERSION_STRING, frame.header.verb)});
+  }
+}
+
+}  // namespace spillway::pool

@@ -1,0 +1,96 @@
+// main.cc - spillwayd: one daemon per socket. It has the socket as long as it holds the lock beside it, so
+// that two that are started at once do not take each other's place.
+#include <fmt/format.h>
+#include <signal.h>
+#include <stdio.h>
+
+#include <cstring>
+
+#include "base/os/folder.h"
+#include "libpool/wire/socket_path.h"
+#include "pooldaemon/metrics.h"
+#include "pooldaemon/options.h"
+#include "pooldaemon/server.h"
+#include "spillway/version.h"
+
+namespace spillway::pool {
+namespace {
+
+enum Exit { kInOrder = 0, kCannotStart = 1, kUsage = 2, kTaken = 3 };
+
+int refuse(Exit status, const std::string& why) {
+  fmt::print(stderr, "spillwayd: {}\n", why);
+  return status;
+}
+
+// The socket, and the lock that says it is ours. A socket that the service manager opened needs none.
+struct Listening {
+  os::Fd lock, socket;
+  std::string path;  // empty: not ours to remove
+};
+
+int listen(const Options& options, Listening& listening) {
+  listening.socket = os::socket_from_service_manager();
+  if (listening.socket.valid()) return kInOrder;
+  const std::string path = options.socket.empty() ? wire::default_socket_path() : options.socket;
+  const std::string folder = wire::folder_of(path);
+  // A folder that is there may be shared, if only we may write to it; the socket's own mode keeps others out.
+  if (Errno e = os::make_private_directory(folder.c_str()); !e.ok())
+    return refuse(
+        kCannotStart,
+        fmt::format("{}: {}", folder,
+                    e == EPERM ? "other users own it or may write to it; the socket would not be safe there"
+                               : strerror(e.code())));
+  Result<os::Fd> lock = os::open_file((path + ".lock").c_str(), os::Open::kAppend);
+  if (!lock) return refuse(kCannotStart, fmt::format("{}.lock: {}", path, strerror(lock.error().code())));
+  Result<bool> locked = os::try_lock_file(lock->get());
+  if (!locked || !*locked) return refuse(kTaken, fmt::format("{}: another daemon listens there", path));
+  (void)os::remove_file(path.c_str()).ok();  // of one that was killed
+  Result<os::Fd> socket = os::listen_at(path.c_str(), options.config.system_wide);
+  if (!socket)
+    return refuse(kCannotStart,
+                  fmt::format("{}: {}", path,
+                              socket.error() == ENAMETOOLONG ? "a socket's path has at most 107 bytes"
+                                                             : strerror(socket.error().code())));
+  listening = {std::move(*lock), std::move(*socket), path};
+  return kInOrder;
+}
+
+int run(int argc, char** argv) {
+  Options options;
+  if (std::string why = read_options(argc, argv, options); !why.empty()) return refuse(kUsage, why);
+  if (options.help) return fmt::print("{}", help_text()), kInOrder;
+  if (options.version) return fmt::print("spillwayd {}\n", SPILLWAY_VERSION_STRING), kInOrder;
+  signal(SIGPIPE, SIG_IGN);
+  os::raise_descriptor_limit();
+  Listening listening;
+  if (int status = listen(options, listening); status != kInOrder) return status;
+  Server server(options.config, std::move(listening.socket), listening.path);
+  if (std::string why = server.open(); !why.empty()) {
+    if (!listening.path.empty()) (void)os::remove_file(listening.path.c_str()).ok();
+    return refuse(kCannotStart, why);
+  }
+  Metrics metrics;
+  if (options.config.metrics_port != 0)
+    if (std::string why = metrics.serve(server, options.config.metrics_port); !why.empty()) {
+      if (!listening.path.empty()) (void)os::remove_file(listening.path.c_str()).ok();
+      return refuse(kCannotStart, why);
+    }
+  log_line(fmt::format("ready version={} socket={} memory_limit={} spill_dir={} policy={}",
+                       SPILLWAY_VERSION_STRING, listening.path.empty() ? "(service manager)" : listening.path,
+                       options.config.memory_limit, options.config.directories.front().path,
+                       policy_name(options.config.policy)));
+  os::notify_service_manager("READY=1");
+  server.run();
+  metrics.end();
+  log_line("ended");
+  return kInOrder;
+}
+
+}  // namespace
+
+void log_line(const std::string& text) { fmt::print(stderr, "spillwayd: {}\n", text); }
+
+}  // namespace spillway::pool
+
+int main(int argc, char** argv) { return spillway::pool::run(argc, argv); }

@@ -1,0 +1,19 @@
+// options.h - the daemon's settings from file, environment and flags, each overriding the one before.
+#pragma once
+#include <string>
+
+#include "pooldaemon/store/config.h"
+
+namespace spillway::pool {
+
+struct Options {
+  Config config;
+  std::string socket;  // empty: the default
+  bool help = false, version = false;
+};
+
+// What is wrong, or nothing.
+std::string read_options(int argc, char** argv, Options& options);
+std::string help_text();
+
+}  // namespace spillway::pool

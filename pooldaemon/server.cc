@@ -1,0 +1,201 @@
+#include "pooldaemon/server.h"
+
+#include <signal.h>
+
+#include "base/os/clock.h"
+
+namespace spillway::pool {
+namespace {
+
+constexpr size_t kMostNewConnections = 4096;
+
+}  // namespace
+
+Server::Server(Config config, os::Fd listener, std::string socket_path)
+    : io_(1),
+      listener_(io_, listener.release()),
+      timer_(io_),
+      idle_(io_),
+      signals_(io_, SIGTERM, SIGINT, SIGHUP),
+      socket_path_(std::move(socket_path)),
+      store_(std::move(config),
+             [this](std::function<void()> call) { boost::asio::post(io_, std::move(call)); }),
+      cells_(store_) {}
+
+Server::~Server() {
+  for (auto& [id, session] : sessions_)
+    if (Client* const client = store_.client_by(id)) client->tell = [](wire::Verb, std::string) {};
+  store_.join();
+  // What workers handed back still knows the store.
+  io_.restart();
+  io_.poll();
+}
+
+void Server::run() {
+  idle_since_ms_ = os::monotonic_ms();
+  accept();
+  look_idle();
+  signals_.async_wait([this](const boost::system::error_code& error, int signal) {
+    if (error) return;
+    stop(signal == SIGTERM ? "SIGTERM" : signal == SIGINT ? "SIGINT" : "SIGHUP");
+    // A second one: at once, without writing.
+    signals_.async_wait([this](const boost::system::error_code& again, int) {
+      if (!again) io_.stop();
+    });
+  });
+  while (!io_.stopped()) {
+    io_.run_one();
+    arm_timer();
+  }
+}
+
+void Server::stop(const char* why) {
+  if (stopping_) return;
+  stopping_ = true;
+  log_line(fmt::format("stopping reason={}", why));
+  os::notify_service_manager("STOPPING=1");
+  boost::system::error_code ignored;
+  listener_.close(ignored);
+  if (!socket_path_.empty()) (void)os::remove_file(socket_path_.c_str()).ok();
+  store_.drain([this](Failure failure) {
+    if (failure.bad()) log_line(fmt::format("not_all_written reason=\"{}\"", failure.what));
+    // The answers that are on their way go out first.
+    boost::asio::post(io_, [this] { io_.stop(); });
+  });
+}
+
+void Server::accept() {
+  listener_.async_wait(listener_.wait_read, [this](const boost::system::error_code& error) {
+    if (error || stopping_) return;
+    for (int i = 0; i < 64; ++i) {
+      Result<os::Fd> fd = os::accept_one(listener_.native_handle());
+      if (!fd) {
+        // Out of descriptors: the kernel would wake us again at once, for ever.
+        if (fd.error() == EMFILE || fd.error() == ENFILE || fd.error() == ENOMEM) os::sleep_us(1000);
+        break;
+      }
+      Result<os::Peer> peer = os::peer_of(fd->get());
+      const bool ours = peer && (peer->uid == os::user_id() || peer->uid == 0 || store_.config().system_wide);
+      if (!ours || new_.size() > kMostNewConnections) continue;
+      boost::asio::local::stream_protocol::socket socket(io_, boost::asio::local::stream_protocol(),
+                                                         fd->release());
+      auto connection = std::make_shared<Connection>(*this, std::move(socket), *peer);
+      new_.insert(connection);
+      connection->start();
+    }
+    accept();
+  });
+}
+
+void Server::arm_timer() {
+  const uint64_t next = store_.timers().next_ms();
+  if (next == armed_ms_) return;
+  armed_ms_ = next;
+  if (next == UINT64_MAX) {
+    timer_.cancel();
+    return;
+  }
+  const uint64_t now = os::monotonic_ms();
+  timer_.expires_after(std::chrono::milliseconds(std::min<uint64_t>(next > now ? next - now : 0, 3'600'000)));
+  timer_.async_wait([this](const boost::system::error_code& error) {
+    if (error) return;
+    armed_ms_ = UINT64_MAX;
+    store_.timers().run(os::monotonic_ms());
+  });
+}
+
+void Server::look_idle() {
+  idle_.expires_after(std::chrono::seconds(1));
+  idle_.async_wait([this](const boost::system::error_code& error) {
+    if (error) return;
+    const uint64_t limit_s = store_.config().idle_exit_s;
+    if (!sessions_.empty()) idle_since_ms_ = os::monotonic_ms();
+    if (limit_s > 0 && os::monotonic_ms() - idle_since_ms_ > limit_s * 1000) return stop("idle");
+    look_idle();
+  });
+}
+
+void Server::handle(Connection& connection, wire::Frame& frame) { dispatch(*this, connection, frame); }
+
+void Server::hello(Connection& connection, uint64_t request) {
+  Failure failure;
+  Client& client = store_.open_client(
+      connection.peer(), [](wire::Verb, std::string) {}, failure);
+  const uint64_t id = client.id;
+  Session& session = sessions_[id];
+  client.tell = [this, id](wire::Verb verb, std::string payload) {
+    const auto found = sessions_.find(id);
+    if (found == sessions_.end()) return;
+    if (const auto notify = found->second.notify.lock())
+      notify->tell(verb, payload);
+    else
+      found->second.early.push_back({verb, std::move(payload)});
+  };
+  const auto self = connection.shared_from_this();
+  new_.erase(self);
+  session.connections.insert(self);
+  connection.role = Connection::Role::kMain;
+  connection.client = id;
+  // A forked child may keep the socket open: the process itself is watched, too.
+  if (Result<os::Fd> process = os::watch_process(connection.peer().pid)) {
+    session.process = std::make_unique<boost::asio::posix::stream_descriptor>(io_, process->release());
+    session.process->async_wait(session.process->wait_read,
+                                [this, id](const boost::system::error_code& error) {
+                                  if (!error) end_session(id);
+                                });
+  }
+  wire::Writer w(wire::kHeaderBytes);
+  if (failure.bad()) {
+    w.bytes(failure.what);
+    wire::finish_frame(w.data(), request, static_cast<uint16_t>(wire::Verb::kHello), failure.status, 0);
+    connection.send(w.take());
+    return end_session(id);
+  }
+  w.number(id).number(client.key).number(os::host_identity()).number(pool_id_);
+  wire::finish_frame(w.data(), request, static_cast<uint16_t>(wire::Verb::kHello), SPILLWAY_OK, 1);
+  connection.send(w.take(), client.lease_table.get());
+}
+
+bool Server::attach(Connection& connection, uint64_t client_id, uint64_t key, bool notify) {
+  Client* const client = store_.client_by(client_id);
+  const auto found = sessions_.find(client_id);
+  if (client == nullptr || found == sessions_.end() || client->key != key ||
+      client->peer.uid != connection.peer().uid)
+    return false;
+  const auto self = connection.shared_from_this();
+  new_.erase(self);
+  Session& session = found->second;
+  session.connections.insert(self);
+  connection.client = client_id;
+  connection.role = notify ? Connection::Role::kNotify : Connection::Role::kCall;
+  return true;
+}
+
+void Server::attached(Connection& connection) {
+  const auto found = sessions_.find(connection.client);
+  if (connection.role != Connection::Role::kNotify || found == sessions_.end()) return;
+  found->second.notify = connection.weak_from_this();
+  for (auto& [verb, payload] : std::exchange(found->second.early, {})) connection.tell(verb, payload);
+}
+
+void Server::closed(Connection& connection) {
+  const auto self = connection.shared_from_this();
+  new_.erase(self);
+  const auto found = sessions_.find(connection.client);
+  if (found == sessions_.end()) return;
+  found->second.connections.erase(self);
+  if (connection.role == Connection::Role::kMain) end_session(connection.client);
+}
+
+void Server::end_session(uint64_t id) {
+  auto session = sessions_.extract(id);
+  if (session.empty()) return;
+  for (const auto& connection : std::set(session.mapped().connections)) connection->close();
+  Client* const client = store_.client_by(id);
+  if (client == nullptr || stopping_) return;  // what it referred to is for a daemon to come
+  cells_.close(*client);
+  store_.close_client(*client);
+  idle_since_ms_ = os::monotonic_ms();
+}
+
+}  // namespace spillway::pool

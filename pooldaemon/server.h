@@ -1,0 +1,66 @@
+// server.h - the daemon's loop: who connects, which session a connection belongs to, when it all ends.
+// Threads: one, but for post(), which any may call.
+#pragma once
+#include <map>
+#include <set>
+
+#include "pooldaemon/session.h"
+#include "pooldaemon/store/cells.h"
+
+namespace spillway::pool {
+
+class Server {
+ public:
+  Server(Config config, os::Fd listener, std::string socket_path);
+  ~Server();
+  std::string open() { return store_.open(); }
+  void run();
+  // Objects with names are written, then run() returns.
+  void stop(const char* why);
+
+  void handle(Connection& connection, wire::Frame& frame);
+  void closed(Connection& connection);
+  Store& store() { return store_; }
+  Cells& cells() { return cells_; }
+  boost::asio::io_context& io() { return io_; }
+
+  // A connection's first message.
+  void hello(Connection& connection, uint64_t request);
+  bool attach(Connection& connection, uint64_t client, uint64_t key, bool notify);
+  void attached(Connection& connection);  // after it was told so
+  bool stopping() const { return stopping_; }
+
+ private:
+  struct Session {
+    std::set<std::shared_ptr<Connection>> connections;
+    std::weak_ptr<Connection> notify;
+    std::unique_ptr<boost::asio::posix::stream_descriptor> process;  // the client's
+    std::vector<std::pair<wire::Verb, std::string>> early;           // before there was a connection for it
+  };
+  void accept();
+  void arm_timer();
+  void end_session(uint64_t client);
+  void look_idle();
+
+  boost::asio::io_context io_;
+  boost::asio::posix::stream_descriptor listener_;
+  boost::asio::steady_timer timer_, idle_;
+  boost::asio::signal_set signals_;
+  std::string socket_path_;
+  Store store_;
+  Cells cells_;
+  std::map<uint64_t, Session> sessions_;
+  std::set<std::shared_ptr<Connection>> new_;
+  uint64_t pool_id_ = os::random_number();
+  uint64_t armed_ms_ = UINT64_MAX;
+  uint64_t idle_since_ms_ = 0;
+  bool stopping_ = false;
+};
+
+// Decodes a request, asks the store, encodes the answer.
+void dispatch(Server& server, Connection& connection, wire::Frame& frame);
+
+// One structured line on stderr: `event key=value ...`.
+void log_line(const std::string& text);
+
+}  // namespace spillway::pool

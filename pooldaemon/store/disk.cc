@@ -1,0 +1,115 @@
+#include "pooldaemon/store/disk.h"
+
+#include <fmt/format.h>
+
+#include <cstring>
+
+namespace spillway::pool {
+namespace {
+
+constexpr uint64_t kPackBytes = 64u << 20;
+
+}  // namespace
+
+std::string Disk::open(const std::vector<DirectoryOption>& directories) {
+  for (const DirectoryOption& option : directories) {
+    auto directory = std::make_unique<SpillDirectory>();
+    directory->index = static_cast<unsigned>(directories_.size());
+    directory->path = option.path;
+    directory->limit_bytes = option.limit_bytes;
+    if (Errno e = os::make_private_directory(option.path.c_str()); !e.ok())
+      return fmt::format(
+          "spill directory {}: {}", option.path,
+          e == EPERM ? "belongs to, or can be written by, other users; it must be yours alone (mode 0700)"
+                     : strerror(e.code()));
+    Result<os::Fd> lock = os::open_file((option.path + "/lock").c_str(), os::Open::kAppend);
+    if (!lock) return fmt::format("{}/lock: {}", option.path, strerror(lock.error().code()));
+    Result<bool> locked = os::try_lock_file(lock->get());
+    if (!locked) return fmt::format("{}/lock: {}", option.path, strerror(locked.error().code()));
+    if (!*locked) return fmt::format("spill directory {} is in use by another daemon", option.path);
+    directory->lock = std::move(*lock);
+    directories_.push_back(std::move(directory));
+  }
+  return "";
+}
+
+uint64_t Disk::used() const {
+  uint64_t sum = 0;
+  for (const auto& directory : directories_) sum += directory->used_bytes;
+  return sum;
+}
+
+uint64_t Disk::room_in(const SpillDirectory& directory) const {
+  const auto left = [](uint64_t limit, uint64_t used) { return limit > used ? limit - used : 0; };
+  uint64_t room = std::min(left(limit_bytes_, used()), left(directory.limit_bytes, directory.used_bytes));
+  if (Result<os::DiskRoom> disk = os::disk_room(directory.path.c_str()))
+    room = std::min(room, left(disk->available_bytes, least_free_bytes_));
+  return room;
+}
+
+SpillDirectory* Disk::reserve(uint64_t bytes, std::string& why) {
+  SpillDirectory* best = nullptr;
+  uint64_t best_room = 0;
+  for (auto& directory : directories_) {
+    const uint64_t room = room_in(*directory);
+    if (room >= bytes && (best == nullptr || room > best_room)) best = directory.get(), best_room = room;
+  }
+  if (best == nullptr) {
+    why = fmt::format("{} bytes do not fit on disk:", bytes);
+    for (auto& directory : directories_)
+      why += fmt::format(" {} has {} used and room for {} more;", directory->path, directory->used_bytes,
+                         room_in(*directory));
+    if (!why.empty() && why.back() == ';') why.pop_back();
+    return nullptr;
+  }
+  best->used_bytes += bytes;
+  return best;
+}
+
+std::string Disk::object_path(const SpillDirectory& directory, uint64_t id) {
+  return fmt::format("{}/obj-{:016x}", directory.path, id);
+}
+std::string Disk::pack_path(const SpillDirectory& directory, uint64_t number) {
+  return fmt::format("{}/pack-{:08x}", directory.path, number);
+}
+
+Result<Pack*> Disk::pack_for(SpillDirectory& directory) {
+  Pack*& filling = filling_[&directory];
+  if (filling != nullptr && filling->end < kPackBytes) return filling;
+  if (filling != nullptr) {
+    Pack* const done = filling;
+    filling = nullptr;
+    done->full = true;
+    if (done->live_objects == 0) drop_pack(*done);
+  }
+  const uint64_t number = ++last_pack_;
+  Result<os::Fd> fd = os::open_file(pack_path(directory, number).c_str(), os::Open::kCreate);
+  if (!fd) return fd.error();
+  auto pack = std::make_unique<Pack>();
+  pack->number = number;
+  pack->directory = &directory;
+  pack->fd = std::move(*fd);
+  return filling = (packs_[number] = std::move(pack)).get();
+}
+
+Result<Pack*> Disk::adopt_pack(SpillDirectory& directory, uint64_t number) {
+  if (auto found = packs_.find(number); found != packs_.end()) return found->second.get();
+  Result<os::Fd> fd = os::open_file(pack_path(directory, number).c_str(), os::Open::kReadWrite);
+  if (!fd) return fd.error();
+  auto pack = std::make_unique<Pack>();
+  pack->number = number;
+  pack->directory = &directory;
+  pack->fd = std::move(*fd);
+  pack->full = true;  // what its end was is not known for sure
+  last_pack_ = std::max(last_pack_, number);
+  return (packs_[number] = std::move(pack)).get();
+}
+
+void Disk::drop_pack(Pack& pack) {
+  for (auto& [directory, filling] : filling_)
+    if (filling == &pack) filling = nullptr;
+  (void)os::remove_file(pack_path(*pack.directory, pack.number).c_str()).ok();
+  packs_.erase(pack.number);
+}
+
+}  // namespace spillway::pool

@@ -1,0 +1,76 @@
+// slabs.h - memory for objects below 1 MiB: packed by size into memfds that clients map read-only.
+//
+// Why slabs of one size each: freeing is O(1), nothing is ever moved (a client may hold its address), and
+// what is wasted inside is at most an eighth. A slab is sealed against writable mappings by anybody but us
+// from birth, and given back whole when its last object goes. Objects of different owners or modes are never
+// in one slab: who may map it may read all of it. This is the seam where the segment store could take over:
+// allocate, data, release. Threads: one; others may read bytes of a place while they keep it allocated.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "base/os/memfd.h"
+
+namespace spillway::pool {
+
+// Who may read: slabs and packs are not shared between different answers.
+struct AccessClass {
+  uint32_t uid = 0, gid = 0;
+  uint16_t read_mode = 0;
+  auto operator<=>(const AccessClass&) const = default;
+};
+
+struct Slab;
+
+struct SlabPlace {
+  Slab* slab = nullptr;
+  uint32_t offset = 0;
+};
+
+struct Slab {
+  uint32_t id = 0;
+  uint32_t slot_bytes = 0;
+  uint32_t slots = 0;
+  uint32_t touched = 0;        // slots [0, touched) have their pages
+  std::vector<uint16_t> free;  // of those
+  os::Fd fd, read_only;
+  os::Mapping mapping;
+  AccessClass access;
+  std::vector<uint64_t> mapped_by;  // sessions that were given the descriptor
+  bool has_room() const { return !free.empty() || touched < slots; }
+};
+
+class Slabs {
+ public:
+  // Called when a slab is given back, for each session that maps it.
+  explicit Slabs(std::function<void(uint64_t session, uint32_t slab)> gone) : gone_(std::move(gone)) {}
+
+  // `bytes` is 1 to 1 MiB. ENOMEM, EMFILE.
+  Result<SlabPlace> allocate(uint64_t bytes, AccessClass access);
+  void release(SlabPlace place);
+  // allocate() would take no new page for it.
+  bool has_room(uint64_t bytes, AccessClass access) const;
+  // Gives back the empty ones that were kept for the next object.
+  void trim();
+  static char* data(SlabPlace place) { return place.slab->mapping.data() + place.offset; }
+
+  // Pages in use, whatever lies in them.
+  uint64_t allocated_bytes() const { return allocated_bytes_; }
+  static uint32_t slot_bytes_for(uint64_t bytes);
+
+ private:
+  using Key = std::pair<AccessClass, uint32_t>;
+  void drop(Slab& slab);
+  Result<Slab*> make(AccessClass access, uint32_t slot_bytes);
+
+  std::function<void(uint64_t, uint32_t)> gone_;
+  std::map<Key, std::vector<Slab*>> with_room_;
+  std::map<uint32_t, std::unique_ptr<Slab>> slabs_;
+  uint32_t last_id_ = 0;
+  uint64_t allocated_bytes_ = 0;
+};
+
+}  // namespace spillway::pool

@@ -1,0 +1,353 @@
+// store.h - all objects of a daemon, where they are, and who holds them.
+//
+// Why one thread: every decision (who leaves, who gets room, what a name means) is a change of several tables
+// at once, and none takes longer than a microsecond; what takes long (files, large memory) is done by workers
+// on bytes that nobody changes, and comes back as a call. So there is no lock, and none is held across I/O.
+//
+// Always:
+//   used_bytes() = what objects being created, resident or loading were charged, plus what slabs hold beyond
+//   that; it
+//     never exceeds the limit (room is granted before memory is made).
+//   Every request is answered once, unless its client has gone.
+//   Bytes are freed by the last holder (object.h); nothing frees what somebody holds.
+//   On disk means: data and manifest record are written.
+// Threads: the loop's, which also runs what workers post.
+#pragma once
+#include <fmt/format.h>
+
+#include <functional>
+#include <list>
+#include <set>
+#include <span>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "base/os/memfd.h"
+#include "base/os/process.h"
+#include "base/os/socket.h"
+#include "libpool/format/object_file.h"
+#include "libpool/wire/codec.h"
+#include "pooldaemon/store/config.h"
+#include "pooldaemon/store/disk.h"
+#include "pooldaemon/store/manifest.h"
+#include "pooldaemon/store/object.h"
+#include "pooldaemon/store/policy.h"
+#include "pooldaemon/store/timers.h"
+#include "pooldaemon/store/workers.h"
+#include "spillway/pool.h"
+
+namespace spillway::pool {
+
+struct Failure {
+  spillway_status status = SPILLWAY_OK;
+  std::string what;
+  bool bad() const { return status != SPILLWAY_OK; }
+};
+
+template <typename T>
+struct Answer {
+  Failure failure;
+  T value{};
+};
+template <typename T>
+using Reply = std::function<void(Answer<T>)>;
+using Done = std::function<void(Failure)>;
+
+// A session, as the store sees it.
+struct Client {
+  uint64_t id = 0;
+  uint64_t key = 0;
+  os::Peer peer;
+  std::string program;
+  // A frame on the session's second connection.
+  std::function<void(wire::Verb, std::string payload)> tell;
+
+  os::Fd lease_table;
+  os::Mapping lease_mapping;
+  std::unordered_map<uint32_t, std::unique_ptr<Lease>> leases;
+  std::vector<uint32_t> free_slots;
+  uint32_t next_slot = 1;
+  uint64_t seen_gets = 0;
+
+  std::unordered_map<uint64_t, uint32_t> references;
+  std::unordered_set<uint64_t> creating;
+  std::map<uint32_t, std::string> watches;
+  std::unordered_set<uint64_t> cells;
+  bool retain_all = false;
+
+  uint64_t connected_ms = 0;
+  uint64_t made_bytes = 0, made_objects = 0;
+  uint64_t puts = 0, gets = 0, hits = 0;
+
+  wire::LeaseSlot* slot(uint32_t n) { return reinterpret_cast<wire::LeaseSlot*>(lease_mapping.data()) + n; }
+};
+
+// Which object a request means: by name when there is one.
+struct Which {
+  uint64_t id = 0, key = 0;
+  std::string name;
+};
+
+struct PutRequest {
+  std::string name, tag, filters;
+  uint16_t mode = 0;
+  wire::Hint hint = wire::Hint::kNormal;
+  wire::WhenFull when_full = wire::WhenFull::kSpill;
+  uint64_t timeout_ms = 0;
+  uint32_t flags = 0;
+};
+struct Published {
+  uint64_t id = 0, key = 0, version = 0;
+};
+struct Created {
+  uint64_t id = 0, key = 0, offset = 0;
+  wire::Place place = wire::Place::kMemory;
+  int fd = -1;  // good until the call returns
+};
+struct Held {
+  Object* object = nullptr;
+  wire::Place place = wire::Place::kEmpty;
+  uint32_t slot = 0, slab = 0;
+  uint64_t slab_bytes = 0;
+  uint64_t offset = 0;
+  int fd = -1;  // likewise; -1: the client has it
+  os::Fd own_fd;
+};
+struct GetRequest {
+  Which which;
+  uint64_t timeout_ms = 0;
+  wire::WhenFull when_full = wire::WhenFull::kSpill;
+};
+struct ToDisk {
+  Which which{};
+  bool keep_memory = false;
+  bool overwrite = false, sync = false, other_filters = false;
+  std::string path{}, filters{};
+};
+struct Filed {
+  std::string path;
+  uint64_t bytes = 0;
+};
+struct DeviceState {
+  std::string name, path;
+  uint64_t capacity = 0, used = 0, available = 0;
+};
+
+struct Counters {
+  uint64_t puts = 0, gets = 0, hits = 0, misses = 0;
+  uint64_t spills = 0, spilled_bytes = 0, free_evictions = 0, destroyed_on_evict = 0;
+  uint64_t loads = 0, loaded_bytes = 0, file_reads = 0;
+  uint64_t spill_failures = 0, load_failures = 0, full_answers = 0, waits = 0, erased = 0, revokes = 0;
+};
+
+class Store {
+ public:
+  Store(Config config, std::function<void(std::function<void()>)> post);
+  ~Store();
+  // Directories, recovery. Says what is wrong, or nothing.
+  std::string open();
+  // Waits for the workers; what they posted must still run while the store lives.
+  void join() {
+    closing_ = true;
+    workers_.reset();
+    journal_.reset();
+  }
+
+  Client& open_client(os::Peer peer, std::function<void(wire::Verb, std::string)> tell, Failure& failure);
+  void close_client(Client& client);
+  Client* client_by(uint64_t id);
+
+  // --- making
+  void put(Client& client, PutRequest request, std::string data, Reply<Published> reply);
+  void create(Client& client, PutRequest request, uint64_t bytes, Reply<Created> reply);
+  void seal(Client& client, uint64_t id, Reply<Published> reply);
+  void abort(Client& client, uint64_t id);
+  void restore(Client& client, PutRequest request, std::string path, os::Fd file, Reply<Published> reply);
+
+  // --- holding
+  void get(Client& client, GetRequest request, Reply<Held> reply);
+  void released(Client& client, uint32_t slot);
+  Failure ref(Client& client, const Which& which, Published& published);
+  void unref(Client& client, uint64_t id);
+  Answer<uint64_t> issue(Client& client, const Which& which, uint64_t expiry_ms);
+  void void_ticket(uint64_t nonce);
+  Failure claim(Client& client, uint64_t id, uint64_t key, uint64_t nonce);
+  Failure on_destroy(Client& client, const Which& which, uint64_t cookie);
+  void erase(Client& client, const Which& which, Done done);
+  void cleanup(Client& client, Done done);
+
+  // --- disk and memory
+  void to_disk(Client& client, ToDisk request, Reply<Filed> reply);
+  void load(Client& client, const Which& which, Done done);
+  Failure keep_resident(Client& client, const Which& which, int change);
+  Failure set_hint(Client& client, const Which& which, wire::Hint hint);
+  void retain(Client& client, const Which* which, bool on, Reply<Filed> reply);  // null: all of the client's
+  void drain(Done done);
+
+  // --- looking
+  Answer<Object*> find(Client& client, const Which& which, bool to_write = false);
+  // Calls `visit` with objects in the order of names, then those without, beginning after the place where an
+  // earlier call ended; false: enough. Answers where to go on; {"", 0}: that was all.
+  struct Cursor {
+    std::string name;
+    uint64_t index = 0;  // 1 + index of the table: the names are done
+  };
+  Cursor list(Client& client, const std::string& prefix, bool unnamed, Cursor from,
+              const std::function<bool(Object&)>& visit);
+  void watch(Client& client, uint32_t id, std::string prefix) { client.watches[id] = std::move(prefix); }
+  void unwatch(Client& client, uint32_t id) { client.watches.erase(id); }
+  std::vector<DeviceState> devices();
+  std::vector<std::pair<std::string, uint64_t>> counters();
+  const std::unordered_map<uint64_t, std::unique_ptr<Client>>& clients() const { return clients_; }
+  uint32_t pins_of(const Object& object) const;
+  uint64_t pinned_bytes(const Client& client) const;
+  std::string file_of(const Object& object) const;
+
+  Config& config() { return config_; }
+  void config_changed();
+  Timers& timers() { return timers_; }
+  uint64_t used_bytes() const;
+  bool anything_only_in_memory() const;
+
+  // For Memory and DiskCopy.
+  void give_back(Memory& memory);
+  void give_back(DiskCopy& copy);
+
+ private:
+  enum class Room { kMemory, kDisk, kRefused };
+  struct RoomRequest {
+    uint64_t bytes = 0;
+    std::optional<AccessClass> packed;  // it will lie in a slab of this class
+    uint64_t client = 0;
+    wire::WhenFull when_full = wire::WhenFull::kSpill;
+    std::function<void(Room, std::shared_ptr<Memory>, Failure)> answer;
+    std::optional<Timers::Id> timer;
+    bool abandoned = false;
+  };
+  struct ByName {
+    using is_transparent = void;
+    bool operator()(const Object* a, const Object* b) const { return a->name < b->name; }
+    bool operator()(const Object* a, std::string_view b) const { return a->name < b; }
+    bool operator()(std::string_view a, const Object* b) const { return a < b->name; }
+  };
+  struct Waiter {
+    uint64_t client = 0;
+    GetRequest request;
+    Reply<Held> reply;
+    Done loaded;  // instead of reply: memory only
+    std::optional<Timers::Id> timer;
+  };
+
+  // store.cc
+  Object& make_object(Client& client, const PutRequest& request, uint64_t bytes);
+  Object* object_by(uint64_t id);
+  Failure check_put(Client& client, const PutRequest& request, uint64_t bytes);
+  void publish(Object& object);
+  void unbind_name(Object& object);
+  void finish_publishing(Client& client, Object& object, uint32_t flags, Reply<Published> reply);
+  void maybe_die(Object& object);
+  void destroy(Object& object, Done done = nullptr);
+  void forget_object(Object& object);
+  void tell_change(spillway_change change, const Object& object);
+  bool may(const Client& client, const Object& object, unsigned bit) const;
+  void add_reference(Client& client, Object& object);
+
+  // store_room.cc
+  void ask_room(RoomRequest request, uint64_t timeout_ms);
+  void pump();
+  void pump_later();
+  void pump_once();
+  bool make_room(uint64_t bytes, const std::optional<AccessClass>& packed);
+  uint64_t used_with(uint64_t bytes, const std::optional<AccessClass>& packed) const;
+  bool evict(Object& object, std::vector<Object*>& small);
+  bool is_pinned(const Object& object) const;
+  bool drop_memory(Object& object);
+  void detach_lease(Lease& lease, bool want_only);
+  void refresh_uses();
+  uint64_t leaving_bytes() const;
+  Failure full_failure(uint64_t bytes, spillway_status status);
+
+  // store_get.cc
+  void answer_get(Client& client, Object& object, bool from_file, Reply<Held>& reply);
+  Lease* new_lease(Client& client, Object& object, Failure& failure);
+  void wait_for_name(Client& client, GetRequest request, Reply<Held> reply);
+  void start_load(Object& object, wire::WhenFull when_full, uint64_t timeout_ms);
+  void load_into(Object& object, std::shared_ptr<Memory> memory);
+  void read_in_place(Object& object);
+  void loaded(uint64_t id, Failure failure, std::shared_ptr<Memory> memory, bool from_file);
+
+  // store_disk.cc
+  std::string recover();
+  void adopt(ManifestEntry& entry);
+  void remove_orphans(const SpillDirectory& directory, const std::set<std::string>& known);
+  ManifestEntry entry_of(const Object& object, const DiskCopy& copy) const;
+  // Writes it to a file of its own, unless that is so. `moving` counts it as leaving memory meanwhile.
+  void write_own_file(Object& object, ToDisk how, Done done);
+  void write_pack(std::vector<Object*> objects);
+  void spilled(uint64_t id, Failure failure, std::shared_ptr<DiskCopy> copy);
+  void list_in_manifest(Object& object, std::shared_ptr<DiskCopy> copy, bool sync, Done done);
+  void let_go_of_copy(Object& object);
+  void create_on_disk(Client& client, PutRequest request, uint64_t bytes, Reply<Created> reply);
+  void seal_on_disk(Client& client, Object& object, Reply<Published> reply);
+  SpillDirectory* reserve_disk(uint64_t bytes, Failure& failure);
+  void journal(std::function<void()> call, Done done = nullptr);
+  // Nothing is begun any more once the store is closing.
+  void work(Workers::Call call, Workers::Call done) {
+    if (workers_) workers_->run(std::move(call), std::move(done));
+  }
+  void journal_work(Workers::Call call, Workers::Call done) {
+    if (journal_) journal_->run(std::move(call), std::move(done));
+  }
+  void keep_file(Object& object, const std::string& to, Done done);
+  std::string retained_path(const Object& object) const;
+  void compact_manifest();
+
+  Config config_;
+  std::function<void(std::function<void()>)> post_;
+  Timers timers_;
+  Policy policy_;
+  Slabs slabs_;
+  Disk disk_;
+  Manifest manifest_;
+
+  std::vector<Object*> table_;
+  std::vector<uint32_t> free_indices_;
+  std::vector<uint32_t> generations_;
+  uint64_t object_count_ = 0;
+  std::set<Object*, ByName> names_;
+  std::multimap<std::string, Waiter> name_waiters_;
+  std::unordered_map<uint64_t, std::vector<Waiter>> load_waiters_;
+  std::unordered_map<uint64_t, uint32_t> create_flags_;
+  std::unordered_map<uint64_t, std::vector<Done>> spill_waiters_;
+  struct Ticket {
+    uint64_t object = 0;
+    Timers::Id timer;
+  };
+  std::unordered_map<uint64_t, Ticket> tickets_;
+  std::unordered_map<uint64_t, std::unique_ptr<Client>> clients_;
+  uint64_t last_client_ = 0;
+  uint64_t last_version_ = 0;
+
+  std::list<RoomRequest> queue_;
+  bool pumping_ = false, pump_again_ = false, pump_posted_ = false;
+  std::optional<Timers::Id> retry_;
+  uint64_t charged_bytes_ = 0, small_bytes_ = 0;
+  uint64_t departing_bytes_ = 0;  // being written, to be dropped
+  std::set<Memory*> leaving_;
+  std::unordered_map<uint64_t, uint64_t> no_spill_until_;
+  std::string last_spill_error_;
+  spillway_status last_spill_status_ = SPILLWAY_FULL;
+  uint64_t last_spill_error_ms_ = 0;
+  Counters counters_;
+  uint64_t manifest_entries_ = 0;
+  bool closing_ = false;
+
+  // Last: they end first, and what they were doing may still look at everything above.
+  std::unique_ptr<Workers> journal_;
+  std::unique_ptr<Workers> workers_;
+};
+
+// "3 objects", "1 object".
+std::string size_text(uint64_t bytes);
+
+}  // namespace spillway::pool

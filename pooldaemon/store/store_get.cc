@@ -1,0 +1,306 @@
+// store_get.cc - holding objects: leases, waiting for names, bringing back what was spilled.
+#include <atomic>
+#include <cstring>
+
+#include "base/core/units.h"
+#include "base/os/clock.h"
+#include "pooldaemon/store/store.h"
+
+namespace spillway::pool {
+
+Lease* Store::new_lease(Client& client, Object& object, Failure& failure) {
+  uint32_t slot;
+  if (!client.free_slots.empty()) {
+    slot = client.free_slots.back();
+    client.free_slots.pop_back();
+  } else if (client.next_slot < wire::kLeaseSlots) {
+    slot = client.next_slot++;
+  } else {
+    failure = {SPILLWAY_FULL,
+               fmt::format("this session holds {} objects, which is the most", wire::kLeaseSlots - 1)};
+    return nullptr;
+  }
+  auto lease = std::make_unique<Lease>();
+  lease->client = &client;
+  lease->slot = slot;
+  lease->object = &object;
+  lease->next = object.leases;
+  object.leases = lease.get();
+  // Pinned already when the client learns of it.
+  std::atomic_ref(client.slot(slot)->used_ns).store(object.used_ns, std::memory_order_relaxed);
+  std::atomic_ref(client.slot(slot)->word).store(1, std::memory_order_release);
+  return (client.leases[slot] = std::move(lease)).get();
+}
+
+void Store::get(Client& client, GetRequest request, Reply<Held> reply) {
+  ++client.gets;
+  ++counters_.gets;
+  Answer<Object*> found = find(client, request.which);
+  if (found.failure.status == SPILLWAY_NOT_FOUND && !request.which.name.empty() && request.timeout_ms > 0)
+    return wait_for_name(client, std::move(request), std::move(reply));
+  if (found.failure.bad()) return reply({found.failure});
+  Object& object = *found.value;
+  object.recovered = object.recovered && object.name.empty();
+  switch (object.state) {
+    case wire::Residency::kDeleted:
+      return reply(
+          {{SPILLWAY_EVICTED, "it was recomputable and had to make room for others: make it again"}});
+    case wire::Residency::kFailed:
+      return reply({{static_cast<spillway_status>(object.more().error_status), object.more().error}});
+    default:
+      break;
+  }
+  if (object.memory || object.bytes == 0) {
+    ++client.hits;
+    ++counters_.hits;
+    return answer_get(client, object, false, reply);
+  }
+  ++counters_.misses;
+  CHECK(object.disk, "an object that is neither in memory nor on disk");
+  load_waiters_[object.id].push_back({client.id, request, std::move(reply), nullptr, std::nullopt});
+  start_load(object, request.when_full, request.timeout_ms);
+}
+
+void Store::answer_get(Client& client, Object& object, bool from_file, Reply<Held>& reply) {
+  policy_.touch(object, os::clock_ns());
+  Held held;
+  held.object = &object;
+  if (object.bytes == 0) return reply({{}, std::move(held)});
+  Failure failure;
+  Lease* const lease = new_lease(client, object, failure);
+  if (lease == nullptr) return reply({failure});
+  held.slot = lease->slot;
+  const auto undo = [&](Failure why) {
+    released(client, lease->slot);
+    reply({std::move(why)});
+  };
+  if (from_file) {
+    lease->disk = object.disk;
+    const DiskCopy& copy = *object.disk;
+    const std::string path = file_of(object);
+    Result<os::Fd> fd = os::open_file(path.c_str(), os::Open::kRead);
+    if (!fd) return undo({SPILLWAY_IO, fmt::format("{}: {}", path, strerror(fd.error().code()))});
+    held.place = wire::Place::kFile;
+    held.offset = copy.offset;
+    held.own_fd = std::move(*fd);
+    held.fd = held.own_fd.get();
+    return reply({{}, std::move(held)});
+  }
+  lease->memory = object.memory;
+  if (Slab* const slab = object.memory->slab.slab) {
+    held.place = wire::Place::kSlab;
+    held.slab = slab->id;
+    held.slab_bytes = slab->mapping.bytes();
+    held.offset = object.memory->slab.offset;
+    if (std::find(slab->mapped_by.begin(), slab->mapped_by.end(), client.id) == slab->mapped_by.end()) {
+      slab->mapped_by.push_back(client.id);
+      held.fd = slab->read_only.get();
+    }
+    return reply({{}, std::move(held)});
+  }
+  Result<os::Fd> fd = os::reopen_read_only(object.memory->fd.get());
+  if (!fd) return undo({SPILLWAY_NO_MEMORY, fmt::format("no descriptor: {}", strerror(fd.error().code()))});
+  held.place = wire::Place::kMemory;
+  held.own_fd = std::move(*fd);
+  held.fd = held.own_fd.get();
+  reply({{}, std::move(held)});
+}
+
+void Store::wait_for_name(Client& client, GetRequest request, Reply<Held> reply) {
+  ++counters_.waits;
+  const std::string name = request.which.name;
+  const uint64_t timeout_ms = request.timeout_ms;
+  const auto at =
+      name_waiters_.emplace(name, Waiter{client.id, std::move(request), std::move(reply), nullptr, {}});
+  if (timeout_ms == wire::kForever) return;
+  at->second.timer = timers_.add(os::monotonic_ms() + timeout_ms, [this, at, timeout_ms] {
+    Waiter waiter = std::move(at->second);
+    name_waiters_.erase(at);
+    waiter.reply({{SPILLWAY_TIMED_OUT, fmt::format("no object got the name {} within {} ms",
+                                                   waiter.request.which.name, timeout_ms)}});
+  });
+}
+
+void Store::load(Client& client, const Which& which, Done done) {
+  Answer<Object*> found = find(client, which);
+  if (found.failure.bad()) return done(found.failure);
+  Object& object = *found.value;
+  if (object.state == wire::Residency::kDeleted)
+    return done({SPILLWAY_EVICTED, "it was recomputable and had to leave"});
+  if (object.memory || object.bytes == 0) {
+    policy_.touch(object, os::clock_ns());
+    return done({});
+  }
+  load_waiters_[object.id].push_back({client.id, {}, nullptr, std::move(done), std::nullopt});
+  start_load(object, wire::WhenFull::kFail, 0);
+}
+
+// One at a time for each object; whoever comes meanwhile waits for the same.
+void Store::start_load(Object& object, wire::WhenFull when_full, uint64_t timeout_ms) {
+  if (object.state == wire::Residency::kLoading) return;
+  object.state = wire::Residency::kLoading;
+  const bool packed = object.bytes < wire::kLargeBytes;
+  RoomRequest room;
+  room.bytes = packed ? object.bytes : round_up(object.bytes, kPageBytes);
+  if (packed) room.packed = AccessClass{object.uid, object.gid, static_cast<uint16_t>(object.mode & 0444)};
+  room.client = 0;  // not the client's: others may wait for the same
+  room.when_full = when_full;
+  room.answer = [this, id = object.id](Room got, std::shared_ptr<Memory> memory, Failure failure) {
+    Object* const o = object_by(id);
+    if (o == nullptr) return;  // those who waited have been told
+    if (got == Room::kRefused) return loaded(id, failure, nullptr, false);
+    if (got == Room::kDisk) return read_in_place(*o);
+    load_into(*o, std::move(memory));
+  };
+  ask_room(std::move(room), timeout_ms);
+}
+
+void Store::load_into(Object& object, std::shared_ptr<Memory> memory) {
+  const bool packed = object.bytes < wire::kLargeBytes;
+  if (packed) {
+    Result<SlabPlace> place =
+        slabs_.allocate(object.bytes, {object.uid, object.gid, static_cast<uint16_t>(object.mode & 0444)});
+    if (!place)
+      return loaded(object.id,
+                    {SPILLWAY_NO_MEMORY, fmt::format("no memory: {}", strerror(place.error().code()))},
+                    nullptr, false);
+    memory->slab = *place;
+    small_bytes_ += memory->charge;
+  } else {
+    Result<os::Fd> fd = os::make_memfd("spillway-object", object.bytes);
+    if (!fd)
+      return loaded(object.id,
+                    {SPILLWAY_NO_MEMORY, fmt::format("no memory: {}", strerror(fd.error().code()))}, nullptr,
+                    false);
+    memory->fd = std::move(*fd);
+  }
+  const std::string path = file_of(object);
+  std::shared_ptr<DiskCopy> copy = object.disk;
+  auto result = std::make_shared<format::FileError>();
+  work(
+      [memory, copy, path, result, bytes = object.bytes] {
+        const auto fail = [&](Errno e) { *result = {e, strerror(e.code())}; };
+        Result<os::Fd> own = Errno(EBADF);
+        if (copy->pack == nullptr) {
+          own = os::open_file(path.c_str(), os::Open::kRead);
+          if (!own) return fail(own.error());
+        }
+        const os::Fd& file = copy->pack ? copy->pack->fd : *own;
+        os::Mapping mapping;
+        char* to = nullptr;
+        if (memory->slab.slab != nullptr) {
+          to = Slabs::data(memory->slab);
+        } else {
+          if (Errno e = os::preallocate(memory->fd.get(), 0, bytes, true); !e.ok()) return fail(e);
+          Result<os::Mapping> mapped = os::Mapping::read_write(memory->fd.get(), 0, bytes, true);
+          if (!mapped) return fail(mapped.error());
+          mapping = std::move(*mapped);
+          to = mapping.data();
+        }
+        if (copy->pack != nullptr || copy->raw) {
+          // A short file is a damaged one, not a broken disk.
+          if (os::length_of(file.get()) < copy->offset + bytes) {
+            *result = {Errno(), "it is truncated"};
+            return;
+          }
+          if (Errno e = os::read_all(file.get(), to, bytes, copy->offset); !e.ok()) return fail(e);
+          if (!copy->raw && format::checksum_of({to, bytes}) != copy->checksum)
+            *result = {Errno(), "its checksum differs"};
+        } else {
+          format::ObjectHeader header;
+          *result = format::read_header(file, header);
+          if (!result->bad() && header.bytes != bytes) *result = {Errno(), "it holds another object"};
+          if (!result->bad()) *result = format::read_object(file, header, to);
+        }
+        if (memory->slab.slab != nullptr) return;
+        mapping.reset();
+        if (Errno e = os::seal_memfd(memory->fd.get()); !e.ok() && !result->bad()) fail(e);
+      },
+      [this, id = object.id, memory, copy, path, result]() mutable {
+        Failure failure;
+        if (result->bad()) {
+          failure = {result->code.ok() || result->code == ENOENT ? SPILLWAY_CORRUPT : SPILLWAY_IO,
+                     fmt::format("{}: {}", path, result->what)};
+          ++counters_.load_failures;
+        }
+        loaded(id, failure, std::move(memory), false);
+      });
+}
+
+// There is no room in memory: clients map the file itself, once it was seen to be right.
+void Store::read_in_place(Object& object) {
+  std::shared_ptr<DiskCopy> copy = object.disk;
+  if (!copy->filters.empty())
+    return loaded(object.id,
+                  {SPILLWAY_FULL, full_failure(object.bytes, SPILLWAY_FULL).what +
+                                      "; and its file went through filters, so it cannot be mapped"},
+                  nullptr, false);
+  const std::string path = file_of(object);
+  auto result = std::make_shared<format::FileError>();
+  work(
+      [copy, path, result, bytes = object.bytes] {
+        if (copy->verified || copy->raw) return;
+        Result<os::Fd> file = os::open_file(path.c_str(), os::Open::kRead);
+        if (!file) {
+          *result = {file.error(), strerror(file.error().code())};
+          return;
+        }
+        if (copy->pack == nullptr) {
+          format::ObjectHeader header;
+          *result = format::read_header(*file, header);
+          if (!result->bad()) *result = format::verify_object(*file, header);
+          return;
+        }
+        std::string text(bytes, '\0');
+        if (Errno e = os::read_all(file->get(), text.data(), bytes, copy->offset); !e.ok())
+          *result = {e, strerror(e.code())};
+        else if (format::checksum_of(text) != copy->checksum)
+          *result = {Errno(), "its checksum differs"};
+      },
+      [this, id = object.id, copy, path, result] {
+        if (result->bad())
+          return loaded(id,
+                        {result->code.ok() || result->code == ENOENT ? SPILLWAY_CORRUPT : SPILLWAY_IO,
+                         fmt::format("{}: {}", path, result->what)},
+                        nullptr, false);
+        copy->verified = true;
+        ++counters_.file_reads;
+        loaded(id, {}, nullptr, true);
+      });
+}
+
+void Store::loaded(uint64_t id, Failure failure, std::shared_ptr<Memory> memory, bool from_file) {
+  Object* const object = object_by(id);
+  if (object == nullptr) return;
+  CHECK(object->state == wire::Residency::kLoading, "an object was loaded that is not loading");
+  object->state = wire::Residency::kSpilled;
+  if (!failure.bad() && memory) {
+    object->memory = std::move(memory);
+    object->state = wire::Residency::kBoth;
+    object->used_ns = os::clock_ns();
+    policy_.insert(*object);
+    ++counters_.loads;
+    counters_.loaded_bytes += object->bytes;
+  }
+  auto waiters = load_waiters_.extract(id);
+  if (waiters.empty()) return;
+  // Held meanwhile: an answer may be the object's end.
+  const std::shared_ptr<Memory> hold = object->memory;
+  for (Waiter& waiter : waiters.mapped()) {
+    if (waiter.loaded) {
+      waiter.loaded(failure.bad() || !from_file ? failure : full_failure(object->bytes, SPILLWAY_FULL));
+      continue;
+    }
+    Client* const client = client_by(waiter.client);
+    if (client == nullptr) continue;
+    if (failure.bad()) {
+      waiter.reply({failure});
+    } else {
+      answer_get(*client, *object, from_file, waiter.reply);
+    }
+    if (object_by(id) == nullptr) break;  // an answer was its end, and the others have theirs
+  }
+  pump_later();
+}
+
+}  // namespace spillway::pool

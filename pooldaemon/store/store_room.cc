@@ -1,0 +1,329 @@
+// store_room.cc - who gets memory, and who has to leave for it.
+#include <algorithm>
+#include <atomic>
+
+#include "base/core/units.h"
+#include "base/os/clock.h"
+#include "pooldaemon/store/store.h"
+
+namespace spillway::pool {
+namespace {
+
+// What slabs hold beyond the objects in them that does not count: a daemon's own memory varies by as much.
+constexpr uint64_t kSlabSlackBytes = 4 * kMiB;
+// A client that does not let go of a mapping it was asked for within this time is taken for one that holds
+// it.
+constexpr uint64_t kPatienceMs = 2000;
+constexpr uint64_t kRetryMs = 20;
+constexpr uint64_t kSpillAgainMs = 1000;
+
+}  // namespace
+
+uint64_t Store::used_bytes() const { return used_with(0, std::nullopt); }
+
+// Were so many bytes more in use. A packed object takes new pages only when no slot of its size is free.
+uint64_t Store::used_with(uint64_t bytes, const std::optional<AccessClass>& packed) const {
+  const uint64_t growth = packed && !slabs_.has_room(bytes, *packed) ? Slabs::slot_bytes_for(bytes) : 0;
+  const uint64_t slabs = slabs_.allocated_bytes() + growth;
+  const uint64_t small = small_bytes_ + (packed ? bytes : 0);
+  const uint64_t charged = charged_bytes_ + bytes;
+  return charged + (slabs > small + kSlabSlackBytes ? slabs - small - kSlabSlackBytes : 0);
+}
+
+// Room that comes back without anybody's decision.
+uint64_t Store::leaving_bytes() const {
+  uint64_t sum = departing_bytes_;
+  const uint64_t now = os::monotonic_ms();
+  for (const Memory* memory : leaving_)
+    if (!memory->pinned && now - memory->leaving_since_ms < kPatienceMs) sum += memory->charge;
+  return sum;
+}
+
+bool Store::is_pinned(const Object& object) const { return pins_of(object) > 0; }
+
+void Store::ask_room(RoomRequest request, uint64_t timeout_ms) {
+  if (request.bytes > config_.memory_limit) return request.answer(Room::kDisk, nullptr, {});
+  queue_.push_back(std::move(request));
+  RoomRequest& queued = queue_.back();
+  if (queued.when_full == wire::WhenFull::kWait && timeout_ms != wire::kForever) {
+    queued.timer = timers_.add(os::monotonic_ms() + timeout_ms, [this, &queued] {
+      queued.timer.reset();
+      auto answer = std::move(queued.answer);
+      const Failure failure = full_failure(queued.bytes, SPILLWAY_FULL);
+      queued.abandoned = true;
+      answer(Room::kRefused, nullptr, failure);
+      pump_later();
+    });
+  }
+  pump();
+}
+
+void Store::pump_later() {
+  // Usually nobody waits, and there is nothing to do.
+  if (pump_posted_ || closing_ ||
+      (queue_.empty() && config_.high_watermark >= 100 && used_bytes() <= config_.memory_limit))
+    return;
+  pump_posted_ = true;
+  post_([this] {
+    pump_posted_ = false;
+    pump();
+  });
+}
+
+void Store::pump() {
+  if (pumping_) {
+    pump_again_ = true;
+    return;
+  }
+  pumping_ = true;
+  do {
+    pump_again_ = false;
+    pump_once();
+  } while (pump_again_);
+  pumping_ = false;
+  if (!queue_.empty() && !retry_)
+    retry_ = timers_.add(os::monotonic_ms() + kRetryMs, [this] {
+      retry_.reset();
+      pump();
+    });
+}
+
+void Store::pump_once() {
+  while (!queue_.empty()) {
+    RoomRequest& first = queue_.front();
+    if (!first.abandoned) {
+      const bool fits = make_room(first.bytes, first.packed);
+      if (!fits && leaving_bytes() > 0) {
+        // Those behind it that do not want to wait need not: they get their answer when this one has its.
+        return;
+      }
+      if (!fits && first.when_full == wire::WhenFull::kWait) break;
+      RoomRequest request = std::move(first);
+      queue_.pop_front();
+      if (request.timer) timers_.cancel(*request.timer);
+      if (fits) {
+        auto memory = std::make_shared<Memory>(*this);
+        memory->charge = request.bytes;
+        charged_bytes_ += request.bytes;
+        request.answer(Room::kMemory, std::move(memory), {});
+      } else if (request.when_full == wire::WhenFull::kSpill) {
+        request.answer(Room::kDisk, nullptr, {});
+      } else {
+        request.answer(Room::kRefused, nullptr, full_failure(request.bytes, SPILLWAY_FULL));
+      }
+      continue;
+    }
+    if (first.timer) timers_.cancel(*first.timer);
+    queue_.pop_front();
+  }
+  // The first waits for somebody to let go. The others that would not wait are answered.
+  for (auto at = queue_.begin(); at != queue_.end();) {
+    if (at->abandoned || at->when_full == wire::WhenFull::kWait) {
+      ++at;
+      continue;
+    }
+    RoomRequest request = std::move(*at);
+    at = queue_.erase(at);
+    if (request.when_full == wire::WhenFull::kSpill)
+      request.answer(Room::kDisk, nullptr, {});
+    else
+      request.answer(Room::kRefused, nullptr, full_failure(request.bytes, SPILLWAY_FULL));
+  }
+  // Ahead of need, where that is wanted.
+  const uint64_t high = config_.memory_limit / 100 * config_.high_watermark;
+  if (config_.high_watermark < 100 && queue_.empty() &&
+      used_bytes() - std::min(used_bytes(), departing_bytes_) > high)
+    make_room(config_.memory_limit - config_.memory_limit / 100 * config_.low_watermark, std::nullopt);
+}
+
+// Starts what makes room for so many bytes. True: there is room now.
+bool Store::make_room(uint64_t bytes, const std::optional<AccessClass>& packed) {
+  const auto lacking = [&] {
+    const uint64_t used = used_with(bytes, packed);
+    return used > config_.memory_limit && used > config_.memory_limit + leaving_bytes();
+  };
+  if (lacking()) refresh_uses();
+  const uint64_t now = os::monotonic_ms();
+  while (lacking()) {
+    // Victims are found first and evicted after: evicting changes the lists. Enough for what is lacking, no
+    // more.
+    std::vector<Object*> victims;
+    uint64_t found = 0;
+    const uint64_t want = used_with(bytes, packed) - config_.memory_limit - leaving_bytes();
+    policy_.each_victim([&](Object& object) {
+      if (is_pinned(object)) return true;
+      if (!object.disk && object.hint != wire::Hint::kRecomputable)
+        if (auto failed = no_spill_until_.find(object.id); failed != no_spill_until_.end()) {
+          if (failed->second > now) return true;
+          no_spill_until_.erase(failed);
+        }
+      victims.push_back(&object);
+      found += object.memory->charge;
+      return found < want;
+    });
+    if (victims.empty()) break;
+    std::vector<Object*> small;
+    for (Object* victim : victims) (void)evict(*victim, small);
+    if (!small.empty()) write_pack(std::move(small));
+  }
+  return used_with(bytes, packed) <= config_.memory_limit;
+}
+
+// Out of memory, now or when its copy is written. False: somebody pinned it first.
+bool Store::evict(Object& object, std::vector<Object*>& small) {
+  if (object.hint == wire::Hint::kRecomputable && !object.disk) {
+    const uint64_t id = object.id;
+    if (!drop_memory(object)) return false;
+    ++counters_.destroyed_on_evict;
+    if (Object* const o = object_by(id)) {
+      o->evicted = true;
+      o->state = wire::Residency::kDeleted;
+    }
+    return true;
+  }
+  if (object.disk) {
+    if (!drop_memory(object)) return false;
+    object.state = wire::Residency::kSpilled;
+    ++counters_.free_evictions;
+    return true;
+  }
+  object.moving = true;
+  departing_bytes_ += object.memory->charge;
+  policy_.remove(object);
+  if (object.spilling) return true;  // a copy is being written already
+  const bool plain = !object.details || object.details->filters.empty();
+  if (object.memory->slab.slab != nullptr && plain) {
+    object.spilling = true;
+    object.state = wire::Residency::kSpilling;
+    small.push_back(&object);
+    return true;
+  }
+  write_own_file(object, {}, nullptr);
+  return true;
+}
+
+// The object lets go of its memory; clients that only keep it cached are told to. False: it is pinned.
+bool Store::drop_memory(Object& object) {
+  if (!object.memory) return true;
+  if (is_pinned(object)) return false;
+  while (object.leases != nullptr) detach_lease(*object.leases, true);
+  policy_.remove(object);
+  if (object.memory.use_count() > 1) {
+    object.memory->leaving_since_ms = os::monotonic_ms();
+    leaving_.insert(object.memory.get());
+  }
+  object.memory.reset();
+  return true;
+}
+
+// The object does not know of this lease any more. `ask`: nor shall its client, as soon as it can; its bytes
+// stay until it says so. Otherwise the client is gone, and the lease with it.
+void Store::detach_lease(Lease& lease, bool ask) {
+  if (lease.object != nullptr) {
+    Lease** link = &lease.object->leases;
+    while (*link != &lease) link = &(*link)->next;
+    *link = lease.next;
+    lease.object = nullptr;
+  }
+  if (!ask) return;
+  // One of the two is so, whoever is quicker: it was not pinned and is taken back, or its last unpin tells
+  // us.
+  std::atomic_ref word(lease.client->slot(lease.slot)->word);
+  uint32_t seen = word.load(std::memory_order_acquire);
+  for (int tries = 0; tries < 1000; ++tries) {  // a client that plays with the word gets no more than that
+    const uint32_t pins = seen & wire::kPinMask;
+    if (word.compare_exchange_weak(seen, pins == 0 ? wire::kRevoked : seen | wire::kWanted)) {
+      if (pins > 0 && lease.memory) lease.memory->pinned = true;
+      if (pins > 0) return;
+      break;
+    }
+  }
+  ++counters_.revokes;
+  // A small object's bytes can be used again at once: its client looks at the word before it looks at them.
+  if (lease.memory && lease.memory->slab.slab != nullptr) lease.memory.reset();
+  wire::Writer w;
+  w.number(lease.slot);
+  lease.client->tell(wire::Verb::kRevoke, w.take());
+}
+
+void Store::released(Client& client, uint32_t slot) {
+  const auto found = client.leases.find(slot);
+  if (found == client.leases.end()) return;
+  detach_lease(*found->second, false);
+  std::unique_ptr<Lease> lease = std::move(found->second);
+  client.leases.erase(found);
+  client.free_slots.push_back(slot);
+  lease.reset();
+  if (!queue_.empty()) pump_later();
+}
+
+// Gets that cost no message are in the clients' tables.
+void Store::refresh_uses() {
+  std::vector<std::pair<uint64_t, Object*>> used;
+  for (auto& [id, client] : clients_) {
+    const uint64_t gets = std::atomic_ref(client->slot(0)->used_ns).load(std::memory_order_relaxed);
+    if (gets == client->seen_gets) continue;
+    client->seen_gets = gets;
+    const uint64_t now = os::clock_ns();
+    for (const auto& [slot, lease] : client->leases) {
+      if (lease->object == nullptr) continue;
+      const uint64_t at = std::atomic_ref(client->slot(slot)->used_ns).load(std::memory_order_relaxed);
+      if (at > lease->object->used_ns && at <= now) used.push_back({at, lease->object});
+    }
+  }
+  std::sort(used.begin(), used.end());
+  for (const auto& [at, object] : used) policy_.touch(*object, at);
+}
+
+// Who is in the way, in words.
+Failure Store::full_failure(uint64_t bytes, spillway_status status) {
+  ++counters_.full_answers;
+  const uint64_t now = os::monotonic_ms();
+  std::string what = fmt::format("no room for {} in a pool of {}: {} are in use", size_text(bytes),
+                                 size_text(config_.memory_limit), size_text(used_bytes()));
+  struct Share {
+    uint64_t pinned = 0, creating = 0;
+    unsigned objects = 0;
+  };
+  std::vector<std::pair<const Client*, Share>> shares;
+  for (const auto& [id, client] : clients_) {
+    Share share;
+    for (const auto& [slot, lease] : client->leases) {
+      const uint32_t word = std::atomic_ref(client->slot(slot)->word).load(std::memory_order_acquire);
+      const bool stuck =
+          (word & wire::kRevoked) && lease->memory && now - lease->memory->leaving_since_ms > kPatienceMs;
+      if (!lease->memory || ((word & wire::kPinMask) == 0 && !stuck)) continue;
+      share.pinned += lease->memory->charge;
+      ++share.objects;
+    }
+    for (uint64_t made : client->creating)
+      if (const Object* const o = object_by(made); o != nullptr && o->memory)
+        share.creating += o->memory->charge;
+    if (share.pinned + share.creating > 0) shares.push_back({client.get(), share});
+  }
+  std::sort(shares.begin(), shares.end(), [](const auto& a, const auto& b) {
+    return a.second.pinned + a.second.creating > b.second.pinned + b.second.creating;
+  });
+  for (size_t i = 0; i < shares.size() && i < 5; ++i) {
+    const auto& [client, share] = shares[i];
+    what += fmt::format("; process {} ({})", client->peer.pid, client->program);
+    if (share.pinned)
+      what += fmt::format(" pins {} in {} object{}", size_text(share.pinned), share.objects,
+                          share.objects == 1 ? "" : "s");
+    if (share.creating)
+      what += fmt::format("{} is creating {}", share.pinned ? " and" : "", size_text(share.creating));
+  }
+  uint64_t kept = 0;
+  policy_.each_victim([&](Object& object) {
+    if (object.kept_resident > 0) kept += object.memory->charge;
+    return true;
+  });
+  if (kept > 0) what += fmt::format("; {} are pinned by keep_resident", size_text(kept));
+  if (!last_spill_error_.empty() && now - last_spill_error_ms_ < 2 * kSpillAgainMs) {
+    what += "; spilling fails: " + last_spill_error_;
+    status = last_spill_status_;
+  }
+  return {status, what};
+}
+
+}  // namespace spillway::pool

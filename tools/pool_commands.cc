@@ -1,0 +1,564 @@
+#include "tools/pool_commands.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <spillway/pool.hpp>
+#include <spillway/size.hpp>
+
+#include "tools/failure.h"
+
+namespace spillway::tools {
+namespace {
+
+using nlohmann::json;
+
+constexpr size_t kPieceBytes = 1 << 20;
+
+struct Arguments {
+  std::string socket;
+  std::vector<std::string> names;
+  std::string prefix, name, file, value, filters, hint = "normal", tag, daemon;
+  bool json_output = false, all = false, durable = false, force = false, exclusive = false, once = false,
+       to_name = false;
+  double wait_s = 0;
+};
+
+Pool connect(const Arguments& a, bool start = true) {
+  Pool::Options options;
+  options.socket = a.socket;
+  options.daemon = a.daemon;
+  options.start = start;
+  return Pool(options);
+}
+
+std::string size_text(uint64_t bytes) {
+  const char* const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
+  double value = static_cast<double>(bytes);
+  int unit = 0;
+  while (value >= 1024 && unit < 5) value /= 1024, ++unit;
+  return unit == 0 ? fmt::format("{} B", bytes) : fmt::format("{:.1f} {}", value, units[unit]);
+}
+std::string limit_text(uint64_t bytes) { return bytes == UINT64_MAX ? "none" : size_text(bytes); }
+std::string time_text(uint64_t ms) {
+  const uint64_t s = ms / 1000;
+  if (s < 60) return fmt::format("{}s", s);
+  if (s < 3600) return fmt::format("{}m", s / 60);
+  if (s < 86400) return fmt::format("{}h", s / 3600);
+  return fmt::format("{}d", s / 86400);
+}
+// What terminals must not be told to do by a name.
+std::string shown(const std::string& text) {
+  std::string clean;
+  for (unsigned char c : text) clean += c < 0x20 || c == 0x7f ? '?' : static_cast<char>(c);
+  return clean;
+}
+const char* hint_text(spillway_hint hint) {
+  const char* const texts[] = {"normal", "keep", "first-to-go", "recomputable"};
+  return texts[std::clamp<int>(hint, 0, 3)];
+}
+std::string utf8(const std::string& text) {
+  const json as_is = text;
+  try {
+    (void)as_is.dump();
+    return text;
+  } catch (const json::exception&) {
+    return as_is.dump(-1, ' ', false, json::error_handler_t::replace);
+  }
+}
+
+json to_json(const Info& i) {
+  return {{"name", utf8(i.name)},
+          {"id", fmt::format("{:016x}", i.ref.id)},
+          {"bytes", i.bytes},
+          {"state", spillway_state_text(i.state)},
+          {"version", i.version},
+          {"tag", utf8(i.tag)},
+          {"uid", i.uid},
+          {"mode", fmt::format("{:04o}", i.mode)},
+          {"owner_pid", i.owner_pid},
+          {"references", i.references},
+          {"pins", i.pins},
+          {"hint", hint_text(i.hint)},
+          {"age_ms", i.age_ms},
+          {"idle_ms", i.idle_ms},
+          {"file", i.file},
+          {"filters", i.filters},
+          {"retained", i.retained}};
+}
+
+// --- the commands
+// ---------------------------------------------------------------------------------------------------
+
+int ls(const Arguments& a) {
+  Pool pool = connect(a);
+  std::vector<Info> all = a.all ? pool.list_all() : pool.list(a.prefix);
+  if (a.all) std::erase_if(all, [&](const Info& i) { return !i.name.starts_with(a.prefix); });
+  if (a.json_output) {
+    json list = json::array();
+    for (const Info& i : all) list.push_back(to_json(i));
+    fmt::print("{}\n", list.dump(2));
+    return 0;
+  }
+  if (all.empty()) return 0;
+  fmt::print("{:>11}  {:9} {:>5} {:>5} {:>6}  {}\n", "SIZE", "STATE", "PINS", "REFS", "IDLE", "NAME");
+  for (const Info& i : all)
+    fmt::print("{:>11}  {:9} {:>5} {:>5} {:>6}  {}\n", size_text(i.bytes), spillway_state_text(i.state),
+               i.pins, i.references, time_text(i.idle_ms),
+               i.name.empty() ? fmt::format("(no name, {:016x})", i.ref.id) : shown(i.name));
+  return 0;
+}
+
+int stat(const Arguments& a) {
+  Pool pool = connect(a);
+  for (const std::string& name : a.names) {
+    const Info i = pool.stat(name);
+    if (a.json_output) {
+      fmt::print("{}\n", to_json(i).dump(2));
+      continue;
+    }
+    fmt::print(
+        "name        {}\nid          {:016x}\nsize        {} ({} bytes)\nstate       {}\nversion     {}\n",
+        shown(i.name), i.ref.id, size_text(i.bytes), i.bytes, spillway_state_text(i.state), i.version);
+    fmt::print("owner       user {}, {}, mode {:04o}\n", i.uid,
+               i.owner_pid ? fmt::format("process {}", i.owner_pid) : "its process has ended", i.mode);
+    fmt::print("references  {}\npins        {}\nhint        {}\nage         {}, last used {} ago\n",
+               i.references, i.pins, hint_text(i.hint), time_text(i.age_ms), time_text(i.idle_ms));
+    if (!i.tag.empty()) fmt::print("tag         {}\n", shown(i.tag));
+    if (!i.file.empty()) fmt::print("file        {}\n", i.file);
+    if (!i.filters.empty()) fmt::print("filters     {}\n", i.filters);
+    if (i.retained) fmt::print("retained    its file stays when it is removed\n");
+  }
+  return 0;
+}
+
+// On a terminal, how far a long copy is. Every tenth of a second at most.
+class Progress {
+ public:
+  Progress(const char* what, uint64_t total) : what_(what), total_(total), shown_(isatty(2) && total != 1) {}
+  void at(uint64_t bytes) {
+    const auto now = std::chrono::steady_clock::now();
+    if (!shown_ || now - last_ < std::chrono::milliseconds(100)) return;
+    last_ = now;
+    drawn_ = true;
+    if (total_ == 0) {
+      fmt::print(stderr, "\r{} {}  ", what_, size_text(bytes));
+      return;
+    }
+    const int filled = static_cast<int>(30 * bytes / total_);
+    fmt::print(stderr, "\r{} [{:<30}] {} of {}  ", what_, std::string(static_cast<size_t>(filled), '#'),
+               size_text(bytes), size_text(total_));
+  }
+  ~Progress() {
+    if (drawn_) fmt::print(stderr, "\r\033[K");
+  }
+
+ private:
+  const char* what_;
+  uint64_t total_;
+  bool shown_, drawn_ = false;
+  std::chrono::steady_clock::time_point last_{};
+};
+
+int get(const Arguments& a) {
+  Pool pool = connect(a);
+  GetOptions options;
+  options.timeout = Milliseconds(static_cast<int64_t>(a.wait_s * 1000));
+  const Pin pin = pool.get(a.name, options);
+  int out = 1;
+  if (!a.file.empty() && a.file != "-") {
+    out = ::open(a.file.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | (a.force ? O_TRUNC : O_EXCL), 0666);
+    if (out < 0)
+      throw Failure(
+          1, errno == EEXIST ? a.file + " exists; --force overwrites it" : a.file + ": " + strerror(errno));
+  } else if (isatty(1) && pin.text().find('\0') != std::string_view::npos) {
+    throw Failure(1, "the object is binary, and this is a terminal: name a file or redirect");
+  }
+  Progress progress("get", pin.size());
+  for (size_t at = 0; at < pin.size();) {
+    const ssize_t n = ::write(out, pin.text().data() + at, std::min(kPieceBytes, pin.size() - at));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0)
+      throw Failure(1, fmt::format("{}: {}", out == 1 ? "standard output" : a.file, strerror(errno)));
+    at += static_cast<size_t>(n);
+    progress.at(at);
+  }
+  if (out != 1 && ::close(out) != 0) throw Failure(1, a.file + ": " + strerror(errno));
+  return 0;
+}
+
+PutOptions put_options(const Arguments& a) {
+  PutOptions options;
+  options.name = a.name;
+  options.tag = a.tag;
+  options.filters = a.filters;
+  options.flags = SPILLWAY_UNCOUNTED | (a.durable ? uint32_t{SPILLWAY_DURABLE} : 0u) |
+                  (a.exclusive ? uint32_t{SPILLWAY_EXCLUSIVE} : 0u);
+  for (int h = 0; h <= SPILLWAY_RECOMPUTABLE; ++h)
+    if (a.hint == hint_text(static_cast<spillway_hint>(h))) options.hint = static_cast<spillway_hint>(h);
+  return options;
+}
+
+// A read that goes on until `bytes` are there or the file ends.
+size_t read_some(int in, char* to, size_t bytes, const std::string& from) {
+  size_t at = 0;
+  while (at < bytes) {
+    const ssize_t n = ::read(in, to + at, std::min(kPieceBytes, bytes - at));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) throw Failure(1, from + ": " + strerror(errno));
+    if (n == 0) break;
+    at += static_cast<size_t>(n);
+  }
+  return at;
+}
+
+int put(const Arguments& a) {
+  int in = 0;
+  const bool named = !a.file.empty() && a.file != "-";
+  const std::string from = named ? a.file : "standard input";
+  if (named && (in = ::open(a.file.c_str(), O_RDONLY | O_CLOEXEC)) < 0)
+    throw Failure(1, from + ": " + strerror(errno));
+  struct stat st {};
+  if (::fstat(in, &st) != 0) throw Failure(1, from + ": " + strerror(errno));
+  if (S_ISDIR(st.st_mode)) throw Failure(1, from + " is a directory");
+  Pool pool = connect(a);
+  const PutOptions options = put_options(a);
+  if (S_ISREG(st.st_mode)) {
+    // Its length is known: read where it will stay.
+    const off_t here = std::max<off_t>(0, ::lseek(in, 0, SEEK_CUR));
+    const size_t bytes = static_cast<size_t>(std::max<off_t>(0, st.st_size - here));
+    Builder builder = pool.create(bytes, options);
+    Progress progress("put", bytes);
+    char* const to = bytes ? builder.as<char>().data() : nullptr;
+    for (size_t at = 0; at < bytes;) {
+      const size_t n = read_some(in, to + at, std::min(kPieceBytes, bytes - at), from);
+      if (n == 0) throw Failure(1, from + " became shorter while it was read");
+      progress.at(at += n);
+    }
+    (void)std::move(builder).seal();
+    return 0;
+  }
+  std::string text;
+  Progress progress("put", 0);
+  while (true) {
+    const size_t at = text.size();
+    text.resize(at + kPieceBytes);
+    const size_t n = read_some(in, text.data() + at, kPieceBytes, from);
+    text.resize(at + n);
+    progress.at(text.size());
+    if (n < kPieceBytes) break;
+  }
+  (void)pool.set(text, options);
+  return 0;
+}
+
+// One command for several names: all are tried, the first failure is the answer.
+int for_each(const Arguments& a, const std::function<void(Pool&, const std::string&)>& call) {
+  Pool pool = connect(a);
+  int status = 0;
+  for (const std::string& name : a.names) try {
+      call(pool, name);
+    } catch (const Error& error) {
+      fmt::print(stderr, "spillway: {}: {}\n", name, error.what());
+      status = 1;
+    }
+  return status;
+}
+
+int rm(const Arguments& a) {
+  return for_each(a, [&](Pool& pool, const std::string& name) {
+    if (!a.force) (void)pool.stat(name);
+    pool.erase(name);
+  });
+}
+int pin(const Arguments& a) {
+  return for_each(a, [](Pool& pool, const std::string& name) {
+    const DRef dref = pool.lookup(name);
+    pool.load(dref);
+    pool.keep_resident(dref);
+  });
+}
+int unpin(const Arguments& a) {
+  return for_each(a,
+                  [](Pool& pool, const std::string& name) { pool.keep_resident(pool.lookup(name), false); });
+}
+int spill(const Arguments& a) {
+  return for_each(a, [](Pool& pool, const std::string& name) {
+    fmt::print("{}\n", pool.move_to_disk(pool.lookup(name)).path);
+  });
+}
+int load(const Arguments& a) {
+  return for_each(a, [](Pool& pool, const std::string& name) { pool.load(pool.lookup(name)); });
+}
+
+int save(const Arguments& a) {
+  Pool pool = connect(a);
+  DiskOptions options;
+  options.filters = a.filters;
+  options.flags = SPILLWAY_SYNC | (a.force ? uint32_t{SPILLWAY_OVERWRITE} : 0u);
+  const FileRef file = pool.save_to_disk(pool.lookup(a.name), a.file, options);
+  fmt::print("{}\n", file.path);
+  return 0;
+}
+int restore(const Arguments& a) {
+  Pool pool = connect(a);
+  (void)pool.restore(a.file, put_options(a));
+  return 0;
+}
+int drain(const Arguments& a) {
+  Pool pool = connect(a);
+  pool.drain();
+  return 0;
+}
+
+int clients(const Arguments& a) {
+  Pool pool = connect(a);
+  fmt::print("{:>7} {:>6} {:16} {:>6} {:>11} {:>11} {:>8} {:>8}\n", "PID", "USER", "PROGRAM", "SINCE", "MADE",
+             "PINNED", "PUTS", "GETS");
+  for (const ClientInfo& c : pool.clients())
+    if (!c.self)
+      fmt::print("{:>7} {:>6} {:16} {:>6} {:>11} {:>11} {:>8} {:>8}\n", c.pid, c.uid, shown(c.program),
+                 time_text(c.connected_ms), size_text(c.created_bytes), size_text(c.pinned_bytes), c.puts,
+                 c.gets);
+  return 0;
+}
+
+void print_status(Pool& pool, bool as_json) {
+  std::map<std::string, uint64_t> s;
+  for (auto& [name, value] : pool.stats()) s[name] = value;
+  const std::vector<Device> devices = pool.devices();
+  if (as_json) {
+    json all = s;
+    for (const Device& d : devices)
+      all["devices"].push_back({{"name", d.name},
+                                {"path", d.path},
+                                {"capacity_bytes", d.capacity},
+                                {"used_bytes", d.used},
+                                {"available_bytes", d.available}});
+    all["socket"] = spillway_pool_socket(pool.c_pool());
+    fmt::print("{}\n", all.dump(2));
+    return;
+  }
+  fmt::print("socket   {}\n", spillway_pool_socket(pool.c_pool()));
+  for (const Device& d : devices)
+    fmt::print("{:8} {} of {} used, {} free{}\n", d.name, size_text(d.used), limit_text(d.capacity),
+               size_text(d.available), d.path.empty() ? "" : ", " + d.path);
+  const uint64_t looked = s["hits"] + s["misses"];
+  fmt::print("objects  {}, {} with names\nclients  {}\n", s["objects"], s["names"], s["clients"] - 1);
+  fmt::print(
+      "gets     {}, {} found in memory\n", s["gets"],
+      looked ? fmt::format("{:.0f} %", 100.0 * static_cast<double>(s["hits"]) / static_cast<double>(looked))
+             : "-");
+  fmt::print("spilled  {} in {} writes; read back {} in {}\n", size_text(s["spilled_bytes"]), s["spills"],
+             size_text(s["loaded_bytes"]), s["loads"]);
+}
+
+int top(const Arguments& a) {
+  Pool pool = connect(a);
+  const bool terminal = isatty(1) && !a.once;
+  termios before{};
+  const bool keys = terminal && isatty(0) && tcgetattr(0, &before) == 0;
+  if (keys) {
+    termios raw = before;
+    raw.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO);
+    (void)tcsetattr(0, TCSANOW, &raw);
+  }
+  static volatile sig_atomic_t ended = 0;
+  if (terminal) signal(SIGINT, [](int) { ended = 1; });
+  uint64_t spilled_before = 0;
+  do {
+    if (terminal) fmt::print("\033[H\033[2J");
+    print_status(pool, false);
+    const uint64_t spilled = pool.stat_of("spilled_bytes");
+    if (terminal)
+      fmt::print("now      {}/s spilled\n", size_text(spilled_before ? spilled - spilled_before : 0));
+    spilled_before = spilled;
+    std::vector<Info> all = pool.list_all();
+    std::sort(all.begin(), all.end(), [](const Info& x, const Info& y) { return x.bytes > y.bytes; });
+    fmt::print("\n{:>11}  {:9} {:>5} {:>6} {:>6}  {}\n", "SIZE", "STATE", "PINS", "AGE", "IDLE",
+               "LARGEST OBJECTS");
+    for (size_t i = 0; i < all.size() && i < 12; ++i)
+      fmt::print("{:>11}  {:9} {:>5} {:>6} {:>6}  {}\n", size_text(all[i].bytes),
+                 spillway_state_text(all[i].state), all[i].pins, time_text(all[i].age_ms),
+                 time_text(all[i].idle_ms), all[i].name.empty() ? "(no name)" : shown(all[i].name));
+    fmt::print("\n");
+    clients(a);
+    if (!terminal) break;
+    fmt::print("\nq to quit\n");
+    fflush(stdout);
+    pollfd key{0, POLLIN, 0};
+    char c = 0;
+    if (::poll(&key, keys ? 1 : 0, 1000) > 0 && ::read(0, &c, 1) == 1 && (c == 'q' || c == 'Q')) break;
+  } while (!ended);
+  if (keys) (void)tcsetattr(0, TCSANOW, &before);
+  return 0;
+}
+
+int pool_start(const Arguments& a) {
+  Pool pool = connect(a, true);
+  fmt::print("{}\n", spillway_pool_socket(pool.c_pool()));
+  return 0;
+}
+int pool_stop(const Arguments& a) {
+  std::optional<Pool> pool;
+  try {
+    pool.emplace(connect(a, false));
+  } catch (const Error& error) {
+    if (error.status() != SPILLWAY_UNAVAILABLE) throw;
+    fmt::print("no daemon runs\n");
+    return 0;
+  }
+  pool->stop_daemon();
+  return 0;
+}
+int pool_status(const Arguments& a) {
+  Pool pool = connect(a, false);
+  print_status(pool, a.json_output);
+  return 0;
+}
+int pool_config(const Arguments& a) {
+  Pool pool = connect(a, false);
+  for (const std::string& line : pool.configure(a.name, a.to_name ? std::optional(a.value) : std::nullopt))
+    fmt::print("{}\n", line);
+  return 0;
+}
+
+}  // namespace
+
+const std::vector<PoolCommand>& pool_commands() {
+  static const std::vector<PoolCommand> all = {
+      {"ls", "List the pool's objects"},
+      {"stat", "Tell all about an object of the pool"},
+      {"get", "Write an object of the pool to a file or standard output"},
+      {"put", "Make an object of a file or standard input"},
+      {"rm", "Remove objects from the pool"},
+      {"pin", "Keep objects in memory until unpin"},
+      {"unpin", "Let objects leave memory again"},
+      {"spill", "Move objects to disk now"},
+      {"load", "Bring objects into memory"},
+      {"save", "Save an object to a file of your own"},
+      {"restore", "Make an object of a saved file, without reading it"},
+      {"drain", "Write everything that is only in memory"},
+      {"clients", "List the programs that use the pool"},
+      {"top", "Watch the pool"},
+      {"pool", "Start, stop, examine and configure the pool's daemon"},
+  };
+  return all;
+}
+
+bool is_pool_command(const std::string& name) {
+  const auto& all = pool_commands();
+  return std::any_of(all.begin(), all.end(), [&](const PoolCommand& c) { return name == c.name; });
+}
+
+int run_pool_command(std::vector<std::string> words) {
+  Arguments a;
+  CLI::App root;
+  root.require_subcommand(1);
+  root.set_help_flag("-h,--help", "Print this help");
+  int (*chosen)(const Arguments&) = nullptr;
+  const auto add = [&](CLI::App& parent, const char* name, const std::string& description,
+                       int (*call)(const Arguments&)) {
+    CLI::App* const command = parent.add_subcommand(name, description);
+    command->add_option("--socket", a.socket, "The daemon's socket ($SPILLWAY_SOCKET)")->option_text("PATH");
+    command->callback([&chosen, call] { chosen = call; });
+    return command;
+  };
+  const auto description = [](const char* name) {
+    for (const PoolCommand& c : pool_commands())
+      if (strcmp(c.name, name) == 0) return std::string(c.description);
+    return std::string();
+  };
+  const auto names = [&](CLI::App* command) {
+    command->add_option("NAME", a.names, "Objects")->required()->option_text(" ");
+  };
+  const auto publishing = [&](CLI::App* command) {
+    command->add_option("--tag", a.tag, "Kept with the object")->option_text("TEXT");
+    command->add_option("--filters", a.filters, "What it goes through when spilled: lz4, zstd, checksum")
+        ->option_text("NAMES");
+    command->add_option("--hint", a.hint, "Who leaves memory first")
+        ->check(CLI::IsMember({"normal", "keep", "first-to-go", "recomputable"}));
+    command->add_flag("--exclusive", a.exclusive, "Refuse a name that is taken");
+  };
+
+  CLI::App* c = add(root, "ls", description("ls"), ls);
+  c->add_option("PREFIX", a.prefix, "Only names that begin so")->option_text(" ");
+  c->add_flag("--json", a.json_output, "Print JSON");
+  c->add_flag("-a,--all", a.all, "Also those without a name");
+  c = add(root, "stat", description("stat"), stat);
+  names(c);
+  c->add_flag("--json", a.json_output, "Print JSON");
+  c = add(root, "get", description("get"), get);
+  c->add_option("NAME", a.name, "The object")->required()->option_text(" ");
+  c->add_option("FILE", a.file, "Where to (default: standard output)")->option_text(" ");
+  c->add_option("--wait", a.wait_s, "Wait so long for the name")
+      ->option_text("SECONDS")
+      ->check(CLI::NonNegativeNumber);
+  c->add_flag("-f,--force", a.force, "Overwrite the file");
+  c = add(root, "put", description("put"), put);
+  c->add_option("NAME", a.name, "The object; one that is there is replaced")->required()->option_text(" ");
+  c->add_option("FILE", a.file, "What to read (default: standard input)")->option_text(" ");
+  publishing(c);
+  c->add_flag("--durable", a.durable, "On disk before it returns");
+  c = add(root, "rm", description("rm"), rm);
+  names(c);
+  c->add_flag("-f,--force", a.force, "What is not there is no error");
+  names(add(root, "pin", description("pin"), pin));
+  names(add(root, "unpin", description("unpin"), unpin));
+  names(add(root, "spill", description("spill"), spill));
+  names(add(root, "load", description("load"), load));
+  c = add(root, "save", description("save"), save);
+  c->add_option("NAME", a.name, "The object")->required()->option_text(" ");
+  c->add_option("FILE", a.file, "The file, in the pool's own format (spillway restore)")
+      ->required()
+      ->option_text(" ");
+  c->add_option("--filters", a.filters, "What it goes through: lz4, zstd, checksum")->option_text("NAMES");
+  c->add_flag("-f,--force", a.force, "Overwrite the file");
+  c = add(root, "restore", description("restore"), restore);
+  c->add_option("NAME", a.name, "The object")->required()->option_text(" ");
+  c->add_option("FILE", a.file, "A saved file, or any other; it stays yours, and must stay as it is")
+      ->required()
+      ->option_text(" ");
+  publishing(c);
+  add(root, "drain", description("drain"), drain);
+  add(root, "clients", description("clients"), clients);
+  c = add(root, "top", description("top"), top);
+  c->add_flag("--once", a.once, "Print once and end");
+  CLI::App* const pool = root.add_subcommand("pool", description("pool"));
+  pool->require_subcommand(1);
+  c = add(*pool, "start", "Start the daemon if none runs; prints its socket", pool_start);
+  c->add_option("--daemon", a.daemon, "The program ($SPILLWAY_DAEMON)")->option_text("PATH");
+  add(*pool, "stop", "End the daemon; what has a name is on disk then", pool_stop);
+  c = add(*pool, "status", "What it uses and has done", pool_status);
+  c->add_flag("--json", a.json_output, "Print JSON");
+  c = add(*pool, "config", "Show or change settings; see spillwayd(8)", pool_config);
+  c->add_option("SETTING", a.name, "Which one")->option_text(" ");
+  CLI::Option* const value = c->add_option("VALUE", a.value, "Its new value")->option_text(" ");
+
+  root.name("spillway");
+  try {
+    std::reverse(words.begin(), words.end());
+    root.parse(words);
+    a.to_name = value->count() > 0;
+    return chosen(a);
+  } catch (const CLI::ParseError& end) {
+    if (end.get_exit_code() == 0) return root.exit(end);
+    throw Failure(kCannotStart, end.what());
+  } catch (const Error& error) {
+    throw Failure(error.status() == SPILLWAY_UNAVAILABLE ? kCannotStart : 1, error.what());
+  }
+}
+
+}  // namespace spillway::tools
