@@ -14,7 +14,7 @@ CC       ?= gcc
 OPT      ?= -O2
 WARN     := -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wimplicit-fallthrough $(if $(WERROR),-Werror)
 SAN      := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
-CPPFLAGS := -I. -Iinclude -D_GNU_SOURCE
+CPPFLAGS := -I. -Iinclude -D_GNU_SOURCE -DSPILLWAY_TYPED_LZ4
 CXXFLAGS  = -std=c++20 $(OPT) -g $(WARN) $(SAN) -MMD -MP
 CFLAGS    = -std=gnu11 $(OPT) -g -Wall -Wextra $(if $(WERROR),-Werror) -MMD -MP
 LDFLAGS  := $(SAN) -pthread
@@ -49,11 +49,16 @@ TESTS       := $(TEST_SUITES:%=$(BUILD)/tests/%)
 BENCHES     := $(patsubst bench/malloc/%.cc,$(BUILD)/bench/%,$(wildcard bench/malloc/*.cc)) \
                $(patsubst bench/outofcore/%.cc,$(BUILD)/bench/%,$(wildcard bench/outofcore/*.cc))
 POOL_LIBS   := $(if $(POOL_SRC),$(BUILD)/lib/libspillway.so $(BUILD)/lib/libspillway.a)
+# Debian's python3, whose headers and numpy are the packages'; PYTHON= takes the package out of the build.
+PYTHON      ?= /usr/bin/python3
+PYTHON_SRC  := $(wildcard bindings/python/src/*.cc)
+PYTHON_PACKAGE := $(if $(PYTHON),$(patsubst bindings/python/%,$(BUILD)/python/%,$(wildcard bindings/python/spillway/*)) \
+               $(BUILD)/python/spillway/_spillway.so)
 DAEMON      := $(if $(DAEMON_SRC),$(BUILD)/bin/spillwayd)
 
 .PHONY: all check test asan tsan fuzz bench soak demo install uninstall format deps clean victims
 .SECONDARY:
-all: $(PRELOAD_LIB) $(POOL_LIBS) $(DAEMON) $(BUILD)/bin/spillway $(BUILD)/bin/exm $(TESTS) $(VICTIMS) $(BENCHES)
+all: $(PRELOAD_LIB) $(POOL_LIBS) $(DAEMON) $(PYTHON_PACKAGE) $(BUILD)/bin/spillway $(BUILD)/bin/exm $(TESTS) $(VICTIMS) $(BENCHES)
 
 # --- the preload library -------------------------------------------------------------------------------------------
 # Debian's jemalloc has no private prefix, so its public names are renamed in a copy of the archive and linked in:
@@ -98,10 +103,21 @@ $(OBJ)/tools/%.o $(OBJ)/tests/%.o: OPT := -O0
 
 $(BUILD)/bin/spillway: $(TOOL_SRC:%.cc=$(OBJ)/%.o)
 	@mkdir -p $(@D)
-	$(CXX) $(LDFLAGS) -o $@ $^ -lfmt
+	$(CXX) $(LDFLAGS) -o $@ $^ -lfmt -llz4
 
 $(BUILD)/bin/exm: $(BUILD)/bin/spillway
 	ln -sf spillway $@
+
+# --- the Python package: $(BUILD)/python on PYTHONPATH is enough to use it ------------------------------------------
+$(BUILD)/python/spillway/%: bindings/python/spillway/%
+	@mkdir -p $(@D)
+	cp $< $@
+$(BUILD)/obj/python/%.o: bindings/python/src/%.cc
+	@mkdir -p $(@D)
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) $(shell $(PYTHON)-config --includes) -fPIC -fvisibility=hidden -c $< -o $@
+$(BUILD)/python/spillway/_spillway.so: $(PYTHON_SRC:bindings/python/src/%.cc=$(BUILD)/obj/python/%.o)
+	@mkdir -p $(@D)
+	$(CXX) $(LDFLAGS) -shared -o $@ $^ -llz4
 
 # --- tests ---------------------------------------------------------------------------------------------------------
 $(BUILD)/victims/%: tests/victims/%.cc
@@ -122,12 +138,12 @@ CATCH_MAIN := $(OBJ)/tests/support/catch_main.o
 define suite
 $$(BUILD)/tests/$(1): $$(patsubst %.cc,$$(OBJ)/%.o,$$(wildcard tests/$(1)/*.cc)) $$(SUPPORT_SRC:%.cc=$$(OBJ)/%.o) $(2)
 	@mkdir -p $$(@D)
-	$$(CXX) $$(LDFLAGS) -o $$@ $$^ -ldl -lfmt -luring
+	$$(CXX) $$(LDFLAGS) -o $$@ $$^ -ldl -lfmt -luring $(3)
 endef
 $(eval $(call suite,unit,$$(BASE_SRC:%.cc=$$(OBJ)/%.o) $$(PRELOAD_INNER_SRC:%.cc=$$(OBJ)/%.o)))
 $(eval $(call suite,pool,$$(BASE_SRC:%.cc=$$(OBJ)/%.o) $$(POOL_SRC:%.cc=$$(OBJ)/%.o)))
 $(eval $(call suite,segstore,$$(BASE_SRC:%.cc=$$(OBJ)/%.o) $$(POOL_SRC:%.cc=$$(OBJ)/%.o)))
-$(eval $(call suite,typed,))
+$(eval $(call suite,typed,,-llz4))
 $(eval $(call suite,preload,))
 $(eval $(call suite,real,))
 $(BUILD)/tests/preload $(BUILD)/tests/real: | $(PRELOAD_LIB) $(BUILD)/bin/exm $(VICTIMS)
@@ -136,10 +152,10 @@ victims: $(VICTIMS)
 check: deps
 	+@scripts/check all
 test: all
-	@scripts/run-tests $(BUILD) $(TEST_SUITES)
+	@scripts/run-tests $(BUILD) $(TEST_SUITES) $(if $(PYTHON_PACKAGE),python)
 asan:
-	+$(MAKE) --no-print-directory BUILD=build-asan SANITIZE=address,undefined build-asan/tests/unit
-	scripts/run-tests build-asan unit
+	+$(MAKE) --no-print-directory BUILD=build-asan SANITIZE=address,undefined build-asan/tests/unit build-asan/tests/typed build-asan/bin/spillway
+	scripts/run-tests build-asan unit typed
 tsan:
 	+$(MAKE) --no-print-directory BUILD=build-tsan SANITIZE=thread build-tsan/tests/unit
 	scripts/run-tests build-tsan unit

@@ -18,6 +18,7 @@
 #include "tools/run.h"
 #include "tools/settings.h"
 #include "tools/suggest.h"
+#include "tools/typed.h"
 
 namespace spillway::tools {
 namespace {
@@ -82,6 +83,8 @@ struct Commands {
   CLI::App* doctor = nullptr;
   std::string doctor_directory;
   bool doctor_json = false;
+  CLI::App* typed = nullptr;
+  bool typed_json = false;
 
   explicit Commands(bool as_exm) {
     constexpr const char* kRunDescription = "Run a program; its large allocations can spill to disk";
@@ -107,6 +110,11 @@ struct Commands {
         ->option_text("DIR");
     doctor->add_flag("--json", doctor_json, "Print JSON");
     doctor->footer("Exit status: 0 when programs can spill, 1 when something prevents it.");
+
+    typed = root.add_subcommand("typed", "Look into a typed blob: dump, verify, schema");
+    typed->formatter(std::make_shared<Help>("[OPTIONS] dump|verify|schema FILE"));
+    typed->add_flag("--json", typed_json, "Print JSON");
+    typed->footer(kTypedFooter);
   }
 
   CLI::App* find(const std::string& name) {
@@ -209,6 +217,7 @@ int dispatch(bool as_exm, Words words) {
                                               as_exm ? "exm" : "spillway run"));
     run_program(option_values(*commands.run), std::move(words));
   }
+  if (command == commands.typed) return typed(words, commands.typed_json);
   if (!words.empty())
     throw Failure(kCannotStart, fmt::format("{} takes no argument: {}", command->get_name(), words[0]));
   if (command == commands.doctor) return doctor(commands.doctor_directory, commands.doctor_json);

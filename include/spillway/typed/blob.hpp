@@ -205,8 +205,8 @@ inline result<std::string> schema_name(const document& d, std::uint64_t from) {
 inline status read_schema(document& d) {
   const auto o = object_at(d, d.schema, d.bytes, 256);
   if (!o) return o.error();
+  if (o->h.kind != kind::schema) return {errc::bad_tag, "a schema", d.schema};
   const std::uint64_t at = d.schema, count = o->h.count, total = load_word(o->at() + 8);
-  if (o->h.kind != kind::schema) return {errc::bad_tag, "a schema", at};
   // Counts were measured against the bytes they take, so this memory is at most a few times the blob's.
   if (16 + 24 * count + 24 * total > d.bytes - at) return {errc::out_of_range, "a schema inside the blob", at};
   std::uint64_t used = 0, name_bytes = 0;

@@ -221,13 +221,17 @@ inline item builder::encode(const any& value, unsigned level) {
         } else if constexpr (std::is_same_v<T, any_set>) {
           if (const auto packed_ref = pack_number_set(*this, v.items)) return ref_item(packed_ref);
           map_builder members(*this, flavour::set, duplicates::first);
-          for (const item& i : encode_all(v.items)) members.put_item(i, {});
+          for (const any& member : v.items) {
+            const std::uint64_t h = hash_of(member);
+            members.put_item(encode(member, level + 1), h, {});
+          }
           return ref_item(members.finish());
         } else if constexpr (std::is_same_v<T, any_map>) {
           map_builder entries(*this, flavour::object, duplicates::last);
           for (const auto& [k, mapped] : v.items) {
+            const std::uint64_t h = hash_of(k);
             const item key = encode(k, level + 1);
-            entries.put_item(key, encode(mapped, level + 1));
+            entries.put_item(key, h, encode(mapped, level + 1));
           }
           return ref_item(entries.finish());
         } else if constexpr (std::is_same_v<T, std::shared_ptr<const any_record>>) return ref_item(v ? v->add_to(*this) : ref{});

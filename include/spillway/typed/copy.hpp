@@ -101,7 +101,7 @@ class copier {
         case flavour::text: out.put_item(std::string_view(m.key(i).text().value().view().value()), value); break;
         case flavour::uint: out.put_item(m.hash(i), value); break;
         case flavour::approx: out.put_hash(m.hash(i), value); break;
-        default: out.put_item(copy(m.key(i)), value);
+        default: out.put_item(copy(m.key(i)), m.hash(i), value);
       }
     }
   }

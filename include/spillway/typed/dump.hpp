@@ -60,7 +60,7 @@ inline std::string to_text(const time_of_day& t) {
 }
 
 // A JSON string; control characters escaped.
-inline std::string quoted(std::string_view s) {
+inline std::string json_quoted(std::string_view s) {
   std::string out = "\"";
   for (const char c : s) {
     const auto u = static_cast<unsigned char>(c);
@@ -132,7 +132,7 @@ class dumper {
       while (!as_hex && !s.empty() && !is_utf8(s)) s.pop_back();
     }
     if (!as_hex && !is_utf8(s)) fail(errc::bad_utf8, "a text in UTF-8");
-    return quoted((as_hex ? hex(s) : s) + (cut ? "..." : ""));
+    return json_quoted((as_hex ? hex(s) : s) + (cut ? "..." : ""));
   }
   bool as_plain(const any_view& v, what w, plain& p) {
     switch (w) {
@@ -150,18 +150,18 @@ class dumper {
       case what::text: p.value = characters(v.text().value(), false); return true;
       case what::bytes: p = {"bytes", characters(v.bytes().value(), true)}; return true;
       case what::buffer: p = {"buffer", characters(v.buffer().value(), true)}; return true;
-      case what::date: p = {"date", quoted(to_text(v.date().value()))}; return true;
-      case what::instant: p = {"instant", quoted(to_text(v.instant().value()))}; return true;
+      case what::date: p = {"date", json_quoted(to_text(v.date().value()))}; return true;
+      case what::instant: p = {"instant", json_quoted(to_text(v.instant().value()))}; return true;
       case what::local_time: {
         const local_time t = v.local_time().value();
-        p = {"local_time", quoted(to_text(t.when(), t.unit))};
+        p = {"local_time", json_quoted(to_text(t.when(), t.unit))};
         return true;
       }
-      case what::time_of_day: p = {"time", quoted(to_text(v.time_of_day().value()))}; return true;
+      case what::time_of_day: p = {"time", json_quoted(to_text(v.time_of_day().value()))}; return true;
       case what::decimal: {
         const decimal d = v.decimal().value();
-        if (d.exponent > 1 << 20 || d.exponent < -(1 << 20) || d.digits.size() > o_.max_text) p = {"decimal", quoted(d.digits.substr(0, o_.max_text) + "E" + std::to_string(d.exponent))};
-        else p = {"decimal", quoted(d.str())};
+        if (d.exponent > 1 << 20 || d.exponent < -(1 << 20) || d.digits.size() > o_.max_text) p = {"decimal", json_quoted(d.digits.substr(0, o_.max_text) + "E" + std::to_string(d.exponent))};
+        else p = {"decimal", json_quoted(d.str())};
         return true;
       }
       default: return false;
@@ -173,7 +173,7 @@ class dumper {
     try {
       json_value(v);
     } catch (const failure& f) {
-      wrap("error", quoted(f.what()));
+      wrap("error", json_quoted(f.what()));
     }
   }
   void json_value(const any_view& v) {
@@ -227,14 +227,14 @@ class dumper {
         out_("{");
         for (std::size_t i = 0; i < r.size(); ++i) {
           if (r.state(i) == state::absent) continue;
-          comma(), out_(quoted(r.type().fields[i].name)), out_(": "), json(r[i]);
+          comma(), out_(json_quoted(r.type().fields[i].name)), out_(": "), json(r[i]);
         }
         return out_("}");
       }
       default: {
         const nd_view n = v.nd().value();
         out_("{\"$ndarray\": {\"dtype\": ");
-        out_(n.dtype().empty() ? quoted(name_of(n.element())) : quoted(n.dtype()));
+        out_(n.dtype().empty() ? json_quoted(name_of(n.element())) : json_quoted(n.dtype()));
         out_(", \"shape\": [");
         for (const std::uint64_t extent : n.shape()) comma(), out_(std::to_string(extent));
         out_("]");
@@ -313,7 +313,7 @@ class dumper {
       }
       case what::record: {
         const record_view r = v.record().value();
-        out_("record "), out_(quoted(r.type().name));
+        out_("record "), out_(json_quoted(r.type().name));
         for (std::size_t i = 0; i < r.size(); ++i) {
           if (r.state(i) == state::absent) continue;
           indent(level + 1), out_(r.type().fields[i].name), out_(": "), text(r[i], level + 1);
@@ -339,18 +339,18 @@ inline std::string schema_text(const std::vector<type_info>& types, bool json = 
   std::string out = json ? "[" : "";
   for (std::size_t i = 0; i < types.size(); ++i) {
     const type_info& t = types[i];
-    if (json) out += (i ? ", {\"name\": " : "{\"name\": ") + quoted(t.name) + ", \"bytes\": " + std::to_string(t.record_bytes) + ", \"fields\": [";
-    else out += "record " + quoted(t.name) + " (" + std::to_string(t.record_bytes) + " bytes)\n";
+    if (json) out += (i ? ", {\"name\": " : "{\"name\": ") + json_quoted(t.name) + ", \"bytes\": " + std::to_string(t.record_bytes) + ", \"fields\": [";
+    else out += "record " + json_quoted(t.name) + " (" + std::to_string(t.record_bytes) + " bytes)\n";
     for (std::size_t k = 0; k < t.fields.size(); ++k) {
       const field_info& f = t.fields[k];
       std::string type_name = name_of(f.type);
       if (f.element != type::none) type_name += std::string(" of ") + name_of(f.element);
-      if (f.record_type < types.size()) type_name += (f.type == type::record ? " " : " of ") + quoted(types[f.record_type].name);
+      if (f.record_type < types.size()) type_name += (f.type == type::record ? " " : " of ") + json_quoted(types[f.record_type].name);
       if (json)
-        out += std::string(k ? ", " : "") + "{\"number\": " + std::to_string(f.number) + ", \"name\": " + quoted(f.name) + ", \"type\": " +
-               quoted(name_of(f.type)) + ", \"offset\": " + std::to_string(f.offset) +
+        out += std::string(k ? ", " : "") + "{\"number\": " + std::to_string(f.number) + ", \"name\": " + json_quoted(f.name) + ", \"type\": " +
+               json_quoted(name_of(f.type)) + ", \"offset\": " + std::to_string(f.offset) +
                (f.element != type::none ? std::string(", \"element\": \"") + name_of(f.element) + "\"" : "") +
-               (f.record_type < types.size() ? ", \"record\": " + quoted(types[f.record_type].name) : "") + "}";
+               (f.record_type < types.size() ? ", \"record\": " + json_quoted(types[f.record_type].name) : "") + "}";
       else out += "  " + std::to_string(f.number) + " " + f.name + ": " + type_name + " @" + std::to_string(f.offset) + "\n";
     }
     if (json) out += "]}";

@@ -148,11 +148,15 @@ inline void write_key(key_writer& w, const any& key, unsigned depth = 0) {
       key.value);
 }
 
-// Whole keys of the commonest kinds, without a writer.
 inline std::string key_of(const any& key) {
   key_writer w;
   write_key(w, key);
   return w.bytes();
+}
+inline std::uint64_t hash_of(const any& key) {
+  key_writer w;
+  write_key(w, key);
+  return w.hash();
 }
 
 }  // namespace spillway::typed

@@ -146,8 +146,10 @@ class map_builder {
     }
     if (flavour_ != flavour::object && flavour_ != flavour::set)
       fail(errc::wrong_type, flavour_ == flavour::uint ? "a key: expected an unsigned integer" : "a key: expected text");
-    const item k = b_.encode(as_any(key)), v = b_.encode(value);
-    put_item(k, v);
+    const any whole = as_any(key);
+    const std::uint64_t h = hash_of(whole);
+    const item k = b_.encode(whole), v = b_.encode(value);
+    put_item(k, h, v);
     save.release();
   }
   void put_hash(std::uint64_t hash, const item& value) { push(masked(hash), {}, value); }
@@ -157,6 +159,8 @@ class map_builder {
     push(hash_text(key), ref_item(k), value);
   }
   void put_item(std::uint64_t key, const item& value) { push(key, {}, value); }
+  // With the hash of its canonical bytes, when the caller has it: reading a key back costs more.
+  void put_item(const item& key, std::uint64_t hash, const item& value) { push(hash, key, value); }
   void put_item(const item& key, const item& value) {
     key_writer w;
     document d;
