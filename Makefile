@@ -56,7 +56,7 @@ PYTHON_PACKAGE := $(if $(PYTHON),$(patsubst bindings/python/%,$(BUILD)/python/%,
                $(BUILD)/python/spillway/_spillway.so)
 DAEMON      := $(if $(DAEMON_SRC),$(BUILD)/bin/spillwayd)
 
-.PHONY: all check test asan tsan fuzz bench soak demo install uninstall format deps clean victims
+.PHONY: all check test asan tsan fuzz bench bench-typed soak demo install uninstall format deps clean victims
 .SECONDARY:
 all: $(PRELOAD_LIB) $(POOL_LIBS) $(DAEMON) $(PYTHON_PACKAGE) $(BUILD)/bin/spillway $(BUILD)/bin/exm $(TESTS) $(VICTIMS) $(BENCHES)
 
@@ -174,6 +174,14 @@ $(BUILD)/bench/%: bench/malloc/%.cc
 $(BUILD)/bench/%: bench/outofcore/%.cc
 	@mkdir -p $(@D)
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -o $@ $< -pthread
+# Its rivals are packages of their own (scripts/install-deps --bench), so it is not part of `all`.
+$(BUILD)/bench/typed_cpp: bench/typed/typed_cpp.cc bench/typed/person.fbs
+	@mkdir -p $(@D) $(BUILD)/obj/flatbuffers
+	flatc --cpp -o $(BUILD)/obj/flatbuffers bench/typed/person.fbs
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -isystem $(BUILD)/obj/flatbuffers -o $@ $< -llz4
+bench-typed: $(BUILD)/bench/typed_cpp $(PYTHON_PACKAGE)
+	$(BUILD)/bench/typed_cpp
+	PYTHONPATH=$(BUILD)/python $(PYTHON) bench/typed/typed_python.py
 bench: all
 	bench/run $(BUILD)
 

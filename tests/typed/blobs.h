@@ -15,9 +15,19 @@ namespace t = spillway::typed;
 
 struct Bytes {
   std::vector<std::byte> data;
-  t::blob open() const { return t::blob::open(t::shared_memory(data)).value(); }
-  t::verified_blob verify() const { return t::verify(t::own_memory(data)).value(); }
+  // What is opened stays open as long as the bytes, so that a test may keep a view of it.
+  t::blob open() const {
+    const t::blob b = t::blob::open(t::shared_memory(data)).value();
+    kept.push_back(b);
+    return b;
+  }
+  t::verified_blob verify() const {
+    const t::verified_blob b = t::verify(t::own_memory(data)).value();
+    kept.push_back(b);
+    return b;
+  }
   t::errc verdict(const t::verify_options& o = {}) const { return t::verify(t::own_memory(data), o).code(); }
+  mutable std::vector<t::blob> kept{};
 };
 
 // Everything that `fill` adds; it returns the root.

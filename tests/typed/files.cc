@@ -147,6 +147,43 @@ TEST_CASE("checksums find one changed bit") {
   CHECK(bytes.verdict({.checksum = false}) == errc::ok);
 }
 
+namespace {
+struct Golden {
+  std::int64_t id = 7;
+  std::string name = "Ann";
+  std::optional<double> weight;
+  std::vector<std::int32_t> tags{1, 2, 3};
+};
+}  // namespace
+SPILLWAY_TYPED(Golden, "golden.small", id, name, weight, tags);
+
+// docs/typed_format.md explains these bytes word by word, and Python writes the same ones.
+TEST_CASE("the worked example of the format's page is what the writer writes") {
+  const std::string path = source_dir() + "/tests/typed/golden/small.spw";
+  const Bytes made = build([](typed::builder& b) { return b.add(Golden{}); });
+  if (::access(path.c_str(), F_OK) != 0 && getenv("SPILLWAY_WRITE_GOLDEN")) {
+    FILE* f = fopen(path.c_str(), "wb");
+    REQUIRE(f);
+    REQUIRE(fwrite(made.data.data(), 1, made.data.size(), f) == made.data.size());
+    REQUIRE(fclose(f) == 0);
+  }
+  const std::string stored = read_file(path);
+  REQUIRE_FALSE(stored.empty());
+  CHECK(stored == std::string(reinterpret_cast<const char*>(made.data.data()), made.data.size()));
+  // The page's hex dump is of these very bytes.
+  const std::string page = read_file(source_dir() + "/docs/typed_format.md");
+  for (std::size_t at = 0; at < stored.size(); at += 16) {
+    std::string line;
+    char shown[8];
+    for (std::size_t i = at; i < at + 16 && i < stored.size(); ++i) {
+      std::snprintf(shown, sizeof shown, "%s%02x", i > at ? (i == at + 8 ? "  " : " ") : "", static_cast<unsigned char>(stored[i]));
+      line += shown;
+    }
+    INFO(line);
+    CHECK(page.find(line) != std::string::npos);
+  }
+}
+
 // Written once by the first release of each format version; SPILLWAY_WRITE_GOLDEN=1 writes the current version's when it is missing.
 TEST_CASE("golden files of every format version are still readable, and still what the writer writes") {
   const std::string path = source_dir() + "/tests/typed/golden/v1.spw";

@@ -58,6 +58,12 @@ struct BufferView {
   std::size_t size;
 };
 
+// A value already in a blob under construction.
+struct Ref {
+  typed::ref ref;
+  const typed::builder* builder = nullptr;
+};
+
 // Things of the Python package that the extension needs; filled by _register at import.
 struct Helpers {
   py::object classes;         // name -> Record class

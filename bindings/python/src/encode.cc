@@ -165,6 +165,7 @@ item Encoder::compound(py::handle v, unsigned level) {
   PyObject* p = v.ptr();
   const Helpers& h = helpers();
   if (PyList_Check(p)) return ref_item(sequence(v, false, level));
+  if (is(v, h.instant)) return b_.encode_instant(instant_of(v));
   if (PyTuple_Check(p)) return ref_item(sequence(v, true, level));
   if (PyDict_Check(p)) return ref_item(mapping(v, level));
   if (PyAnySet_Check(p)) return ref_item(set(v, level));
@@ -187,7 +188,11 @@ item Encoder::compound(py::handle v, unsigned level) {
   if (is(v, h.datetime)) return b_.encode(datetime_of(v));
   if (is(v, h.date)) return b_.encode_date(date_of(v));
   if (is(v, h.time)) return b_.encode_time(time_of(v));
-  if (is(v, h.instant)) return b_.encode_instant(instant_of(v));
+  if (py::isinstance<Ref>(v)) {
+    const Ref& r = v.cast<Ref&>();
+    if (r.builder != &b_) throw py::value_error("a Ref of another builder");
+    return ref_item(r.ref);
+  }
   // Views are copied as they are stored.
   const auto copy = [&](const HolderPtr& holder, const typed::object& o) {
     for (auto& [known, copier] : copiers_)

@@ -14,10 +14,6 @@ using typed::duplicates;
 using typed::flavour;
 using typed::item;
 
-struct Ref {
-  typed::ref ref;
-};
-
 struct Writer {
   std::unique_ptr<typed::sink> sink;
   typed::memory_sink* memory = nullptr;
@@ -40,10 +36,7 @@ struct Writer {
     return made;
   }
   typed::ref value_of(py::handle value) { return builder->boxed(item_of(value)); }
-  item item_of(py::handle value) {
-    if (py::isinstance<Ref>(value)) return typed::ref_item(value.cast<Ref&>().ref);
-    return encoder->encode(value);
-  }
+  item item_of(py::handle value) { return encoder->encode(value); }
 };
 
 typed::build_options options_of(const py::kwargs& k) {
@@ -142,7 +135,7 @@ struct ListWriter {
 
 Ref build_array(Writer& w, const std::string& dtype, py::iterable values) {
   const py::object wanted = helpers().numpy.attr("dtype")(dtype);
-  Ref made;
+  Ref made{{}, w.builder.get()};
   bool known = false;
   for (int t = 1; t <= 11 && !known; ++t) {
     const auto element = static_cast<typed::type>(t);
@@ -194,7 +187,7 @@ void bind_writer(py::module_& m) {
         w->target = std::move(buffer);
         return w;
       })
-      .def("add", [](Writer& w, py::handle value) { return Ref{w.add(value)}; }, "Stores a value now. A failed add leaves nothing behind.")
+      .def("add", [](Writer& w, py::handle value) { return Ref{w.add(value), w.builder.get()}; }, "Stores a value now. A failed add leaves nothing behind.")
       .def("set_user_data", [](Writer& w, py::handle value) { w.builder->set_user_data(typed::any(w.add(value))); })
       .def("list", [](Writer& w) { return std::make_unique<ListWriter>(ListWriter{w, typed::list_builder(*w.builder)}); }, py::keep_alive<0, 1>())
       .def("map", [](Writer& w, const std::string& keys, const std::string& policy, unsigned hash_bits) {
@@ -207,7 +200,7 @@ void bind_writer(py::module_& m) {
         for (const MapView* v : maps) views.push_back(v->map);
         const duplicates p = policy_of(policy);
         py::gil_scoped_release free;
-        return Ref{typed::merge(views, *w.builder, p)};
+        return Ref{typed::merge(views, *w.builder, p), w.builder.get()};
       }, py::arg("maps"), py::arg("duplicates") = "error", "Any number of maps of one kind as one.")
       .def("finish", [](Writer& w, py::handle root) {
         const typed::ref r = w.add(root);
@@ -223,13 +216,13 @@ void bind_writer(py::module_& m) {
       .def("add", &ListWriter::add)
       .def("finish", [](ListWriter& l) {
         py::gil_scoped_release free;
-        return Ref{l.list.finish()};
+        return Ref{l.list.finish(), l.w.builder.get()};
       });
   py::class_<MapWriter>(m, "MapBuilder")
       .def("put", &MapWriter::put)
       .def("finish", [](MapWriter& x) {
         py::gil_scoped_release free;
-        return Ref{x.map.finish()};
+        return Ref{x.map.finish(), x.w.builder.get()};
       });
 }
 

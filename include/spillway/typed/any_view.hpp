@@ -192,8 +192,8 @@ class any_view {
   result<record_view> record() const;
   result<nd_view> nd() const;
 
-  // A native copy of all of it. Errors: too_much past `most` values (or as many bytes of text).
-  result<any> clone(std::uint64_t most = 1 << 28) const;
+  // A native copy of all of it. Errors: too_much past `most` values, shared ones counted each time; 64 bytes of text count as one.
+  result<any> clone(std::uint64_t most = 1 << 22) const;
 
   static bool good_offset(std::int32_t s) { return s == kNoOffset || (s > -86400 && s < 86400); }
 

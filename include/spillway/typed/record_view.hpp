@@ -76,18 +76,18 @@ inline any clone_of(const any_view& v, std::uint64_t& left) {
     case what::f32: return static_cast<float>(v.real().value());
     case what::f64: return v.real().value();
     case what::text: {
-      std::string s = v.text().value().str(left).value();
-      spend(s.size());
+      std::string s = v.text().value().str((left + 1) * 64).value();
+      spend(s.size() / 64);
       return s;
     }
     case what::bytes: {
-      std::string s = v.bytes().value().str(left).value();
-      spend(s.size());
+      std::string s = v.bytes().value().str((left + 1) * 64).value();
+      spend(s.size() / 64);
       return bytes{std::move(s)};
     }
     case what::buffer: {
-      std::string s = v.buffer().value().str(left).value();
-      spend(s.size());
+      std::string s = v.buffer().value().str((left + 1) * 64).value();
+      spend(s.size() / 64);
       return buffer{std::move(s)};
     }
     case what::date: return v.date().value();
@@ -96,7 +96,7 @@ inline any clone_of(const any_view& v, std::uint64_t& left) {
     case what::time_of_day: return v.time_of_day().value();
     case what::decimal: {
       typed::decimal d = v.decimal().value();
-      spend(d.digits.size());
+      spend(d.digits.size() / 64);
       return d;
     }
     case what::list:
@@ -133,7 +133,7 @@ inline any clone_of(const any_view& v, std::uint64_t& left) {
     }
     case what::nd: {
       const nd_view n = v.nd().value();
-      spend(n.bytes());
+      spend(n.bytes() / 64);
       return nd_array{n.element(), std::string(n.dtype()), n.item_bytes(), n.shape(),
                       std::string(reinterpret_cast<const char*>(n.data()), n.bytes())};
     }
@@ -145,6 +145,7 @@ inline any clone_of(const any_view& v, std::uint64_t& left) {
 
 inline result<any> any_view::clone(std::uint64_t most) const {
   try {
+    most = std::min(most, std::uint64_t{1} << 48);
     return detail::clone_of(*this, most);
   } catch (const failure& f) {
     return f.code() == errc::ok ? error{errc::bad_value, 0, from_, "", nullptr} : error{f.code(), 0, f.cause().position, f.cause().what, nullptr};
