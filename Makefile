@@ -100,6 +100,7 @@ $(OBJ)/%.o: %.cc
 
 # Argument parsing and test code gain nothing from -O2, and half of the build's time is theirs.
 $(OBJ)/tools/%.o $(OBJ)/tests/%.o: OPT := -O0
+$(OBJ)/tests/typed/%.o: OPT := -O1  # headers that only an optimiser makes quick; millions of look-ups
 
 $(BUILD)/bin/spillway: $(TOOL_SRC:%.cc=$(OBJ)/%.o)
 	@mkdir -p $(@D)
@@ -201,6 +202,8 @@ install: $(PRELOAD_LIB) $(BUILD)/bin/spillway
 	ln -sf spillway $(DESTDIR)$(PREFIX)/bin/exm
 	install -m 755 $(PRELOAD_LIB) $(DESTDIR)$(PREFIX)/lib/
 	install -m 644 include/spillway/*.h* $(DESTDIR)$(PREFIX)/include/spillway/
+	install -d $(DESTDIR)$(PREFIX)/include/spillway/typed
+	install -m 644 include/spillway/typed/*.hpp $(DESTDIR)$(PREFIX)/include/spillway/typed/
 	install -m 644 man/spillway.1 man/exm.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -m 644 man/libspillway-preload.7 $(DESTDIR)$(PREFIX)/share/man/man7/
 	install -m 644 scripts/spillway.bash-completion $(DESTDIR)$(PREFIX)/share/bash-completion/completions/spillway

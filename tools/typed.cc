@@ -27,7 +27,8 @@ typed::region map(const std::string& word) {
 
 // Wrong endianness, a newer version: not damage, but nothing to look at either.
 bool is_foreign(errc code) {
-  return code == errc::bad_magic || code == errc::foreign_endian || code == errc::newer_version || code == errc::misaligned;
+  return code == errc::bad_magic || code == errc::foreign_endian || code == errc::newer_version ||
+         code == errc::misaligned;
 }
 
 void put(std::string_view text) {
@@ -36,8 +37,11 @@ void put(std::string_view text) {
 }
 
 int damaged(const std::string& file, const typed::error& error, bool json) {
-  if (json) put(fmt::format("{{\"file\": {}, \"whole\": false, \"error\": {}, \"position\": {}}}\n", typed::json_quoted(file), typed::json_quoted(error.message()), error.position));
-  else put(fmt::format("{}: damaged: {}\n", file, error.message()));
+  if (json)
+    put(fmt::format("{{\"file\": {}, \"whole\": false, \"error\": {}, \"position\": {}}}\n",
+                    typed::json_quoted(file), typed::json_quoted(error.message()), error.position));
+  else
+    put(fmt::format("{}: damaged: {}\n", file, error.message()));
   return 1;
 }
 
@@ -47,11 +51,13 @@ int verify(const std::string& file, const blob& b, bool json) {
   const auto root = typed::root(b);
   const char* holds = root ? name_of(root->what().value()) : "nothing";
   if (json) {
-    put(fmt::format("{{\"file\": {}, \"whole\": true, \"version\": {}, \"bytes\": {}, \"root\": \"{}\", \"types\": {}, \"checksum\": {}}}\n",
+    put(
+        fmt::format("{{\"file\": {}, \"whole\": true, \"version\": {}, \"bytes\": {}, \"root\": \"{}\", "
+                    "\"types\": {}, \"checksum\": {}}}\n",
                     typed::json_quoted(file), d.version, d.bytes, holds, d.types.size(), d.checksummed));
   } else {
-    put(fmt::format("{}: whole: {} bytes, format version {}, holds a {}, {} record types{}\n", file, d.bytes, d.version,
-                    holds, d.types.size(), d.checksummed ? ", checksum right" : ""));
+    put(fmt::format("{}: whole: {} bytes, format version {}, holds a {}, {} record types{}\n", file, d.bytes,
+                    d.version, holds, d.types.size(), d.checksummed ? ", checksum right" : ""));
   }
   return 0;
 }
@@ -70,20 +76,28 @@ int typed(const std::vector<std::string>& given, bool json) {
   std::vector<std::string> words;
   bool only_words = false;
   for (const std::string& word : given) {
-    if (only_words || word.size() < 2 || word[0] != '-') words.push_back(word);
-    else if (word == "--") only_words = true;
-    else if (word == "--json") json = true;
-    else throw Failure(kCannotStart, fmt::format("typed: unknown option {}; see spillway typed --help", word));
+    if (only_words || word.size() < 2 || word[0] != '-')
+      words.push_back(word);
+    else if (word == "--")
+      only_words = true;
+    else if (word == "--json")
+      json = true;
+    else
+      throw Failure(kCannotStart, fmt::format("typed: unknown option {}; see spillway typed --help", word));
   }
-  if (words.empty()) throw Failure(kCannotStart, "typed: do what? usage: spillway typed dump|verify|schema FILE");
+  if (words.empty())
+    throw Failure(kCannotStart, "typed: do what? usage: spillway typed dump|verify|schema FILE");
   const std::string verb = words[0];
   if (verb != "dump" && verb != "verify" && verb != "schema") {
     const std::string meant = nearest(verb, {"dump", "verify", "schema"});
-    throw Failure(kCannotStart, fmt::format("typed: no verb {}; {}", verb, meant.empty() ? "expected dump, verify or schema" : "did you mean " + meant + "?"));
+    throw Failure(kCannotStart, fmt::format("typed: no verb {}; {}", verb,
+                                            meant.empty() ? "expected dump, verify or schema"
+                                                          : "did you mean " + meant + "?"));
   }
   if (words.size() != 2)
     throw Failure(kCannotStart, words.size() < 2 ? fmt::format("typed {}: which file?", verb)
-                                                 : fmt::format("typed {}: one file at a time, not also {}", verb, words[2]));
+                                                 : fmt::format("typed {}: one file at a time, not also {}",
+                                                               verb, words[2]));
   const std::string& file = words[1];
   const auto opened = blob::open(map(file));
   if (!opened) {

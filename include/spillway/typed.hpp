@@ -1,7 +1,8 @@
 // typed.hpp - structured data read in place from shared memory: everything under spillway/typed/, at once.
 //
-// Build: builder over a sink (typed/builder.hpp, stream.hpp). Read: blob::open or verify, then root<T> (typed/view.hpp).
-// Format: docs/typed_format.md. With -DSPILLWAY_TYPED_LZ4 (and -llz4) long texts are compressed.
+// Build: builder over a sink (typed/builder.hpp, stream.hpp). Read: blob::open or verify, then root<T>
+// (typed/view.hpp). Format: docs/typed_format.md. With -DSPILLWAY_TYPED_LZ4 (and -llz4) long texts are
+// compressed.
 #pragma once
 #include "spillway/typed/blob.hpp"
 #include "spillway/typed/builder.hpp"

@@ -1,5 +1,5 @@
-// typed_fuzz.cc - any bytes at all as a typed blob: verify() and the checked views answer with errors or values, nothing else;
-// what verify() passes reads the same through proven and through checked views.
+// typed_fuzz.cc - any bytes at all as a typed blob: verify() and the checked views answer with errors or
+// values, nothing else; what verify() passes reads the same through proven and through checked views.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -36,7 +36,9 @@ namespace {
 std::string dump(const t::blob& b, bool json) {
   std::string out;
   const auto root = t::root(b);
-  if (root) t::dumper([&](std::string_view s) { out += s; }, {.json = json, .max_values = 500, .max_text = 1000}).dump(*root);
+  if (root)
+    t::dumper([&](std::string_view s) { out += s; }, {.json = json, .max_values = 500, .max_text = 1000})
+        .dump(*root);
   return out;
 }
 
@@ -57,7 +59,8 @@ void read_all(const t::blob& b) {
   if (const auto list = outer->get<&Outer::list>())
     for (std::uint64_t i = 0; i < list->size() && i < 50; ++i)
       if (const auto inner = (*list)[i]) (void)inner->get<&Inner::number>();
-  if (const auto numbers = outer->get<&Outer::numbers>(); numbers && !numbers->empty()) (void)numbers->at(numbers->size() - 1);
+  if (const auto numbers = outer->get<&Outer::numbers>(); numbers && !numbers->empty())
+    (void)numbers->at(numbers->size() - 1);
 }
 
 }  // namespace
@@ -100,13 +103,17 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 
 // Seeds: with an empty corpus the fuzzer still starts from real blobs, which it may then cut and change.
 extern "C" std::size_t LLVMFuzzerMutate(std::uint8_t* data, std::size_t size, std::size_t max_size);
-extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size, std::size_t max_size, unsigned seed) {
+extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t size, std::size_t max_size,
+                                               unsigned seed) {
   if (size < 64 || seed % 64 == 0) {
     t::memory_sink out;
     t::builder b(out);
     Outer o;
-    o.text = "text of some length", o.list = {{"a", 1}, {"b", 2}}, o.table = {{"key", 1}, {"other key", 2}}, o.set = {1, 2, 3, 700}, o.numbers = {1, 2};
-    o.anything = t::any_map{{{1, t::any_tuple{{true, 2.5}}}, {"d", t::decimal::parse("1.5").value()}, {t::instant{1, t::unit::s, 0, "UTC"}, t::any_set{{"x", 1}}}}};
+    o.text = "text of some length", o.list = {{"a", 1}, {"b", 2}}, o.table = {{"key", 1}, {"other key", 2}},
+    o.set = {1, 2, 3, 700}, o.numbers = {1, 2};
+    o.anything = t::any_map{{{1, t::any_tuple{{true, 2.5}}},
+                             {"d", t::decimal::parse("1.5").value()},
+                             {t::instant{1, t::unit::s, 0, "UTC"}, t::any_set{{"x", 1}}}}};
     b.finish(seed % 2 ? b.add(o) : b.add(o.anything));
     const std::size_t n = std::min(out.data().size(), max_size);
     std::memcpy(data, out.data().data(), n);
@@ -119,7 +126,9 @@ extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t s
       const std::size_t at = seed / 2 % words * 8;
       std::uint64_t w;
       std::memcpy(&w, data + at, 8);
-      const std::uint64_t changes[] = {w + 8, w - 8, w ^ (std::uint64_t{1} << seed % 64), ~w, 0, w << 8, w + (std::uint64_t{1} << 24), w - (std::uint64_t{1} << 24)};
+      const std::uint64_t changes[] = {
+          w + 8, w - 8,  w ^ (std::uint64_t{1} << seed % 64), ~w,
+          0,     w << 8, w + (std::uint64_t{1} << 24),        w - (std::uint64_t{1} << 24)};
       w = changes[seed / 7 % 8];
       std::memcpy(data + at, &w, 8);
     }

@@ -1,4 +1,5 @@
-// blobs.h - what the tests of typed buffers share: building into memory, opening both ways, a struct of every field type.
+// blobs.h - what the tests of typed buffers share: building into memory, opening both ways, a struct of every
+// field type.
 #pragma once
 #include <map>
 #include <memory>
@@ -100,6 +101,6 @@ struct Colourful {
 
 SPILLWAY_TYPED(spillway::test::Address, "test.address", street, number);
 SPILLWAY_TYPED(spillway::test::Colourful, "test.colourful", colour, alarm, grid);
-SPILLWAY_TYPED(spillway::test::Everything, "test.everything", flag, i8, i16, i32, i64, u8, u16, u32, u64, f32, f64, text, raw,
-               window, maybe_number, three_states, names, numbers, packed, lucky, by_name, by_number, by_real, pair, home,
-               next, others, anything, day, when, wall, price);
+SPILLWAY_TYPED(spillway::test::Everything, "test.everything", flag, i8, i16, i32, i64, u8, u16, u32, u64, f32,
+               f64, text, raw, window, maybe_number, three_states, names, numbers, packed, lucky, by_name,
+               by_number, by_real, pair, home, next, others, anything, day, when, wall, price);

@@ -21,9 +21,11 @@ std::string sample(const ScratchDir& dir) {
   typed::builder b(out);
   Colourful c;
   c.grid = {typed::type::i16, "", 2, {2}, std::string("\1\0\2\0", 4)};
-  b.finish(any(typed::any_list{{typed::any_of(Address{"Main \"Street\"\n", 5}), nullptr, true, 1.0, typed::decimal::parse("1.50").value(),
-                                typed::date::civil(2024, 2, 29), typed::bytes{"\x01\xff"}, typed::any_set{{1, 2}}, typed::any_tuple{{1, "x"}},
-                                typed::any_map{{{1, "one"}}}, std::numeric_limits<double>::infinity(), typed::any_of(std::move(c)),
+  b.finish(any(typed::any_list{{typed::any_of(Address{"Main \"Street\"\n", 5}), nullptr, true, 1.0,
+                                typed::decimal::parse("1.50").value(), typed::date::civil(2024, 2, 29),
+                                typed::bytes{"\x01\xff"}, typed::any_set{{1, 2}}, typed::any_tuple{{1, "x"}},
+                                typed::any_map{{{1, "one"}}}, std::numeric_limits<double>::infinity(),
+                                typed::any_of(std::move(c)),
                                 typed::instant{0, typed::unit::s, 3600, "Europe/Paris"}}}));
   return path;
 }
@@ -35,7 +37,8 @@ TEST_CASE("spillway typed dump prints any blob, as text and as JSON") {
   const Outcome text = spillway_typed({"dump", path});
   INFO(text.text());
   CHECK(text.exit_code == 0);
-  for (const char* part : {"list of 13", "record \"test.address\"", "number: 5", "decimal 1.50", "date 2024-02-29", "1970-01-01T01:00:00+01:00[Europe/Paris]"})
+  for (const char* part : {"list of 13", "record \"test.address\"", "number: 5", "decimal 1.50",
+                           "date 2024-02-29", "1970-01-01T01:00:00+01:00[Europe/Paris]"})
     CHECK_THAT(text.out, Catch::Contains(part));
   const Outcome json = spillway_typed({"dump", "--json", path});
   CHECK(json.exit_code == 0);

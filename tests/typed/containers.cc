@@ -32,19 +32,24 @@ std::map<std::string, int> counts(const typed::map_view& m) {
 TEST_CASE("look-ups among two million keys, whatever their order was, find all and only the right ones") {
   constexpr std::uint64_t kKeys = 2000000;
   for (int order = 0; order < 3; ++order) {
-    const Bytes bytes = build([&](typed::builder& b) {
-      typed::map_builder m(b, flavour::uint, duplicates::error);
-      for (const std::uint64_t k : numbers(kKeys, order)) m.put_item(k, b.encode(static_cast<std::int64_t>(k) * 2));
-      return m.finish();
-    }, {.memory_bytes = order == 2 ? 16u << 20 : 512u << 20});
+    const Bytes bytes = build(
+        [&](typed::builder& b) {
+          typed::map_builder m(b, flavour::uint, duplicates::error);
+          for (const std::uint64_t k : numbers(kKeys, order))
+            m.put_item(k, b.encode(static_cast<std::int64_t>(k) * 2));
+          return m.finish();
+        },
+        {.memory_bytes = order == 2 ? 16u << 20 : 512u << 20});
     const auto blob = bytes.verify();
     const auto m = *typed::root<std::map<std::uint64_t, std::int64_t>>(blob);
     REQUIRE(m.size() == kKeys);
     std::uint64_t wrong = 0;
     for (std::uint64_t k = 0; k < 3 * kKeys; ++k) {
       const auto got = m.raw().find(k).value();
-      if (k % 3 == 0) wrong += got == typed::map_view::npos || *m.value_at(got) != static_cast<std::int64_t>(k) * 2;
-      else wrong += got != typed::map_view::npos;
+      if (k % 3 == 0)
+        wrong += got == typed::map_view::npos || *m.value_at(got) != static_cast<std::int64_t>(k) * 2;
+      else
+        wrong += got != typed::map_view::npos;
     }
     CHECK(wrong == 0);
     CHECK_FALSE(m.contains(UINT64_MAX));
@@ -61,11 +66,13 @@ TEST_CASE("look-ups among two million keys, whatever their order was, find all a
 
 TEST_CASE("two hundred thousand text keys, sorted in little memory, are found one by one and in batches") {
   constexpr int kKeys = 200000;
-  const Bytes bytes = build([](typed::builder& b) {
-    typed::map_builder m(b, flavour::text, duplicates::error);
-    for (const std::uint64_t k : numbers(kKeys, 2)) m.put("key " + std::to_string(k), any(k));
-    return m.finish();
-  }, {.memory_bytes = 1 << 20});
+  const Bytes bytes = build(
+      [](typed::builder& b) {
+        typed::map_builder m(b, flavour::text, duplicates::error);
+        for (const std::uint64_t k : numbers(kKeys, 2)) m.put("key " + std::to_string(k), any(k));
+        return m.finish();
+      },
+      {.memory_bytes = 1 << 20});
   const auto blob = bytes.verify();
   const auto m = *typed::root<std::map<std::string, std::uint64_t>>(blob);
   REQUIRE(m.size() == kKeys);
@@ -78,8 +85,10 @@ TEST_CASE("two hundred thousand text keys, sorted in little memory, are found on
   std::uint64_t wrong = 0;
   for (std::size_t i = 0; i < found.size(); ++i) {
     const auto one = m.find(views[i]);
-    if (i % 3 == 0) wrong += !one || *one != i || *m.value_at(found[i]) != i;
-    else wrong += one.code() != errc::no_such || found[i] != typed::map_view::npos;
+    if (i % 3 == 0)
+      wrong += !one || *one != i || *m.value_at(found[i]) != i;
+    else
+      wrong += one.code() != errc::no_such || found[i] != typed::map_view::npos;
   }
   CHECK(wrong == 0);
 }
@@ -87,32 +96,39 @@ TEST_CASE("two hundred thousand text keys, sorted in little memory, are found on
 TEST_CASE("lists and maps larger than the builder's memory go through scratch files") {
   const spillway::test::ScratchDir scratch;
   const typed::build_options little{.memory_bytes = 4096, .scratch = scratch.path()};
-  const Bytes bytes = build([](typed::builder& b) {
-    typed::list_builder list(b);
-    for (int i = 0; i < 100000; ++i) list.add(any("item number " + std::to_string(i % 1000)));
-    return list.finish();
-  }, little);
+  const Bytes bytes = build(
+      [](typed::builder& b) {
+        typed::list_builder list(b);
+        for (int i = 0; i < 100000; ++i) list.add(any("item number " + std::to_string(i % 1000)));
+        return list.finish();
+      },
+      little);
   const auto blob = bytes.verify();
   const auto list = *typed::root(blob)->list();
   REQUIRE(list.size() == 100000);
   CHECK(*list[99999].text()->view() == "item number 999");
   CHECK(scratch.files().empty());
 
-  const Bytes objects = build([](typed::builder& b) {
-    typed::map_builder m(b, flavour::object, duplicates::error);
-    for (int i = 0; i < 20000; ++i) m.put(any(typed::any_tuple{{i, "x"}}), any(i));
-    return m.finish();
-  }, little);
+  const Bytes objects = build(
+      [](typed::builder& b) {
+        typed::map_builder m(b, flavour::object, duplicates::error);
+        for (int i = 0; i < 20000; ++i) m.put(any(typed::any_tuple{{i, "x"}}), any(i));
+        return m.finish();
+      },
+      little);
   const auto m = *typed::root(objects.verify())->map();
   CHECK(m.size() == 20000);
   CHECK(m.contains(any(typed::any_tuple{{19999.0, "x"}})));
   CHECK_FALSE(m.contains(any(typed::any_tuple{{20000, "x"}})));
 
-  CHECK_THROWS_WITH(build([](typed::builder& b) {
-    typed::array_builder<double> a(b);
-    for (int i = 0; i < 10000; ++i) a.add(i);
-    return a.finish();
-  }, {.memory_bytes = 4096, .scratch = "/no/such/directory"}), Catch::Contains("/no/such/directory"));
+  CHECK_THROWS_WITH(build(
+                        [](typed::builder& b) {
+                          typed::array_builder<double> a(b);
+                          for (int i = 0; i < 10000; ++i) a.add(i);
+                          return a.finish();
+                        },
+                        {.memory_bytes = 4096, .scratch = "/no/such/directory"}),
+                    Catch::Contains("/no/such/directory"));
 }
 
 TEST_CASE("multimaps give every value of a key, in the order they came, and drop equal pairs when asked") {
@@ -132,7 +148,8 @@ TEST_CASE("multimaps give every value of a key, in the order they came, and drop
     std::vector<std::int64_t> values;
     for (const auto& v : m.equal_range("k3")) values.push_back(*v);
     REQUIRE(values.size() == static_cast<std::size_t>(each));
-    CHECK(std::vector<std::int64_t>(values.begin(), values.begin() + 5) == std::vector<std::int64_t>{3, 13, 23, 33, 43});
+    CHECK(std::vector<std::int64_t>(values.begin(), values.begin() + 5) ==
+          std::vector<std::int64_t>{3, 13, 23, 33, 43});
     for (const auto& [key, n] : counts(m.raw())) CHECK(n == each);
   }
   // The same bytes as a simple map's, but for the flag; numbers and any keys too.
@@ -173,7 +190,8 @@ TEST_CASE("merging none, one, two and many maps keeps what the policy says") {
   for (int p = 0; p < 5; ++p)
     parts.push_back(build([&](typed::builder& b) {
       typed::map_builder m(b, flavour::text, duplicates::error);
-      for (int i = 0; i < 100; ++i) m.put("key" + std::to_string(i + 50 * p), any("from " + std::to_string(p)));
+      for (int i = 0; i < 100; ++i)
+        m.put("key" + std::to_string(i + 50 * p), any("from " + std::to_string(p)));
       return m.finish();
     }));
   std::vector<typed::blob> blobs;
@@ -199,7 +217,8 @@ TEST_CASE("merging none, one, two and many maps keeps what the policy says") {
   CHECK_THROWS_WITH(merged(2, duplicates::error), Catch::Contains("twice"));
   CHECK(typed::root(merged(1, duplicates::error).verify())->map()->size() == 100);
   // Kinds of maps do not mix.
-  const Bytes other = build([](typed::builder& b) { return typed::map_builder(b, flavour::uint, duplicates::error).finish(); });
+  const Bytes other = build(
+      [](typed::builder& b) { return typed::map_builder(b, flavour::uint, duplicates::error).finish(); });
   const auto other_blob = other.open();
   maps.push_back(*typed::root(other_blob)->map());
   CHECK_THROWS_AS(merged(6, duplicates::first), typed::failure);
@@ -209,7 +228,8 @@ TEST_CASE("equal objects are stored once, also when they refer to others") {
   const std::string text = "the same text, longer than a slot";
   const auto list_of = [&](int n) {
     std::vector<any> items;
-    for (int i = 0; i < n; ++i) items.push_back(typed::any_list{{any(text), any(typed::any_map{{{text, 1}}})}});
+    for (int i = 0; i < n; ++i)
+      items.push_back(typed::any_list{{any(text), any(typed::any_map{{{text, 1}}})}});
     return any(typed::any_list{items});
   };
   CHECK(build_any(list_of(1000)).data.size() <= build_any(list_of(1)).data.size() + 999 * 16 + 8);
@@ -227,7 +247,8 @@ TEST_CASE("a failed add leaves nothing behind, and what follows is intact") {
   typed::builder b(out);
   const auto before = b.add(any("a text that stays in the blob"));
   const std::uint64_t position = out.position();
-  CHECK_THROWS_AS(b.add(any(typed::any_list{{any("a text that goes away"), any(typed::date{99999999})}})), typed::failure);
+  CHECK_THROWS_AS(b.add(any(typed::any_list{{any("a text that goes away"), any(typed::date{99999999})}})),
+                  typed::failure);
   CHECK(out.position() == position);
   {
     auto save = b.savepoint();
@@ -235,8 +256,10 @@ TEST_CASE("a failed add leaves nothing behind, and what follows is intact") {
     CHECK(out.position() > position);
   }
   CHECK(out.position() == position);
-  // The table has forgotten them too: the same text again is a new object, not a reference to bytes that are gone.
-  const auto again = b.add(any(typed::any_list{{any("a text that goes away"), any(before), any("another that goes away")}}));
+  // The table has forgotten them too: the same text again is a new object, not a reference to bytes that are
+  // gone.
+  const auto again =
+      b.add(any(typed::any_list{{any("a text that goes away"), any(before), any("another that goes away")}}));
   b.finish(again);
   const Bytes bytes{out.take()};
   const auto blob = bytes.verify();
@@ -245,14 +268,17 @@ TEST_CASE("a failed add leaves nothing behind, and what follows is intact") {
 }
 
 TEST_CASE("a table of dedupe hashes that is full starts anew and stays right") {
-  const Bytes bytes = build([](typed::builder& b) {
-    typed::list_builder list(b);
-    for (int i = 0; i < 50000; ++i) list.add(any("text number " + std::to_string(i % 5000)));
-    return list.finish();
-  }, {.dedupe_bytes = 1 << 14});
+  const Bytes bytes = build(
+      [](typed::builder& b) {
+        typed::list_builder list(b);
+        for (int i = 0; i < 50000; ++i) list.add(any("text number " + std::to_string(i % 5000)));
+        return list.finish();
+      },
+      {.dedupe_bytes = 1 << 14});
   const auto blob = bytes.verify();
   const auto list = *typed::root(blob)->list();
-  for (std::uint64_t i = 0; i < list.size(); i += 997) CHECK(*list[i].text()->view() == "text number " + std::to_string(i % 5000));
+  for (std::uint64_t i = 0; i < list.size(); i += 997)
+    CHECK(*list[i].text()->view() == "text number " + std::to_string(i % 5000));
 }
 
 TEST_CASE("sections built apart are put together by memcpy") {
@@ -282,8 +308,9 @@ TEST_CASE("sections built apart are put together by memcpy") {
   (void)stranger.build().add(Everything{});
   const typed::section alien = stranger.take();
   CHECK_THROWS_AS(build([&](typed::builder& b) {
-    (void)b.add(Address{});
-    typed::append(b, alien);
-    return typed::ref{};
-  }), typed::failure);
+                    (void)b.add(Address{});
+                    typed::append(b, alien);
+                    return typed::ref{};
+                  }),
+                  typed::failure);
 }

@@ -95,16 +95,19 @@ TEST_CASE("blobs are built into and read from a part of a file, a memfd, an anon
 
   std::vector<std::uint64_t> small(10);
   typed::span_sink too_small(std::as_writable_bytes(std::span(small)));
-  CHECK_THROWS_WITH([&] {
-    typed::builder full(too_small);
-    full.finish(full.add(Address{"a street that does not fit", 1}));
-  }(), Catch::Contains("full"));
+  CHECK_THROWS_WITH(
+      [&] {
+        typed::builder full(too_small);
+        full.finish(full.add(Address{"a street that does not fit", 1}));
+      }(),
+      Catch::Contains("full"));
 }
 
 TEST_CASE("memory that others can still write is never proven") {
   const Bytes bytes = build_any(any("text"));
   const ScratchDir dir;
-  const std::string path = dir.write("blob", std::string(reinterpret_cast<const char*>(bytes.data.data()), bytes.data.size()));
+  const std::string path =
+      dir.write("blob", std::string(reinterpret_cast<const char*>(bytes.data.data()), bytes.data.size()));
   CHECK(typed::verify(typed::map_file(path)).code() == errc::shared_memory);
   CHECK(typed::verify(typed::shared_memory(bytes.data)).code() == errc::shared_memory);
   CHECK(typed::inspect(*typed::blob::open(typed::map_file(path))));
@@ -113,7 +116,8 @@ TEST_CASE("memory that others can still write is never proven") {
   CHECK(typed::verify(typed::map_fd(sealed)).ok());
   ::close(sealed);
   const int open_memfd = ::memfd_create("blob", MFD_CLOEXEC);
-  REQUIRE(::write(open_memfd, bytes.data.data(), bytes.data.size()) == static_cast<ssize_t>(bytes.data.size()));
+  REQUIRE(::write(open_memfd, bytes.data.data(), bytes.data.size()) ==
+          static_cast<ssize_t>(bytes.data.size()));
   CHECK(typed::verify(typed::map_fd(open_memfd)).code() == errc::shared_memory);
   ::close(open_memfd);
   const typed::region file = typed::map_file(path);
@@ -132,7 +136,10 @@ TEST_CASE("another process finds every key that this one stored") {
   if (child == 0) {
     const auto blob = typed::blob::open(typed::map_file(dir / "map")).value();
     const auto m = *typed::root(blob)->map();
-    _exit(m.contains(any(true)) && m.contains(any(typed::any_set{{"b", "a"}})) && m.contains(any(nullptr)) && !m.contains(any("1")) ? 0 : 1);
+    _exit(m.contains(any(true)) && m.contains(any(typed::any_set{{"b", "a"}})) && m.contains(any(nullptr)) &&
+                  !m.contains(any("1"))
+              ? 0
+              : 1);
   }
   int status = 0;
   REQUIRE(waitpid(child, &status, 0) == child);
@@ -140,7 +147,11 @@ TEST_CASE("another process finds every key that this one stored") {
 }
 
 TEST_CASE("checksums find one changed bit") {
-  Bytes bytes = build([](typed::builder& b) { return b.add(any(typed::nd_array{typed::type::u8, "", 1, {100}, std::string(100, 'x')})); }, {.checksum = true});
+  Bytes bytes = build(
+      [](typed::builder& b) {
+        return b.add(any(typed::nd_array{typed::type::u8, "", 1, {100}, std::string(100, 'x')}));
+      },
+      {.checksum = true});
   CHECK(bytes.verdict() == errc::ok);
   bytes.data[bytes.data.size() - 40] ^= std::byte{1};
   CHECK(bytes.verdict() == errc::bad_checksum);
@@ -176,7 +187,8 @@ TEST_CASE("the worked example of the format's page is what the writer writes") {
     std::string line;
     char shown[8];
     for (std::size_t i = at; i < at + 16 && i < stored.size(); ++i) {
-      std::snprintf(shown, sizeof shown, "%s%02x", i > at ? (i == at + 8 ? "  " : " ") : "", static_cast<unsigned char>(stored[i]));
+      std::snprintf(shown, sizeof shown, "%s%02x", i > at ? (i == at + 8 ? "  " : " ") : "",
+                    static_cast<unsigned char>(stored[i]));
       line += shown;
     }
     INFO(line);
@@ -184,19 +196,26 @@ TEST_CASE("the worked example of the format's page is what the writer writes") {
   }
 }
 
-// Written once by the first release of each format version; SPILLWAY_WRITE_GOLDEN=1 writes the current version's when it is missing.
+// Written once by the first release of each format version; SPILLWAY_WRITE_GOLDEN=1 writes the current
+// version's when it is missing.
 TEST_CASE("golden files of every format version are still readable, and still what the writer writes") {
   const std::string path = source_dir() + "/tests/typed/golden/v1.spw";
   const auto make = [] {
     Everything e;
-    e.i64 = -5, e.text = "golden", e.names = {"one", "a name longer than eight"}, e.numbers = {1, 2, 3}, e.lucky = {1, 2, 100};
+    e.i64 = -5, e.text = "golden", e.names = {"one", "a name longer than eight"}, e.numbers = {1, 2, 3},
+    e.lucky = {1, 2, 100};
     e.by_name = {{"a", 1}, {"b", 2}}, e.home = {"Golden Gate", 37}, e.maybe_number = 4;
-    e.anything = typed::any_map{{{1, typed::any_tuple{{true, 2.5, nullptr}}}, {"nd", typed::nd_array{typed::type::f32, "", 4, {2, 1}, std::string("\0\0\x80\x3f\0\0\0\x40", 8)}}}};
-    e.day = typed::date::civil(2060, 1, 1), e.when = {1, typed::unit::s, 0, "UTC"}, e.price = typed::decimal::parse("19.90").value();
-    return build([&](typed::builder& b) {
-      b.set_user_data(any("user data"));
-      return b.add(e);
-    }, {.checksum = true});
+    e.anything = typed::any_map{
+        {{1, typed::any_tuple{{true, 2.5, nullptr}}},
+         {"nd", typed::nd_array{typed::type::f32, "", 4, {2, 1}, std::string("\0\0\x80\x3f\0\0\0\x40", 8)}}}};
+    e.day = typed::date::civil(2060, 1, 1), e.when = {1, typed::unit::s, 0, "UTC"},
+    e.price = typed::decimal::parse("19.90").value();
+    return build(
+        [&](typed::builder& b) {
+          b.set_user_data(any("user data"));
+          return b.add(e);
+        },
+        {.checksum = true});
   };
   if (::access(path.c_str(), F_OK) != 0 && getenv("SPILLWAY_WRITE_GOLDEN")) {
     const Bytes made = make();

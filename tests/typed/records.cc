@@ -16,7 +16,8 @@ Everything sample() {
   e.names = {"", "Ann", "a longer name than a slot holds"};
   e.numbers = {1, -2, 3}, e.packed = {1, 2, 300};
   e.lucky = {3, 7, 1000000};
-  e.by_name = {{"one", 1}, {"two", 2}}, e.by_number = {{1, "one"}, {4000000000, "many"}}, e.by_real = {{0.5, "half"}, {2, "two"}};
+  e.by_name = {{"one", 1}, {"two", 2}}, e.by_number = {{1, "one"}, {4000000000, "many"}},
+  e.by_real = {{0.5, "half"}, {2, "two"}};
   e.pair = {5, "five"};
   e.home = {"Spillway Road", 12};
   e.next = std::make_unique<Everything>();
@@ -123,13 +124,17 @@ TEST_CASE("records of 7 to 200 integer fields return every field, also with some
       const Bytes bytes = build([&](typed::builder& b) {
         const auto index = b.registry().reserve("wide");
         std::vector<typed::field_info> fields;
-        for (unsigned i = 0; i < n; ++i) fields.push_back({"f" + std::to_string(i), i + 1, 0, static_cast<typed::type>(2 + i % 8), {}, typed::kNoType});
+        for (unsigned i = 0; i < n; ++i)
+          fields.push_back(
+              {"f" + std::to_string(i), i + 1, 0, static_cast<typed::type>(2 + i % 8), {}, typed::kNoType});
         b.registry().define(index, fields);
         typed::builder::record_draft d(b, index);
         for (unsigned i = 0; i < n; ++i) {
           if (i % step == 1) continue;
-          if (i % step == 2) d.set_null(i);
-          else d.bytes().put(d.field(i).offset, static_cast<std::uint8_t>(i % 100)), d.mark_set(i);
+          if (i % step == 2)
+            d.set_null(i);
+          else
+            d.bytes().put(d.field(i).offset, static_cast<std::uint8_t>(i % 100)), d.mark_set(i);
         }
         return d.place();
       });
@@ -138,9 +143,12 @@ TEST_CASE("records of 7 to 200 integer fields return every field, also with some
       REQUIRE(r.size() == n);
       for (unsigned i = 0; i < n; ++i) {
         const auto field = r.field("f" + std::to_string(i));
-        if (i % step == 1) CHECK(field.code() == errc::absent);
-        else if (i % step == 2) CHECK(field->is_null());
-        else CHECK(*field->integer() == i % 100);
+        if (i % step == 1)
+          CHECK(field.code() == errc::absent);
+        else if (i % step == 2)
+          CHECK(field->is_null());
+        else
+          CHECK(*field->integer() == i % 100);
       }
       CHECK(r.field("g").code() == errc::no_such);
     }
@@ -169,14 +177,15 @@ TEST_CASE("texts may be empty, hold NULs and any character, and be very long") {
   std::uint32_t state = 1;
   for (char& c : random) c = static_cast<char>((state = state * 1664525 + 1013904223) >> 24);
   const std::string compressible(100000, 'x');
-  for (const std::string& s : {std::string(), std::string("\0", 1), std::string("a\0b", 3), std::string("12345678"), std::string("123456789"),
-                               std::string("\u00e9\u6f22\U0001f600"), compressible})
+  for (const std::string& s :
+       {std::string(), std::string("\0", 1), std::string("a\0b", 3), std::string("12345678"),
+        std::string("123456789"), std::string("\u00e9\u6f22\U0001f600"), compressible})
     CHECK(there_and_back(typed::any(s)) == typed::any(s));
   CHECK(there_and_back(typed::bytes{random}) == typed::any(typed::bytes{random}));
   CHECK_THROWS_WITH(build_any(typed::any(random)), Catch::Contains("UTF-8"));
 
-  CHECK(build_any(typed::any(compressible)).data.size() < 2000);   // a third is saved
-  CHECK(build_any(typed::bytes{random}).data.size() > 256000);      // nothing would be
+  CHECK(build_any(typed::any(compressible)).data.size() < 2000);       // a third is saved
+  CHECK(build_any(typed::bytes{random}).data.size() > 256000);         // nothing would be
   CHECK(build_any(typed::buffer{compressible}).data.size() > 100000);  // buffers are windows
   const Bytes bytes = build_any(typed::any(compressible));
   const auto text = typed::root(bytes.open())->text();
@@ -186,15 +195,17 @@ TEST_CASE("texts may be empty, hold NULs and any character, and be very long") {
   CHECK(text->str(99999).code() == errc::too_much);
 }
 
-TEST_CASE("a record in a field, in any, in a list and in a map stays readable, by name where its type is unknown") {
+TEST_CASE(
+    "a record in a field, in any, in a list and in a map stays readable, by name where its type is unknown") {
   const Address a{"Main Street", 5};
   Everything e;
   e.home = a;
   e.anything = typed::any_of(a);
   const Bytes bytes = build([&](typed::builder& b) {
-    return b.add(typed::any(typed::any_map{{{typed::any("list"), typed::any_list{{typed::any_of(a)}}},
-                                            {typed::any("map"), typed::any_map{{{typed::any(1), typed::any_of(a)}}}},
-                                            {typed::any("record"), typed::any_of(std::move(a))}}}));
+    return b.add(
+        typed::any(typed::any_map{{{typed::any("list"), typed::any_list{{typed::any_of(a)}}},
+                                   {typed::any("map"), typed::any_map{{{typed::any(1), typed::any_of(a)}}}},
+                                   {typed::any("record"), typed::any_of(std::move(a))}}}));
   });
   const auto blob = bytes.verify();
   const auto m = *typed::root(blob)->map();
@@ -202,7 +213,8 @@ TEST_CASE("a record in a field, in any, in a list and in a map stays readable, b
   const auto by_name = value("record").record().value();
   CHECK(by_name.type().name == "test.address");
   CHECK(*by_name.field("number")->integer() == 5);
-  CHECK(*typed::as<Address>(value("list").list()->at(0).value())->get<&Address::street>()->view() == "Main Street");
+  CHECK(*typed::as<Address>(value("list").list()->at(0).value())->get<&Address::street>()->view() ==
+        "Main Street");
   const auto inner = *value("map").map();
   CHECK(*typed::as<Address>(inner.value(*inner.find(typed::any(1))))->get<&Address::number>() == 5);
 
@@ -211,7 +223,8 @@ TEST_CASE("a record in a field, in any, in a list and in a map stays readable, b
   CHECK(*typed::as<Address>(*v.get<&Everything::anything>())->get<&Address::number>() == 5);
 }
 
-// --- schemas that changed -----------------------------------------------------------------------------------------------
+// --- schemas that changed
+// -----------------------------------------------------------------------------------------------
 namespace {
 struct V1 {
   std::int32_t a = 1;
@@ -245,13 +258,14 @@ struct Derived : Base {
 template <>
 struct spillway::typed::describe<V1> {
   static constexpr const char* name = "v";
-  static constexpr auto members = fields(field<1>("a", &V1::a), field<2>("b", &V1::b), field<3>("c", &V1::c), field<4>("d", &V1::d));
+  static constexpr auto members =
+      fields(field<1>("a", &V1::a), field<2>("b", &V1::b), field<3>("c", &V1::c), field<4>("d", &V1::d));
 };
 template <>
 struct spillway::typed::describe<V2> {
   static constexpr const char* name = "v";
-  static constexpr auto members = fields(field<3>("c", &V2::c), field<2>("renamed", &V2::renamed), field<1>("a", &V2::a),
-                                         field<5>("e", &V2::e), field<4>("d", &V2::d));
+  static constexpr auto members = fields(field<3>("c", &V2::c), field<2>("renamed", &V2::renamed),
+                                         field<1>("a", &V2::a), field<5>("e", &V2::e), field<4>("d", &V2::d));
 };
 SPILLWAY_TYPED(V3, "v", a);
 SPILLWAY_TYPED(Holder, "holder", inner);
@@ -277,7 +291,8 @@ TEST_CASE("added, removed, reordered, renamed and widened fields are read across
   CHECK(v.get<&V2::e>().code() == errc::absent);
   CHECK(*typed::user_data(blob)->text()->view() == "made by version 1");
 
-  // A newer writer's record in an older reader: what it does not know is skipped, what cannot be narrowed is an error.
+  // A newer writer's record in an older reader: what it does not know is skipped, what cannot be narrowed is
+  // an error.
   const Bytes newer = build([](typed::builder& b) { return b.add(V2{}); });
   const auto narrowed = typed::root<V1>(newer.verify());
   CHECK(narrowed.code() == errc::incompatible);

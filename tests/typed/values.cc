@@ -12,16 +12,50 @@ using typed::errc;
 
 TEST_CASE("an any gives back the same type and value") {
   const typed::decimal price = typed::decimal::parse("1.50").value();
-  for (const any& v : std::vector<any>{nullptr, true, false, 0, 1, -1, INT64_MIN, INT64_MAX, std::uint64_t{5}, UINT64_MAX, 1.0f, 1.0, -0.0,
-                                       INFINITY, "", "text", "a text of more than eight", typed::bytes{"raw"}, typed::bytes{"raw bytes, more than eight"},
-                                       typed::buffer{""}, typed::buffer{"window"}, typed::date::civil(2024, 2, 29),
-                                       typed::instant{1, typed::unit::s}, typed::instant{-1, typed::unit::ns, 19800}, typed::instant{7, typed::unit::us, 0, "UTC"},
-                                       typed::local_time{5, typed::unit::ms}, typed::time_of_day{1}, price, typed::any_list{}, typed::any_tuple{},
-                                       typed::any_set{}, typed::any_map{}, typed::any_list{{1, 2.5, "x", nullptr, true}}, typed::any_list{{1, 2, 3}},
-                                       typed::any_tuple{{1, 2, 3}}, typed::any_tuple{{1, "a"}}, typed::any_list{{true, false}}, typed::any_list{{0.5, 1.0}},
-                                       typed::any_set{{1, 2, 3}}, typed::any_set{{"a", 1, nullptr}}, typed::any_set{{0.5, 2.0}},
-                                       typed::any_map{{{1, "one"}, {"two", 2}, {nullptr, typed::any_list{{1}}}}},
-                                       typed::nd_array{typed::type::f64, "", 8, {2}, std::string(16, '\1')}}) {
+  for (const any& v :
+       std::vector<any>{nullptr,
+                        true,
+                        false,
+                        0,
+                        1,
+                        -1,
+                        INT64_MIN,
+                        INT64_MAX,
+                        std::uint64_t{5},
+                        UINT64_MAX,
+                        1.0f,
+                        1.0,
+                        -0.0,
+                        INFINITY,
+                        "",
+                        "text",
+                        "a text of more than eight",
+                        typed::bytes{"raw"},
+                        typed::bytes{"raw bytes, more than eight"},
+                        typed::buffer{""},
+                        typed::buffer{"window"},
+                        typed::date::civil(2024, 2, 29),
+                        typed::instant{1, typed::unit::s},
+                        typed::instant{-1, typed::unit::ns, 19800},
+                        typed::instant{7, typed::unit::us, 0, "UTC"},
+                        typed::local_time{5, typed::unit::ms},
+                        typed::time_of_day{1},
+                        price,
+                        typed::any_list{},
+                        typed::any_tuple{},
+                        typed::any_set{},
+                        typed::any_map{},
+                        typed::any_list{{1, 2.5, "x", nullptr, true}},
+                        typed::any_list{{1, 2, 3}},
+                        typed::any_tuple{{1, 2, 3}},
+                        typed::any_tuple{{1, "a"}},
+                        typed::any_list{{true, false}},
+                        typed::any_list{{0.5, 1.0}},
+                        typed::any_set{{1, 2, 3}},
+                        typed::any_set{{"a", 1, nullptr}},
+                        typed::any_set{{0.5, 2.0}},
+                        typed::any_map{{{1, "one"}, {"two", 2}, {nullptr, typed::any_list{{1}}}}},
+                        typed::nd_array{typed::type::f64, "", 8, {2}, std::string(16, '\1')}}) {
     const any back = there_and_back(v);
     CHECK(back.value.index() == v.value.index());
     CHECK(back == v);
@@ -57,7 +91,8 @@ TEST_CASE("a list of more than 2^24 items works") {
   const auto blob = bytes.verify();
   const auto list = *typed::root(blob)->list();
   CHECK(list.size() == kItems);
-  for (const std::uint64_t i : {std::uint64_t{0}, std::uint64_t{1} << 24, kItems - 1}) CHECK(*list[i].integer() == static_cast<std::uint8_t>(i * 7));
+  for (const std::uint64_t i : {std::uint64_t{0}, std::uint64_t{1} << 24, kItems - 1})
+    CHECK(*list[i].integer() == static_cast<std::uint8_t>(i * 7));
   CHECK(list.at(kItems).code() == errc::no_such);
   CHECK((list.data() - bytes.data.data()) % 64 == 0);
 }
@@ -81,15 +116,18 @@ TEST_CASE("slices of slices, reversed, behave as a native sequence's") {
   }
 }
 
-TEST_CASE("integer sets are bitmaps or blocks when that is smaller, and agree with native sets across encodings") {
+TEST_CASE(
+    "integer sets are bitmaps or blocks when that is smaller, and agree with native sets across encodings") {
   std::mt19937 random(7);
   const auto set_of = [](const std::set<std::int64_t>& s) {
     return build([&](typed::builder& b) { return b.integer_set({s.begin(), s.end()}); });
   };
-  std::vector<std::set<std::int64_t>> natives = {{}, {0}, {-1}, {63, 64}, {INT64_MIN, INT64_MAX}, {-64, -65, 0, 1}};
+  std::vector<std::set<std::int64_t>> natives = {
+      {}, {0}, {-1}, {63, 64}, {INT64_MIN, INT64_MAX}, {-64, -65, 0, 1}};
   std::set<std::int64_t> dense, clustered, sparse;
   for (int i = 0; i < 500; ++i) dense.insert(random() % 1000);
-  for (int i = 0; i < 2000; ++i) clustered.insert(static_cast<std::int64_t>(random() % 20) * 100000000 + random() % 200);
+  for (int i = 0; i < 2000; ++i)
+    clustered.insert(static_cast<std::int64_t>(random() % 20) * 100000000 + random() % 200);
   for (int i = 0; i < 300; ++i) sparse.insert(static_cast<std::int32_t>(random()));
   natives.insert(natives.end(), {dense, clustered, sparse});
   std::vector<Bytes> stored;
@@ -107,7 +145,8 @@ TEST_CASE("integer sets are bitmaps or blocks when that is smaller, and agree wi
     set.for_each([&](const typed::any_view& v) { back.insert(*v.integer()); });
     CHECK(back == natives[i]);
     CHECK(set.size() == natives[i].size());
-    for (const std::int64_t probe : {INT64_MIN, std::int64_t{-65}, std::int64_t{-1}, std::int64_t{0}, std::int64_t{63}, std::int64_t{999}, INT64_MAX})
+    for (const std::int64_t probe : {INT64_MIN, std::int64_t{-65}, std::int64_t{-1}, std::int64_t{0},
+                                     std::int64_t{63}, std::int64_t{999}, INT64_MAX})
       CHECK(set.contains(probe) == (natives[i].count(probe) == 1));
     CHECK_FALSE(set.contains(any(0.5)));
     CHECK_FALSE(set.contains(any("0")));
@@ -116,7 +155,8 @@ TEST_CASE("integer sets are bitmaps or blocks when that is smaller, and agree wi
       const auto other_blob = stored[k].open();
       const auto other = *typed::root(other_blob)->set();
       CHECK(*set.equals(other) == (natives[i] == natives[k]));
-      CHECK(*set.subset_of(other) == std::includes(natives[k].begin(), natives[k].end(), natives[i].begin(), natives[i].end()));
+      CHECK(*set.subset_of(other) ==
+            std::includes(natives[k].begin(), natives[k].end(), natives[i].begin(), natives[i].end()));
     }
   }
   // The same members in a set of any values.
@@ -130,8 +170,21 @@ TEST_CASE("integer sets are bitmaps or blocks when that is smaller, and agree wi
 TEST_CASE("maps take keys of every type, and equal numbers are one key") {
   const double nan = std::numeric_limits<double>::quiet_NaN();
   std::vector<std::pair<any, any>> items;
-  const std::vector<any> keys = {"text", 7, -7, 0.5, INFINITY, -INFINITY, nan, nullptr, typed::any_tuple{{1, "a", nullptr}}, typed::any_set{{1, "b"}},
-                                 typed::bytes{"text"}, UINT64_MAX, typed::date{5}, typed::decimal::parse("0.1").value(), typed::instant{5, typed::unit::s}};
+  const std::vector<any> keys = {"text",
+                                 7,
+                                 -7,
+                                 0.5,
+                                 INFINITY,
+                                 -INFINITY,
+                                 nan,
+                                 nullptr,
+                                 typed::any_tuple{{1, "a", nullptr}},
+                                 typed::any_set{{1, "b"}},
+                                 typed::bytes{"text"},
+                                 UINT64_MAX,
+                                 typed::date{5},
+                                 typed::decimal::parse("0.1").value(),
+                                 typed::instant{5, typed::unit::s}};
   for (std::size_t i = 0; i < keys.size(); ++i) items.emplace_back(keys[i], any(i));
   const Bytes bytes = build_any(typed::any_map{items});
   const auto blob = bytes.verify();
@@ -155,7 +208,12 @@ TEST_CASE("maps take keys of every type, and equal numbers are one key") {
   CHECK_THROWS_AS(m.find(any(typed::any_map{})), typed::failure);
 
   // true, 1, 1.0 and 1.00 come down to one entry, the last one.
-  const Bytes ones = build_any(typed::any_map{{{true, "a"}, {1, "b"}, {1.0, "c"}, {typed::decimal::parse("1.00").value(), "d"}, {0.0, "z"}, {-0.0, "y"}}});
+  const Bytes ones = build_any(typed::any_map{{{true, "a"},
+                                               {1, "b"},
+                                               {1.0, "c"},
+                                               {typed::decimal::parse("1.00").value(), "d"},
+                                               {0.0, "z"},
+                                               {-0.0, "y"}}});
   const auto one = *typed::root(ones.open())->map();
   CHECK(one.size() == 2);
   CHECK(*one.value(*one.find(any(1))).text()->view() == "d");
@@ -183,15 +241,18 @@ TEST_CASE("instants keep their unit and zone; local times are a type of their ow
 }
 
 TEST_CASE("decimals keep their text: sign, scale, NaN, infinity") {
-  for (const char* s : {"0", "-0", "1", "1.0", "1.00", "-12.5", "0.001", "1E+3", "1.5E-10", "NaN", "-NaN", "sNaN", "NaN123", "Infinity", "-Infinity",
-                        "123456789012345678901234567890.123456789", "0.000001", "1E-7", "0E+5"}) {
+  for (const char* s :
+       {"0", "-0", "1", "1.0", "1.00", "-12.5", "0.001", "1E+3", "1.5E-10", "NaN", "-NaN", "sNaN", "NaN123",
+        "Infinity", "-Infinity", "123456789012345678901234567890.123456789", "0.000001", "1E-7", "0E+5"}) {
     const auto d = typed::decimal::parse(s);
     REQUIRE(d);
     CHECK(d->str() == s);
     const any back = there_and_back(*d);
     CHECK(back.get<typed::decimal>()->str() == s);
   }
-  for (const char* s : {"", "-", ".", "1e", "e5", "1.2.3", "12x", "nanx", "infinit", "1e99999999999999999999", " 1"}) CHECK_FALSE(typed::decimal::parse(s));
+  for (const char* s :
+       {"", "-", ".", "1e", "e5", "1.2.3", "12x", "nanx", "infinit", "1e99999999999999999999", " 1"})
+    CHECK_FALSE(typed::decimal::parse(s));
 }
 
 TEST_CASE("n-d arrays are empty, flat, square or structured, and aligned to 64 bytes") {
@@ -234,6 +295,7 @@ TEST_CASE("binary search over ten element types finds the leftmost position and 
       for (int x = -1; x < 103; ++x) CHECK(typed::search_near(s, x, hint) == typed::search_left(s, x));
     CHECK(typed::search_near(std::span<const T>(), T(1), 5) == 0);
   };
-  check(std::int8_t{}), check(std::uint8_t{}), check(std::int16_t{}), check(std::uint16_t{}), check(std::int32_t{});
+  check(std::int8_t{}), check(std::uint8_t{}), check(std::int16_t{}), check(std::uint16_t{}),
+      check(std::int32_t{});
   check(std::uint32_t{}), check(std::int64_t{}), check(std::uint64_t{}), check(float{}), check(double{});
 }

@@ -1,7 +1,9 @@
-// common.h - what the parts of the extension share: the opened blob that all views keep alive, and values both ways.
+// common.h - what the parts of the extension share: the opened blob that all views keep alive, and values
+// both ways.
 //
-// A Holder owns the blob, the Python buffer it lies in, and the interned names of its fields. Views hold a shared_ptr to it, so memory stays
-// mapped for as long as anything looks at it. Threads: views never change, and everything here runs with the GIL unless it says otherwise.
+// A Holder owns the blob, the Python buffer it lies in, and the interned names of its fields. Views hold a
+// shared_ptr to it, so memory stays mapped for as long as anything looks at it. Threads: views never change,
+// and everything here runs with the GIL unless it says otherwise.
 #pragma once
 #include <pybind11/pybind11.h>
 
@@ -17,10 +19,11 @@ namespace py = pybind11;
 
 // How a record type is reached from Python: attribute name to field.
 struct TypeAccess {
-  py::object cls;                               // the Record class of that name, or None
-  std::vector<py::object> names;                // the writer's, interned
-  std::unordered_map<PyObject*, int> by_name;   // interned pointer to field; -1: the class knows it, the writer did not
-  std::vector<py::object> aliases;              // keeps their pointers alive
+  py::object cls;                 // the Record class of that name, or None
+  std::vector<py::object> names;  // the writer's, interned
+  std::unordered_map<PyObject*, int>
+      by_name;                      // interned pointer to field; -1: the class knows it, the writer did not
+  std::vector<py::object> aliases;  // keeps their pointers alive
 };
 
 struct Holder {
@@ -66,7 +69,7 @@ struct Ref {
 
 // Things of the Python package that the extension needs; filled by _register at import.
 struct Helpers {
-  py::object classes;         // name -> Record class
+  py::object classes;  // name -> Record class
   py::object decimal, date, datetime, time, timezone, timedelta, zone_info, instant;
   py::object numpy, dtype_from_json, dtype_to_json;
   py::object record_base, record_equal, error, incompatible;
@@ -82,7 +85,8 @@ py::object string_of(std::string_view s);
 // encode.cc: a Python value as a native one, for look-ups. Throws wrong_type for what can be no key.
 typed::any key_of(py::handle value);
 
-// Python objects into a builder. Remembers what it has seen until reset(), so shared and repeated objects are walked once.
+// Python objects into a builder. Remembers what it has seen until reset(), so shared and repeated objects are
+// walked once.
 class Encoder {
  public:
   explicit Encoder(typed::builder& b) : b_(b) {}

@@ -28,45 +28,57 @@ std::string type_name(py::handle v) { return py::str(py::type::handle_of(v).attr
 // The microseconds behind a timedelta-free reading of the fields, since 1970.
 std::int64_t wall_us(py::handle t) {
   const auto field = [&](const char* name) { return t.attr(name).cast<std::int64_t>(); };
-  const std::int64_t days = typed::date::civil(t.attr("year").cast<int>(), t.attr("month").cast<unsigned>(), t.attr("day").cast<unsigned>()).days;
-  return ((days * 24 + field("hour")) * 60 + field("minute")) * 60000000 + field("second") * 1000000 + field("microsecond");
+  const std::int64_t days = typed::date::civil(t.attr("year").cast<int>(), t.attr("month").cast<unsigned>(),
+                                               t.attr("day").cast<unsigned>())
+                                .days;
+  return ((days * 24 + field("hour")) * 60 + field("minute")) * 60000000 + field("second") * 1000000 +
+         field("microsecond");
 }
 
 // utcoffset() in seconds, kNoOffset when there is none. Offsets of less than a second are refused.
 std::int32_t offset_of(py::handle t) {
   const py::object delta = t.attr("utcoffset")();
   if (delta.is_none()) return typed::kNoOffset;
-  if (delta.attr("microseconds").cast<int>() != 0) throw py::value_error("a time zone's offset must be whole seconds");
+  if (delta.attr("microseconds").cast<int>() != 0)
+    throw py::value_error("a time zone's offset must be whole seconds");
   return delta.attr("days").cast<std::int32_t>() * 86400 + delta.attr("seconds").cast<std::int32_t>();
 }
 
 typed::date date_of(py::handle d) {
-  return typed::date::civil(d.attr("year").cast<int>(), d.attr("month").cast<unsigned>(), d.attr("day").cast<unsigned>());
+  return typed::date::civil(d.attr("year").cast<int>(), d.attr("month").cast<unsigned>(),
+                            d.attr("day").cast<unsigned>());
 }
 
 any datetime_of(py::handle t) {
   const std::int32_t offset = offset_of(t);
   const std::int64_t wall = wall_us(t);
-  if (offset == typed::kNoOffset) return typed::local_time{wall, typed::unit::us, static_cast<std::uint8_t>(t.attr("fold").cast<int>())};
+  if (offset == typed::kNoOffset)
+    return typed::local_time{wall, typed::unit::us, static_cast<std::uint8_t>(t.attr("fold").cast<int>())};
   typed::instant i{wall - offset * std::int64_t{1000000}, typed::unit::us, offset};
   const py::object zone = t.attr("tzinfo");
-  if (py::hasattr(zone, "key") && py::isinstance<py::str>(zone.attr("key"))) i.zone = zone.attr("key").cast<std::string>();
+  if (py::hasattr(zone, "key") && py::isinstance<py::str>(zone.attr("key")))
+    i.zone = zone.attr("key").cast<std::string>();
   return i;
 }
 
 typed::time_of_day time_of(py::handle t) {
   const auto field = [&](const char* name) { return t.attr(name).cast<std::int64_t>(); };
-  return {((field("hour") * 60 + field("minute")) * 60 + field("second")) * 1000000000 + field("microsecond") * 1000, offset_of(t)};
+  return {((field("hour") * 60 + field("minute")) * 60 + field("second")) * 1000000000 +
+              field("microsecond") * 1000,
+          offset_of(t)};
 }
 
 typed::instant instant_of(py::handle v) {
-  typed::instant i{v.attr("ticks").cast<std::int64_t>(), static_cast<typed::unit>(v.attr("unit").cast<int>())};
+  typed::instant i{v.attr("ticks").cast<std::int64_t>(),
+                   static_cast<typed::unit>(v.attr("unit").cast<int>())};
   if (!v.attr("offset").is_none()) i.offset_s = v.attr("offset").cast<std::int32_t>();
   if (!v.attr("zone").is_none()) i.zone = v.attr("zone").cast<std::string>();
   return i;
 }
 
-typed::decimal decimal_of(py::handle v) { return typed::decimal::parse(py::str(v).cast<std::string>()).value(); }
+typed::decimal decimal_of(py::handle v) {
+  return typed::decimal::parse(py::str(v).cast<std::string>()).value();
+}
 
 bool is(py::handle v, const py::object& cls) { return PyObject_IsInstance(v.ptr(), cls.ptr()) == 1; }
 
@@ -94,7 +106,8 @@ item integer_item(py::handle v) {
     PyErr_SetString(PyExc_OverflowError, "an int of more than 64 bits; store it as Decimal or text");
     throw py::error_already_set();
   }
-  return is_unsigned ? typed::scalar_item(code::uinteger, u) : typed::scalar_item(code::integer, static_cast<std::uint64_t>(i));
+  return is_unsigned ? typed::scalar_item(code::uinteger, u)
+                     : typed::scalar_item(code::integer, static_cast<std::uint64_t>(i));
 }
 
 item float_item(double d) { return typed::scalar_item(code::f64, std::bit_cast<std::uint64_t>(d)); }
@@ -102,11 +115,22 @@ item float_item(double d) { return typed::scalar_item(code::f64, std::bit_cast<s
 type element_of(const py::dtype& d) {
   if (py::str(d.attr("byteorder")).cast<std::string>() == ">") return type::none;
   switch (d.kind()) {
-    case 'b': return type::boolean;
-    case 'f': return d.itemsize() == 4 ? type::f32 : d.itemsize() == 8 ? type::f64 : type::none;
-    case 'i': return d.itemsize() == 1 ? type::i8 : d.itemsize() == 2 ? type::i16 : d.itemsize() == 4 ? type::i32 : type::i64;
-    case 'u': return d.itemsize() == 1 ? type::u8 : d.itemsize() == 2 ? type::u16 : d.itemsize() == 4 ? type::u32 : type::u64;
-    default: return type::none;
+    case 'b':
+      return type::boolean;
+    case 'f':
+      return d.itemsize() == 4 ? type::f32 : d.itemsize() == 8 ? type::f64 : type::none;
+    case 'i':
+      return d.itemsize() == 1   ? type::i8
+             : d.itemsize() == 2 ? type::i16
+             : d.itemsize() == 4 ? type::i32
+                                 : type::i64;
+    case 'u':
+      return d.itemsize() == 1   ? type::u8
+             : d.itemsize() == 2 ? type::u16
+             : d.itemsize() == 4 ? type::u32
+                                 : type::u64;
+    default:
+      return type::none;
   }
 }
 
@@ -121,11 +145,13 @@ any key_of(py::handle v) {
     std::uint64_t u = 0;
     bool is_unsigned = false;
     if (integer_of(v, i, u, is_unsigned)) return is_unsigned ? any(u) : any(i);
-    return typed::decimal::parse(py::str(v).cast<std::string>()).value();  // no key in a blob, or an equal decimal
+    return typed::decimal::parse(py::str(v).cast<std::string>())
+        .value();  // no key in a blob, or an equal decimal
   }
   if (PyFloat_Check(p)) return PyFloat_AS_DOUBLE(p);
   if (PyUnicode_Check(p)) return text_of(v);
-  if (PyBytes_Check(p)) return typed::bytes{std::string(PyBytes_AS_STRING(p), static_cast<std::size_t>(PyBytes_GET_SIZE(p)))};
+  if (PyBytes_Check(p))
+    return typed::bytes{std::string(PyBytes_AS_STRING(p), static_cast<std::size_t>(PyBytes_GET_SIZE(p)))};
   const Helpers& h = helpers();
   if (is(v, h.decimal)) return decimal_of(v);
   if (is(v, h.datetime)) return datetime_of(v);
@@ -150,8 +176,10 @@ item Encoder::encode(py::handle v, unsigned level) {
   if (PyLong_CheckExact(p)) return integer_item(v);
   if (PyFloat_CheckExact(p)) return float_item(PyFloat_AS_DOUBLE(p));
   if (PyUnicode_Check(p)) return b_.encode_text(text_of(v));
-  if (PyBytes_Check(p)) return b_.encode_bytes({PyBytes_AS_STRING(p), static_cast<std::size_t>(PyBytes_GET_SIZE(p))});
-  if (level > typed::kMaxDepth) fail(errc::too_deep, "a value: nested deeper than 255 levels, or within itself");
+  if (PyBytes_Check(p))
+    return b_.encode_bytes({PyBytes_AS_STRING(p), static_cast<std::size_t>(PyBytes_GET_SIZE(p))});
+  if (level > typed::kMaxDepth)
+    fail(errc::too_deep, "a value: nested deeper than 255 levels, or within itself");
   if (const auto had = seen_.find(p); had != seen_.end()) return had->second;
   const item made = compound(v, level);
   if (made.is_ref()) {
@@ -169,15 +197,18 @@ item Encoder::compound(py::handle v, unsigned level) {
   if (PyTuple_Check(p)) return ref_item(sequence(v, true, level));
   if (PyDict_Check(p)) return ref_item(mapping(v, level));
   if (PyAnySet_Check(p)) return ref_item(set(v, level));
-  if (PyByteArray_Check(p)) return b_.encode_bytes({PyByteArray_AS_STRING(p), static_cast<std::size_t>(PyByteArray_GET_SIZE(p))});
+  if (PyByteArray_Check(p))
+    return b_.encode_bytes({PyByteArray_AS_STRING(p), static_cast<std::size_t>(PyByteArray_GET_SIZE(p))});
   if (PyLong_Check(p)) return integer_item(v);
   if (PyFloat_Check(p)) return float_item(PyFloat_AS_DOUBLE(p));
   if (is(v, h.record_base)) return ref_item(record(v, py::type::handle_of(v), level));
   if (is(v, h.numpy.attr("ndarray"))) return ref_item(ndarray(v));
   if (is(v, h.numpy.attr("generic"))) {
-    if (is(v, h.numpy.attr("float32"))) return typed::scalar_item(code::f32, std::bit_cast<std::uint32_t>(v.cast<float>()));
+    if (is(v, h.numpy.attr("float32")))
+      return typed::scalar_item(code::f32, std::bit_cast<std::uint32_t>(v.cast<float>()));
     const py::object native = v.attr("item")();
-    if (is(native, h.numpy.attr("generic"))) throw py::type_error("cannot store a numpy scalar of type " + type_name(v));
+    if (is(native, h.numpy.attr("generic")))
+      throw py::type_error("cannot store a numpy scalar of type " + type_name(v));
     return encode(native, level + 1);
   }
   if (PyMemoryView_Check(p)) {
@@ -200,7 +231,8 @@ item Encoder::compound(py::handle v, unsigned level) {
     copiers_.emplace_back(holder, std::make_unique<typed::copier>(holder->doc(), b_));
     return copiers_.back().second->copy(typed::any_view::of_object(holder->doc(), o.position));
   };
-  if (py::isinstance<RecordView>(v)) return copy(v.cast<RecordView&>().holder, v.cast<RecordView&>().record.object());
+  if (py::isinstance<RecordView>(v))
+    return copy(v.cast<RecordView&>().holder, v.cast<RecordView&>().record.object());
   if (py::isinstance<SetView>(v)) return copy(v.cast<SetView&>().holder, v.cast<SetView&>().set.object());
   if (py::isinstance<MapView>(v)) return copy(v.cast<MapView&>().holder, v.cast<MapView&>().map.object());
   if (py::isinstance<ListView>(v)) {
@@ -211,7 +243,8 @@ item Encoder::compound(py::handle v, unsigned level) {
   // Classes of the sharedbuffers kind: plain objects whose class has a schema.
   const py::handle cls = py::type::handle_of(v);
   if (py::hasattr(cls, "_spillway_spec")) return ref_item(record(v, cls, level));
-  throw py::type_error("cannot store a " + type_name(v) + "; expected None, bool, int, float, str, bytes, memoryview, list, tuple, set, dict, "
+  throw py::type_error("cannot store a " + type_name(v) +
+                       "; expected None, bool, int, float, str, bytes, memoryview, list, tuple, set, dict, "
                        "Decimal, date, datetime, time, a numpy array, or a Record");
 }
 
@@ -253,7 +286,8 @@ typed::ref Encoder::sequence(py::handle v, bool tuple, unsigned level) {
   // 2. Anything.
   std::vector<item> out;
   out.reserve(static_cast<std::size_t>(n));
-  for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(fast.ptr()); ++i) out.push_back(encode(PySequence_Fast_GET_ITEM(fast.ptr(), i), level + 1));
+  for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(fast.ptr()); ++i)
+    out.push_back(encode(PySequence_Fast_GET_ITEM(fast.ptr(), i), level + 1));
   return b_.list(out, tuple);
 }
 
@@ -266,9 +300,12 @@ typed::ref Encoder::set(py::handle v, unsigned level) {
     std::int64_t i = 0;
     std::uint64_t u = 0;
     bool is_unsigned = false;
-    if (PyLong_CheckExact(e.ptr()) && integer_of(e, i, u, is_unsigned) && !is_unsigned) whole.push_back(i);
-    else if (PyFloat_CheckExact(e.ptr()) && PyFloat_AS_DOUBLE(e.ptr()) == PyFloat_AS_DOUBLE(e.ptr())) real.push_back(PyFloat_AS_DOUBLE(e.ptr()));
-    else break;
+    if (PyLong_CheckExact(e.ptr()) && integer_of(e, i, u, is_unsigned) && !is_unsigned)
+      whole.push_back(i);
+    else if (PyFloat_CheckExact(e.ptr()) && PyFloat_AS_DOUBLE(e.ptr()) == PyFloat_AS_DOUBLE(e.ptr()))
+      real.push_back(PyFloat_AS_DOUBLE(e.ptr()));
+    else
+      break;
   }
   if (whole.size() == n && n) return b_.integer_set(std::move(whole));
   if (real.size() == n && n) return b_.number_set(std::move(real));
@@ -316,8 +353,12 @@ std::uint32_t Encoder::type_of(py::handle cls) {
   std::vector<typed::field_info> fields;
   for (const py::handle f : spec[1]) {
     const py::tuple t = py::reinterpret_borrow<py::tuple>(f);
-    typed::field_info info{t[1].cast<std::string>(), t[0].cast<std::uint32_t>(), 0, static_cast<type>(t[2].cast<int>()),
-                           static_cast<type>(t[3].cast<int>()), typed::kNoType};
+    typed::field_info info{t[1].cast<std::string>(),
+                           t[0].cast<std::uint32_t>(),
+                           0,
+                           static_cast<type>(t[2].cast<int>()),
+                           static_cast<type>(t[3].cast<int>()),
+                           typed::kNoType};
     if (!t[4].is_none()) info.record_type = type_of(t[4]);
     fields.push_back(std::move(info));
   }
@@ -337,20 +378,26 @@ typed::ref Encoder::record(py::handle v, py::handle cls, unsigned level) {
       continue;  // absent
     }
     const py::object held = py::reinterpret_steal<py::object>(value);
-    if (held.is_none()) d.set_null(i);
-    else put_field(d, i, held, level);
+    if (held.is_none())
+      d.set_null(i);
+    else
+      put_field(d, i, held, level);
   }
   return d.place();
 }
 
 typed::ref Encoder::packed_array(py::handle v, type element, const char* field) {
   const py::object dtype = helpers().numpy.attr("dtype")(std::string(typed::name_of(element)));
-  const py::object source = py::isinstance<ListView>(v) ? v.attr("numpy")() : py::reinterpret_borrow<py::object>(v);
+  const py::object source =
+      py::isinstance<ListView>(v) ? v.attr("numpy")() : py::reinterpret_borrow<py::object>(v);
   const py::array natural = py::array::ensure(helpers().numpy.attr("asarray")(source));
   const py::array exact = py::array::ensure(helpers().numpy.attr("ascontiguousarray")(natural, dtype));
-  if (!exact || exact.ndim() != 1) throw py::type_error(std::string(field) + ": expected a flat sequence of numbers");
-  if (natural.size() && !helpers().numpy.attr("array_equal")(natural, exact).cast<bool>() && typed::is_integer(element))
-    fail(errc::value_range, std::string(field) + ": a number that " + typed::name_of(element) + " cannot hold");
+  if (!exact || exact.ndim() != 1)
+    throw py::type_error(std::string(field) + ": expected a flat sequence of numbers");
+  if (natural.size() && !helpers().numpy.attr("array_equal")(natural, exact).cast<bool>() &&
+      typed::is_integer(element))
+    fail(errc::value_range,
+         std::string(field) + ": a number that " + typed::name_of(element) + " cannot hold");
   return b_.array(element, exact.data(), static_cast<std::uint64_t>(exact.size()));
 }
 
@@ -358,7 +405,8 @@ void Encoder::put_field(typed::builder::record_draft& d, std::size_t i, py::hand
   const typed::field_info f = d.field(i);
   const std::uint64_t at = f.offset;
   const auto wrong = [&]() {
-    return py::type_error(d.type().name + "." + f.name + ": expected " + typed::name_of(f.type) + ", got " + type_name(v));
+    return py::type_error(d.type().name + "." + f.name + ": expected " + typed::name_of(f.type) + ", got " +
+                          type_name(v));
   };
   if (typed::is_integer(f.type)) {
     if (!PyLong_Check(v.ptr()) && !PyIndex_Check(v.ptr())) throw wrong();
@@ -369,15 +417,17 @@ void Encoder::put_field(typed::builder::record_draft& d, std::size_t i, py::hand
     bool is_unsigned = false;
     bool fits = integer_of(whole, s, u, is_unsigned);
     fits = fits && typed::with_element(f.type, [&](auto like) {
-      using T = decltype(like);
-      if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
-        if (is_unsigned ? !std::in_range<T>(u) : !std::in_range<T>(s)) return false;
-        d.bytes().put(at, is_unsigned ? static_cast<T>(u) : static_cast<T>(s));
-        return true;
-      } else return false;
-    });
+             using T = decltype(like);
+             if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) {
+               if (is_unsigned ? !std::in_range<T>(u) : !std::in_range<T>(s)) return false;
+               d.bytes().put(at, is_unsigned ? static_cast<T>(u) : static_cast<T>(s));
+               return true;
+             } else
+               return false;
+           });
     if (!fits) {
-      PyErr_Format(PyExc_OverflowError, "%s.%s: %R does not fit %s", d.type().name.c_str(), f.name.c_str(), v.ptr(), typed::name_of(f.type));
+      PyErr_Format(PyExc_OverflowError, "%s.%s: %R does not fit %s", d.type().name.c_str(), f.name.c_str(),
+                   v.ptr(), typed::name_of(f.type));
       throw py::error_already_set();
     }
     return d.mark_set(i);
@@ -389,11 +439,14 @@ void Encoder::put_field(typed::builder::record_draft& d, std::size_t i, py::hand
       return d.mark_set(i);
     case type::f32:
     case type::f64: {
-      if (!PyFloat_Check(v.ptr()) && !PyLong_Check(v.ptr()) && !is(v, helpers().numpy.attr("number"))) throw wrong();
+      if (!PyFloat_Check(v.ptr()) && !PyLong_Check(v.ptr()) && !is(v, helpers().numpy.attr("number")))
+        throw wrong();
       const double value = PyFloat_AsDouble(v.ptr());
       if (value == -1 && PyErr_Occurred()) throw py::error_already_set();
-      if (f.type == type::f64) d.bytes().put(at, value);
-      else d.bytes().put(at, static_cast<float>(value));
+      if (f.type == type::f64)
+        d.bytes().put(at, value);
+      else
+        d.bytes().put(at, static_cast<float>(value));
       return d.mark_set(i);
     }
     case type::date:
@@ -407,8 +460,12 @@ void Encoder::put_field(typed::builder::record_draft& d, std::size_t i, py::hand
     case type::bytes:
     case type::buffer: {
       if (!PyObject_CheckBuffer(v.ptr()) || PyUnicode_Check(v.ptr())) throw wrong();
-      const py::bytes flat = PyBytes_Check(v.ptr()) ? py::reinterpret_borrow<py::bytes>(v) : py::bytes(py::memoryview(py::reinterpret_borrow<py::object>(v)).attr("tobytes")());
-      d.bytes().put(at, f.type == type::bytes ? b_.bytes(std::string_view(flat)) : b_.buffer(std::string_view(flat)));
+      const py::bytes flat =
+          PyBytes_Check(v.ptr())
+              ? py::reinterpret_borrow<py::bytes>(v)
+              : py::bytes(py::memoryview(py::reinterpret_borrow<py::object>(v)).attr("tobytes")());
+      d.bytes().put(
+          at, f.type == type::bytes ? b_.bytes(std::string_view(flat)) : b_.buffer(std::string_view(flat)));
       return d.mark_set(i);
     }
     case type::array:
@@ -418,9 +475,11 @@ void Encoder::put_field(typed::builder::record_draft& d, std::size_t i, py::hand
       }
       break;
     case type::instant:
-      if (is(v, helpers().datetime) && v.attr("utcoffset")().is_none()) throw py::type_error(d.type().name + "." + f.name + ": expected a datetime with a time zone");
+      if (is(v, helpers().datetime) && v.attr("utcoffset")().is_none())
+        throw py::type_error(d.type().name + "." + f.name + ": expected a datetime with a time zone");
       break;
-    default: break;
+    default:
+      break;
   }
   // What a list, a set or a map may come from: any sequence, set or mapping of Python's, and views.
   const auto view_of = [&](typed::kind k) { return py::isinstance<ListView>(v) && k == typed::kind::list; };
@@ -428,18 +487,26 @@ void Encoder::put_field(typed::builder::record_draft& d, std::size_t i, py::hand
   if (f.type == type::list && !PyList_Check(v.ptr()) && !view_of(typed::kind::list)) {
     if (PyUnicode_Check(v.ptr()) || !PyIter_Check(py::iter(v).ptr())) throw wrong();
     value = py::list(value);
-  } else if (f.type == type::list && view_of(typed::kind::list) && v.cast<ListView&>().list.is_tuple()) value = py::list(value);
-  else if (f.type == type::tuple && !PyTuple_Check(v.ptr()) && !(view_of(typed::kind::list) && v.cast<ListView&>().list.is_tuple())) value = py::tuple(value);
-  else if (f.type == type::set && !PyAnySet_Check(v.ptr()) && !py::isinstance<SetView>(v)) value = py::set(value);
+  } else if (f.type == type::list && view_of(typed::kind::list) && v.cast<ListView&>().list.is_tuple())
+    value = py::list(value);
+  else if (f.type == type::tuple && !PyTuple_Check(v.ptr()) &&
+           !(view_of(typed::kind::list) && v.cast<ListView&>().list.is_tuple()))
+    value = py::tuple(value);
+  else if (f.type == type::set && !PyAnySet_Check(v.ptr()) && !py::isinstance<SetView>(v))
+    value = py::set(value);
   const Helpers& h = helpers();
-  if ((f.type == type::record && !is(v, h.record_base) && !py::isinstance<RecordView>(v) && !py::hasattr(py::type::handle_of(v), "_spillway_spec")) ||
-      (f.type == type::map && !PyDict_Check(v.ptr()) && !py::isinstance<MapView>(v)) || (f.type == type::nd && !is(v, h.numpy.attr("ndarray"))) ||
+  if ((f.type == type::record && !is(v, h.record_base) && !py::isinstance<RecordView>(v) &&
+       !py::hasattr(py::type::handle_of(v), "_spillway_spec")) ||
+      (f.type == type::map && !PyDict_Check(v.ptr()) && !py::isinstance<MapView>(v)) ||
+      (f.type == type::nd && !is(v, h.numpy.attr("ndarray"))) ||
       (f.type == type::decimal && !is(v, h.decimal)))
     throw wrong();
   const item made = encode(value, level + 1);
   if (typed::is_slot(f.type)) {
-    const bool fits = f.type == type::any || (f.type == type::instant && (made.s.what == code::instant || made.is_ref())) ||
-                      (f.type == type::local_time && made.s.what == code::local_time) || (f.type == type::time_of_day && made.s.what == code::time_of_day);
+    const bool fits = f.type == type::any ||
+                      (f.type == type::instant && (made.s.what == code::instant || made.is_ref())) ||
+                      (f.type == type::local_time && made.s.what == code::local_time) ||
+                      (f.type == type::time_of_day && made.s.what == code::time_of_day);
     if (!fits) throw wrong();
     d.bytes().put(at, made);
     return d.mark_set(i);

@@ -1,7 +1,8 @@
-// any_view.hpp - a value of whatever type, where it lies: a slot, a field or an element, and what it refers to.
+// any_view.hpp - a value of whatever type, where it lies: a slot, a field or an element, and what it refers
+// to.
 //
-// Cheap to copy; allocates nothing. Each step into what it refers to is checked against the blob (unless that is proven).
-// The document must outlive it.
+// Cheap to copy; allocates nothing. Each step into what it refers to is checked against the blob (unless that
+// is proven). The document must outlive it.
 #pragma once
 #include <bit>
 #include <cstdint>
@@ -37,9 +38,10 @@ enum class what : std::uint8_t {
   nd,
 };
 constexpr const char* name_of(what w) {
-  constexpr const char* kNames[] = {"null",   "bool", "int",     "uint",       "float32",     "float64", "text",
-                                    "bytes",  "buffer", "date",  "instant",    "local time",  "time of day",
-                                    "decimal", "list", "tuple",  "set",        "map",         "record",  "ndarray"};
+  constexpr const char* kNames[] = {"null",    "bool",       "int",         "uint",    "float32",
+                                    "float64", "text",       "bytes",       "buffer",  "date",
+                                    "instant", "local time", "time of day", "decimal", "list",
+                                    "tuple",   "set",        "map",         "record",  "ndarray"};
   return kNames[static_cast<std::size_t>(w)];
 }
 
@@ -103,16 +105,25 @@ class any_view {
     const std::byte* p = d.base + at;
     slot s{code::integer};
     switch (t) {
-      case type::boolean: s.what = code::boolean, s.payload = load<bool>(p); break;
-      case type::f32: s.what = code::f32, s.payload = load<std::uint32_t>(p); break;
-      case type::f64: s.what = code::f64, s.payload = load<std::uint64_t>(p); break;
-      case type::date: s.what = code::date, s.payload = static_cast<std::uint64_t>(std::int64_t{load<std::int32_t>(p)}); break;
+      case type::boolean:
+        s.what = code::boolean, s.payload = load<bool>(p);
+        break;
+      case type::f32:
+        s.what = code::f32, s.payload = load<std::uint32_t>(p);
+        break;
+      case type::f64:
+        s.what = code::f64, s.payload = load<std::uint64_t>(p);
+        break;
+      case type::date:
+        s.what = code::date, s.payload = static_cast<std::uint64_t>(std::int64_t{load<std::int32_t>(p)});
+        break;
       case type::u64:
         s.payload = load<std::uint64_t>(p);
         if (s.payload >> 63) s.what = code::uinteger;
         break;
       default:
-        s.payload = with_element(t, [&](auto like) { return static_cast<std::uint64_t>(load<decltype(like)>(p)); });
+        s.payload =
+            with_element(t, [&](auto like) { return static_cast<std::uint64_t>(load<decltype(like)>(p)); });
     }
     return any_view(d, s, at, 256);
   }
@@ -141,8 +152,8 @@ class any_view {
   }
   result<typed::what> what() const;
 
-  // Each answers errc::null_value for null and errc::wrong_type for another type. Numbers are not converted but between
-  // integers, where the value allows (value_range), and from float32 to float64.
+  // Each answers errc::null_value for null and errc::wrong_type for another type. Numbers are not converted
+  // but between integers, where the value allows (value_range), and from float32 to float64.
   result<bool> boolean() const {
     if (s_.what != code::boolean) return mismatch("a bool");
     return s_.payload == 1;
@@ -154,12 +165,14 @@ class any_view {
     return static_cast<std::int64_t>(s_.payload);
   }
   result<std::uint64_t> uinteger() const {
-    if (s_.what == code::integer && s_.payload >> 63) return {errc::value_range, "an integer that is not negative", from_};
+    if (s_.what == code::integer && s_.payload >> 63)
+      return {errc::value_range, "an integer that is not negative", from_};
     if (s_.what != code::integer && s_.what != code::uinteger) return mismatch("an unsigned integer");
     return s_.payload;
   }
   result<double> real() const {
-    if (s_.what == code::f32) return static_cast<double>(std::bit_cast<float>(static_cast<std::uint32_t>(s_.payload)));
+    if (s_.what == code::f32)
+      return static_cast<double>(std::bit_cast<float>(static_cast<std::uint32_t>(s_.payload)));
     if (s_.what != code::f64) return mismatch("a float");
     return std::bit_cast<double>(s_.payload);
   }
@@ -173,13 +186,15 @@ class any_view {
   result<typed::local_time> local_time() const {
     if (s_.what != code::local_time) return mismatch("a local time");
     if (s_.sub > 3 || s_.aux < 0 || s_.aux > 1) return {errc::bad_value, "a unit and a fold", from_};
-    typed::local_time t{static_cast<std::int64_t>(s_.payload), static_cast<unit>(s_.sub), static_cast<std::uint8_t>(s_.aux)};
+    typed::local_time t{static_cast<std::int64_t>(s_.payload), static_cast<unit>(s_.sub),
+                        static_cast<std::uint8_t>(s_.aux)};
     if (!t.when().valid()) return {errc::bad_value, "a year from 1 to 9999", from_};
     return t;
   }
   result<typed::time_of_day> time_of_day() const {
     if (s_.what != code::time_of_day) return mismatch("a time of day");
-    if (s_.payload >= 86400000000000 || !good_offset(s_.aux)) return {errc::bad_value, "a time within a day", from_};
+    if (s_.payload >= 86400000000000 || !good_offset(s_.aux))
+      return {errc::bad_value, "a time within a day", from_};
     return typed::time_of_day{static_cast<std::int64_t>(s_.payload), s_.aux};
   }
   result<typed::decimal> decimal() const;
@@ -192,7 +207,8 @@ class any_view {
   result<record_view> record() const;
   result<nd_view> nd() const;
 
-  // A native copy of all of it. Errors: too_much past `most` values, shared ones counted each time; 64 bytes of text count as one.
+  // A native copy of all of it. Errors: too_much past `most` values, shared ones counted each time; 64 bytes
+  // of text count as one.
   result<any> clone(std::uint64_t most = 1 << 22) const;
 
   static bool good_offset(std::int32_t s) { return s == kNoOffset || (s > -86400 && s < 86400); }
@@ -208,7 +224,8 @@ class any_view {
       if (s_.aux < 0 || s_.aux > 8) return {errc::bad_value, "at most 8 bytes in a slot", from_};
       // A builder's item lies nowhere: its own bytes serve, as long as it lives.
       const bool placed = target_ != s_.payload || from_ != d_->bytes;
-      return text_view(placed ? reinterpret_cast<const char*>(d_->base + from_) : reinterpret_cast<const char*>(&s_.payload),
+      return text_view(placed ? reinterpret_cast<const char*>(d_->base + from_)
+                              : reinterpret_cast<const char*>(&s_.payload),
                        static_cast<std::uint64_t>(s_.aux), false);
     }
     const char* wanted = k == kind::text ? "a text" : k == kind::bytes ? "bytes" : "a buffer";
@@ -228,38 +245,64 @@ class any_view {
 
 inline result<what> any_view::what() const {
   switch (s_.what) {
-    case code::null: return typed::what::null;
-    case code::boolean: return typed::what::boolean;
-    case code::integer: return typed::what::integer;
-    case code::uinteger: return typed::what::uinteger;
-    case code::f32: return typed::what::f32;
-    case code::f64: return typed::what::f64;
-    case code::short_text: return typed::what::text;
-    case code::short_bytes: return typed::what::bytes;
-    case code::date: return typed::what::date;
-    case code::instant: return typed::what::instant;
-    case code::local_time: return typed::what::local_time;
-    case code::time_of_day: return typed::what::time_of_day;
-    case code::ref: break;
-    default: return {errc::bad_tag, "a known code", from_};
+    case code::null:
+      return typed::what::null;
+    case code::boolean:
+      return typed::what::boolean;
+    case code::integer:
+      return typed::what::integer;
+    case code::uinteger:
+      return typed::what::uinteger;
+    case code::f32:
+      return typed::what::f32;
+    case code::f64:
+      return typed::what::f64;
+    case code::short_text:
+      return typed::what::text;
+    case code::short_bytes:
+      return typed::what::bytes;
+    case code::date:
+      return typed::what::date;
+    case code::instant:
+      return typed::what::instant;
+    case code::local_time:
+      return typed::what::local_time;
+    case code::time_of_day:
+      return typed::what::time_of_day;
+    case code::ref:
+      break;
+    default:
+      return {errc::bad_tag, "a known code", from_};
   }
   const auto o = object();
   if (!o) return o.error();
   switch (o->h.kind) {
-    case kind::text: return typed::what::text;
-    case kind::bytes: return typed::what::bytes;
-    case kind::buffer: return typed::what::buffer;
+    case kind::text:
+      return typed::what::text;
+    case kind::bytes:
+      return typed::what::bytes;
+    case kind::buffer:
+      return typed::what::buffer;
     case kind::array:
-    case kind::list: return o->h.sub & kTupleFlag ? typed::what::tuple : typed::what::list;
+    case kind::list:
+      return o->h.sub & kTupleFlag ? typed::what::tuple : typed::what::list;
     case kind::set_sorted:
     case kind::set_bits:
-    case kind::set_blocks: return typed::what::set;
-    case kind::map: return (o->h.sub & ~kMultiFlag) == static_cast<unsigned>(flavour::set) ? typed::what::set : typed::what::map;
-    case kind::record: return typed::what::record;
-    case kind::nd: return typed::what::nd;
-    case kind::decimal: return typed::what::decimal;
-    case kind::zoned: return typed::what::instant;
-    default: return {errc::bad_tag, "a value", o->position};
+    case kind::set_blocks:
+      return typed::what::set;
+    case kind::map:
+      return (o->h.sub & ~kMultiFlag) == static_cast<unsigned>(flavour::set) ? typed::what::set
+                                                                             : typed::what::map;
+    case kind::record:
+      return typed::what::record;
+    case kind::nd:
+      return typed::what::nd;
+    case kind::decimal:
+      return typed::what::decimal;
+    case kind::zoned:
+      return typed::what::instant;
+    default:
+      return {errc::bad_tag, "a value", o->position};
   }
 }
 
@@ -294,7 +337,8 @@ inline result<decimal> any_view::decimal() const {
   if (!o) return o.error();
   if (o->h.kind != kind::decimal) return {errc::wrong_type, "a decimal", o->position};
   const unsigned form = o->h.sub & ~1u;
-  if (form != 0 && form != 2 && form != 4 && form != 8) return {errc::bad_tag, "a form of decimal", o->position};
+  if (form != 0 && form != 2 && form != 4 && form != 8)
+    return {errc::bad_tag, "a form of decimal", o->position};
   typed::decimal d;
   d.negative = o->h.sub & 1, d.what = static_cast<typed::decimal::form>(form);
   d.exponent = static_cast<std::int64_t>(load_word(o->at() + 8));
@@ -306,7 +350,8 @@ inline result<decimal> any_view::decimal() const {
     if (digit > 9) return {errc::bad_value, "digits from 0 to 9", o->position};
     d.digits[i] = static_cast<char>('0' + digit);
   }
-  if (d.exponent > INT64_C(1) << 61 || d.exponent < -(INT64_C(1) << 61)) return {errc::bad_value, "an exponent", o->position};
+  if (d.exponent > INT64_C(1) << 61 || d.exponent < -(INT64_C(1) << 61))
+    return {errc::bad_value, "an exponent", o->position};
   return d;
 }
 

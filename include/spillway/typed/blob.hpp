@@ -1,9 +1,10 @@
-// blob.hpp - typed bytes opened for reading: the header and the schema are checked and copied, everything else stays put.
+// blob.hpp - typed bytes opened for reading: the header and the schema are checked and copied, everything
+// else stays put.
 //
-// Why the schema is copied: it decides how far every record reaches, and the memory may belong to somebody who is still
-// writing. What lies behind the schema is not looked at here (opening takes the same time for any size); it is
-// checked at each step, unless verify() has proven it. Views hold a plain pointer to the document: keep the blob.
-// Threads: any number of readers.
+// Why the schema is copied: it decides how far every record reaches, and the memory may belong to somebody
+// who is still writing. What lies behind the schema is not looked at here (opening takes the same time for
+// any size); it is checked at each step, unless verify() has proven it. Views hold a plain pointer to the
+// document: keep the blob. Threads: any number of readers.
 #pragma once
 #include <atomic>
 #include <memory>
@@ -26,7 +27,7 @@ struct field_info {
   std::uint32_t number = 0;
   std::uint32_t offset = 0;  // from the record's header word
   typed::type type = type::none;
-  typed::type element = type::none;    // of an array; none: any
+  typed::type element = type::none;     // of an array; none: any
   std::uint32_t record_type = kNoType;  // of a record, or of a list's records
 };
 
@@ -46,8 +47,8 @@ struct type_info {
 
 // Who else can change the memory. Only what nobody else can change may be proven.
 enum class sharing : std::uint8_t {
-  shared,      // others may write: a mapped file, shared memory. The safe assumption
-  exclusive,   // this program's own memory, or memory sealed against writing
+  shared,     // others may write: a mapped file, shared memory. The safe assumption
+  exclusive,  // this program's own memory, or memory sealed against writing
 };
 
 // Bytes and what is known about them.
@@ -55,7 +56,7 @@ struct region {
   std::byte* base = nullptr;
   std::uint64_t bytes = 0;
   sharing access = sharing::shared;
-  bool writable = false;            // in-place set() is allowed
+  bool writable = false;                // in-place set() is allowed
   std::shared_ptr<const void> owner{};  // keeps the memory alive; may be empty
 };
 
@@ -66,7 +67,9 @@ inline region own_memory(std::span<const std::byte> s) {
 inline region shared_memory(std::span<const std::byte> s) {
   return {const_cast<std::byte*>(s.data()), s.size(), sharing::shared, false, {}};
 }
-inline region writable_memory(std::span<std::byte> s) { return {s.data(), s.size(), sharing::shared, true, {}}; }
+inline region writable_memory(std::span<std::byte> s) {
+  return {s.data(), s.size(), sharing::shared, true, {}};
+}
 
 struct plan_node;  // evolution.hpp: how a C++ type reads each of the writer's types
 struct plan_chain {
@@ -104,8 +107,10 @@ constexpr std::uint64_t nd_data_at(std::uint64_t position, std::uint64_t dimensi
   return round_up(position + 24 + 8 * dimensions, 64);
 }
 
-// Bytes from the header word to the last; `available` counts from the header word too. The result is at most available.
-inline result<std::uint64_t> object_bytes(const document& d, std::uint64_t position, head h, std::uint64_t available) {
+// Bytes from the header word to the last; `available` counts from the header word too. The result is at most
+// available.
+inline result<std::uint64_t> object_bytes(const document& d, std::uint64_t position, head h,
+                                          std::uint64_t available) {
   const std::byte* at = d.base + position;
   const std::uint64_t n = h.count;  // below 2^40, so products with small constants cannot overflow
   const error over{errc::out_of_range, 0, position, "an object that ends inside the blob", nullptr};
@@ -114,15 +119,23 @@ inline result<std::uint64_t> object_bytes(const document& d, std::uint64_t posit
   switch (h.kind) {
     case kind::text:
     case kind::bytes:
-    case kind::buffer: size = 8 + n; break;
+    case kind::buffer:
+      size = 8 + n;
+      break;
     case kind::array:
     case kind::set_sorted:
       if (!is_scalar(element)) return {errc::bad_tag, "an element type of arrays", position};
       size = 8 + n * bytes_of(element);
       break;
-    case kind::list: size = 8 + 16 * n; break;
-    case kind::set_bits: size = 24 + 8 * n; break;
-    case kind::set_blocks: size = 16 + 16 * n; break;
+    case kind::list:
+      size = 8 + 16 * n;
+      break;
+    case kind::set_bits:
+      size = 24 + 8 * n;
+      break;
+    case kind::set_blocks:
+      size = 16 + 16 * n;
+      break;
     case kind::map: {
       if (available < kMapHeadBytes) return over;
       const auto f = static_cast<flavour>(h.sub & ~kMultiFlag);
@@ -140,7 +153,8 @@ inline result<std::uint64_t> object_bytes(const document& d, std::uint64_t posit
       if (n > 64) return {errc::out_of_range, "at most 64 dimensions", position};
       if (available < 24 + 8 * n) return over;
       unsigned __int128 product = load_word(at + 16);
-      if (product == 0 || product > UINT32_MAX) return {errc::bad_value, "items of 1 byte to 4 GiB", position};
+      if (product == 0 || product > UINT32_MAX)
+        return {errc::bad_value, "items of 1 byte to 4 GiB", position};
       bool empty = false;
       for (std::uint64_t i = 0; i < n; ++i) {
         const std::uint64_t extent = load_word(at + 24 + 8 * i);
@@ -151,9 +165,15 @@ inline result<std::uint64_t> object_bytes(const document& d, std::uint64_t posit
       size = detail::nd_data_at(position, n) - position + (empty ? 0 : static_cast<std::uint64_t>(product));
       break;
     }
-    case kind::decimal: size = 16 + (n + 1) / 2; break;
-    case kind::zoned: size = 32; break;
-    case kind::box: size = 24; break;
+    case kind::decimal:
+      size = 16 + (n + 1) / 2;
+      break;
+    case kind::zoned:
+      size = 32;
+      break;
+    case kind::box:
+      size = 24;
+      break;
     case kind::schema: {
       if (available < 16) return over;
       const std::uint64_t fields = load_word(at + 8);
@@ -161,7 +181,8 @@ inline result<std::uint64_t> object_bytes(const document& d, std::uint64_t posit
       size = 16 + 24 * n + 24 * fields;
       break;
     }
-    default: return {errc::bad_tag, "a kind of object", position};
+    default:
+      return {errc::bad_tag, "a kind of object", position};
   }
   if (size > available) return over;
   return size;
@@ -169,14 +190,18 @@ inline result<std::uint64_t> object_bytes(const document& d, std::uint64_t posit
 
 }  // namespace detail
 
-// The object at `position`, which was referred to from `from` by an object of depth `below` (256: by the header).
-inline result<object> object_at(const document& d, std::uint64_t position, std::uint64_t from, unsigned below) {
+// The object at `position`, which was referred to from `from` by an object of depth `below` (256: by the
+// header).
+inline result<object> object_at(const document& d, std::uint64_t position, std::uint64_t from,
+                                unsigned below) {
   if (d.proven) return object{&d, position, head::of(load_word(d.base + position))};
   if (position % 8) return {errc::misaligned, "a reference to a multiple of 8", from};
   if (position >= from) return {errc::forward, "a reference that points backward", from};
-  if (position < kHeaderBytes || position > d.bytes - 8) return {errc::out_of_range, "a reference into the blob", from};
+  if (position < kHeaderBytes || position > d.bytes - 8)
+    return {errc::out_of_range, "a reference into the blob", from};
   const head h = head::of(load_word(d.base + position));
-  if (h.depth >= below) return {errc::too_deep, "an object less deep than the one that refers to it", position};
+  if (h.depth >= below)
+    return {errc::too_deep, "an object less deep than the one that refers to it", position};
   const auto size = detail::object_bytes(d, position, h, d.bytes - position);
   if (!size) return size.error();
   return object{&d, position, h};
@@ -208,7 +233,8 @@ inline status read_schema(document& d) {
   if (o->h.kind != kind::schema) return {errc::bad_tag, "a schema", d.schema};
   const std::uint64_t at = d.schema, count = o->h.count, total = load_word(o->at() + 8);
   // Counts were measured against the bytes they take, so this memory is at most a few times the blob's.
-  if (16 + 24 * count + 24 * total > d.bytes - at) return {errc::out_of_range, "a schema inside the blob", at};
+  if (16 + 24 * count + 24 * total > d.bytes - at)
+    return {errc::out_of_range, "a schema inside the blob", at};
   std::uint64_t used = 0, name_bytes = 0;
   for (std::uint64_t i = 0; i < count; ++i) {
     const std::uint64_t entry = at + 16 + 24 * i;
@@ -229,13 +255,19 @@ inline status read_schema(document& d) {
       if (!field_name) return field_name.error();
       name_bytes += field_name->size();
       if (name_bytes > d.bytes + (1 << 20)) return {errc::too_much, "names that fit the blob", f};
-      field_info info{*field_name, load<std::uint32_t>(d.base + f + 8), load<std::uint32_t>(d.base + f + 12),
-                      load<type>(d.base + f + 16), load<type>(d.base + f + 17), load<std::uint32_t>(d.base + f + 20)};
+      field_info info{*field_name,
+                      load<std::uint32_t>(d.base + f + 8),
+                      load<std::uint32_t>(d.base + f + 12),
+                      load<type>(d.base + f + 16),
+                      load<type>(d.base + f + 17),
+                      load<std::uint32_t>(d.base + f + 20)};
       const std::uint32_t bytes = bytes_of(info.type);
       if (!is_known(info.type) || (info.element != type::none && !is_known(info.element)))
         return {errc::bad_tag, "a known field type", f};
-      if (info.record_type != kNoType && info.record_type >= count) return {errc::out_of_range, "a record type", f};
-      if (info.offset < 8 + presence || info.offset > t.record_bytes - bytes || info.offset % (bytes > 8 ? 8 : bytes))
+      if (info.record_type != kNoType && info.record_type >= count)
+        return {errc::out_of_range, "a record type", f};
+      if (info.offset < 8 + presence || info.offset > t.record_bytes - bytes ||
+          info.offset % (bytes > 8 ? 8 : bytes))
         return {errc::out_of_range, "a field inside its record", f};
       for (std::uint32_t b = 0; b < bytes; ++b) {
         if (taken[info.offset + b]) return {errc::contradiction, "fields that do not overlap", f};
@@ -258,7 +290,8 @@ class blob {
  public:
   blob() = default;
 
-  // Errors: truncated, bad_magic, foreign_endian, newer_version, misaligned, and what may be wrong with a schema.
+  // Errors: truncated, bad_magic, foreign_endian, newer_version, misaligned, and what may be wrong with a
+  // schema.
   static result<blob> open(region r) {
     file_header h;
     if (r.bytes < sizeof h) return {errc::truncated, "a header of 64 bytes"};
@@ -269,7 +302,8 @@ class blob {
     if (h.endian != kEndianMark) return {errc::foreign_endian, "a little-endian blob"};
     if (h.min_reader > kVersion) return {errc::newer_version, "a blob for readers of version 1"};
     if (h.total_bytes > r.bytes) return {errc::truncated, "as many bytes as the header announces"};
-    if (h.total_bytes < sizeof h || h.total_bytes % 8) return {errc::out_of_range, "a total that is a multiple of 8"};
+    if (h.total_bytes < sizeof h || h.total_bytes % 8)
+      return {errc::out_of_range, "a total that is a multiple of 8"};
     if ((h.flags & ~kFlagChecksum) || h.reserved) return {errc::bad_tag, "flags of this version"};
 
     auto d = std::make_shared<document>();

@@ -5,9 +5,9 @@
 //   auto boss = b.add(person{1, "Ann"});     // a typed handle; may be referred to any number of times
 //   b.finish(boss);                          // index of types, header; then the file appears under its name
 //
-// Containers that never fit in memory at once: stream.hpp. Errors are thrown as `failure` (no_space, io, value_range,
-// too_deep, duplicate, wrong_type); a failed add leaves nothing behind. Until finish() there is no readable blob.
-// Threads: one per builder.
+// Containers that never fit in memory at once: stream.hpp. Errors are thrown as `failure` (no_space, io,
+// value_range, too_deep, duplicate, wrong_type); a failed add leaves nothing behind. Until finish() there is
+// no readable blob. Threads: one per builder.
 #pragma once
 #include <limits>
 #include <optional>
@@ -29,14 +29,16 @@ class map_builder;
 
 class builder {
  public:
-  explicit builder(sink& out, build_options options = {}) : options_(std::move(options)), writer_(out, options_) {
+  explicit builder(sink& out, build_options options = {})
+      : options_(std::move(options)), writer_(out, options_) {
     out.pad(kHeaderBytes);
   }
   builder(const builder&) = delete;
   builder& operator=(const builder&) = delete;
 
-  // --- single objects ----------------------------------------------------------------------------------------------
-  // Text must be UTF-8 (bad_utf8). `key`: never compressed, so that an index can compare it where it lies.
+  // --- single objects
+  // ---------------------------------------------------------------------------------------------- Text must
+  // be UTF-8 (bad_utf8). `key`: never compressed, so that an index can compare it where it lies.
   ref text(std::string_view s, bool key = false) {
     if (!is_utf8(s)) fail(errc::bad_utf8, "a text: expected UTF-8; store other bytes as bytes");
     return characters(kind::text, s, options_.compress && !key);
@@ -49,14 +51,13 @@ class builder {
     return elements(kind::array, element, data, count, tuple ? kTupleFlag : 0);
   }
   template <class T>
-    requires(std::is_arithmetic_v<T>)
-  ref array(std::span<const T> values, bool tuple = false) {
+  requires(std::is_arithmetic_v<T>) ref array(std::span<const T> values, bool tuple = false) {
     return array(type_of_arithmetic<T>(), values.data(), values.size(), tuple);
   }
   // Integers in the narrowest width that holds them all.
   template <class T>
-    requires(std::is_integral_v<T> && !std::is_same_v<T, bool>)
-  ref integers(std::span<const T> values, bool tuple = false) {
+  requires(std::is_integral_v<T> && !std::is_same_v<T, bool>) ref
+      integers(std::span<const T> values, bool tuple = false) {
     T low = 0, high = 0;
     for (const T v : values) low = std::min(low, v), high = std::max(high, v);
     return with_element(narrowest(low, high), [&](auto like) {
@@ -90,8 +91,9 @@ class builder {
          std::string_view data);
   ref zoned(const instant& v);
 
-  // --- values ------------------------------------------------------------------------------------------------------
-  // A value of a native type as an item of a list, a map, an `any`.
+  // --- values
+  // ------------------------------------------------------------------------------------------------------ A
+  // value of a native type as an item of a list, a map, an `any`.
   template <class T>
   item encode(const T& value);
   item encode(const any& value, unsigned level = 0);
@@ -110,19 +112,23 @@ class builder {
   item encode_instant(const instant& v) {
     check_time(v.when(), v.offset_s);
     if (!v.zone.empty()) return ref_item(zoned(v));
-    return scalar_item(code::instant, static_cast<std::uint64_t>(v.ticks), v.offset_s, static_cast<std::uint8_t>(v.unit));
+    return scalar_item(code::instant, static_cast<std::uint64_t>(v.ticks), v.offset_s,
+                       static_cast<std::uint8_t>(v.unit));
   }
   item encode_local(const local_time& v) {
     check_time(v.when(), kNoOffset);
-    return scalar_item(code::local_time, static_cast<std::uint64_t>(v.ticks), v.fold, static_cast<std::uint8_t>(v.unit));
+    return scalar_item(code::local_time, static_cast<std::uint64_t>(v.ticks), v.fold,
+                       static_cast<std::uint8_t>(v.unit));
   }
   item encode_time(const time_of_day& v) {
-    if (v.ns < 0 || v.ns >= 86400000000000) fail(errc::value_range, "a time of day: expected less than 24 hours");
+    if (v.ns < 0 || v.ns >= 86400000000000)
+      fail(errc::value_range, "a time of day: expected less than 24 hours");
     check_time({}, v.offset_s);
     return scalar_item(code::time_of_day, static_cast<std::uint64_t>(v.ns), v.offset_s);
   }
 
-  // --- records -----------------------------------------------------------------------------------------------------
+  // --- records
+  // -----------------------------------------------------------------------------------------------------
   template <described T>
   ref_to<T> add(const T& value) {
     object_writer::savepoint save(writer_);
@@ -169,7 +175,8 @@ class builder {
     draft_stack::lease lease_;
   };
 
-  // --- the whole ---------------------------------------------------------------------------------------------------
+  // --- the whole
+  // ---------------------------------------------------------------------------------------------------
   void set_user_data(const any& value) { user_data_ = add(value); }
 
   // Writes the schema and the header and commits the sink. Returns the blob's size in bytes.
@@ -177,7 +184,9 @@ class builder {
   std::uint64_t finish(const any& root) { return finish(add(root)); }
 
   object_writer::savepoint savepoint() { return object_writer::savepoint(writer_); }
-  class registry& registry() { return registry_; }
+  class registry& registry() {
+    return registry_;
+  }
   object_writer& writer() { return writer_; }
   draft_stack& drafts() { return drafts_; }
   const build_options& options() const { return options_; }
@@ -196,7 +205,10 @@ class builder {
   static type narrowest(T low, T high) {
     if (low >= 0) {
       const auto top = static_cast<std::uint64_t>(high);
-      return top <= UINT8_MAX ? type::u8 : top <= UINT16_MAX ? type::u16 : top <= UINT32_MAX ? type::u32 : type::u64;
+      return top <= UINT8_MAX    ? type::u8
+             : top <= UINT16_MAX ? type::u16
+             : top <= UINT32_MAX ? type::u32
+                                 : type::u64;
     }
     const auto a = static_cast<std::int64_t>(low), b = static_cast<std::int64_t>(high);
     return a >= INT8_MIN && b <= INT8_MAX     ? type::i8
@@ -228,7 +240,8 @@ class builder {
     d->word(0);
     const std::uint64_t bytes = count * bytes_of(element);
     d->raw(data, bytes);
-    return writer_.place(*d, {k, static_cast<std::uint8_t>(static_cast<std::uint8_t>(element) | flags), 0, count},
+    return writer_.place(*d,
+                         {k, static_cast<std::uint8_t>(static_cast<std::uint8_t>(element) | flags), 0, count},
                          bytes >= 256 ? 8 : 0);
   }
   template <described T>

@@ -13,14 +13,15 @@ inline ref builder::integer_set(std::vector<std::int64_t> values) {
   std::uint64_t blocks = 1;
   for (std::size_t i = 1; i < values.size(); ++i) blocks += values[i] >> 6 != values[i - 1] >> 6;
   const std::int64_t first = values.front() >> 6;
-  const std::uint64_t words = static_cast<std::uint64_t>(values.back() >> 6) - static_cast<std::uint64_t>(first) + 1;
+  const std::uint64_t words =
+      static_cast<std::uint64_t>(values.back() >> 6) - static_cast<std::uint64_t>(first) + 1;
   const type width = narrowest(std::min<std::int64_t>(values.front(), 0), values.back());
   const std::uint64_t as_list = 8 + round_up(values.size() * bytes_of(width), 8);
   const std::uint64_t as_bits = words > kMaxCount ? UINT64_MAX : 24 + 8 * words, as_blocks = 16 + 16 * blocks;
   if (as_list <= as_bits && as_list <= as_blocks)
     return with_element(width, [&](auto like) {
-      std::vector<std::conditional_t<std::is_same_v<decltype(like), bool>, char, decltype(like)>> narrow(values.begin(),
-                                                                                                        values.end());
+      std::vector<std::conditional_t<std::is_same_v<decltype(like), bool>, char, decltype(like)>> narrow(
+          values.begin(), values.end());
       return elements(kind::set_sorted, width, narrow.data(), narrow.size(), 0);
     });
   draft_stack::lease d(drafts_);
@@ -29,14 +30,17 @@ inline ref builder::integer_set(std::vector<std::int64_t> values) {
     d->word(static_cast<std::uint64_t>(first) * 64);
     d->word(values.size());
     std::vector<std::uint64_t> bits(words);
-    for (const std::int64_t v : values) bits[static_cast<std::uint64_t>(v >> 6) - static_cast<std::uint64_t>(first)] |= std::uint64_t{1} << (v & 63);
+    for (const std::int64_t v : values)
+      bits[static_cast<std::uint64_t>(v >> 6) - static_cast<std::uint64_t>(first)] |= std::uint64_t{1}
+                                                                                      << (v & 63);
     d->raw(bits.data(), bits.size() * 8);
     return writer_.place(*d, {kind::set_bits, 0, 0, words});
   }
   d->word(values.size());
   std::vector<std::uint64_t> bits;
   for (std::size_t i = 0; i < values.size(); ++i) {
-    if (i == 0 || values[i] >> 6 != values[i - 1] >> 6) bits.push_back(0), d->word(static_cast<std::uint64_t>(values[i] >> 6));
+    if (i == 0 || values[i] >> 6 != values[i - 1] >> 6)
+      bits.push_back(0), d->word(static_cast<std::uint64_t>(values[i] >> 6));
     bits.back() |= std::uint64_t{1} << (values[i] & 63);
   }
   d->raw(bits.data(), bits.size() * 8);
@@ -46,7 +50,8 @@ inline ref builder::integer_set(std::vector<std::int64_t> values) {
 inline ref builder::decimal(const typed::decimal& v) {
   for (const char c : v.digits)
     if (c < '0' || c > '9') fail(errc::bad_value, "a decimal: expected digits");
-  if (v.what == typed::decimal::form::finite && v.digits.empty()) fail(errc::bad_value, "a decimal: expected a digit");
+  if (v.what == typed::decimal::form::finite && v.digits.empty())
+    fail(errc::bad_value, "a decimal: expected a digit");
   draft_stack::lease d(drafts_);
   d->word(0);
   d->word(static_cast<std::uint64_t>(v.exponent));
@@ -79,8 +84,9 @@ inline ref builder::nd(type element, std::string_view dtype, std::uint64_t item_
   for (const std::uint64_t extent : shape) d->word(extent);
   const std::uint64_t head_bytes = d->bytes.size();
   d->raw(data.data(), data.size());
-  return writer_.place(*d, {kind::nd, static_cast<std::uint8_t>(dtype.empty() ? element : type::none), 0, shape.size()},
-                       head_bytes);
+  return writer_.place(
+      *d, {kind::nd, static_cast<std::uint8_t>(dtype.empty() ? element : type::none), 0, shape.size()},
+      head_bytes);
 }
 
 inline ref builder::zoned(const instant& v) {
@@ -96,22 +102,30 @@ inline ref builder::zoned(const instant& v) {
 template <class T>
 ref builder::object_of(const T& value) {
   using namespace detail;
-  if constexpr (std::is_same_v<T, std::string>) return text(value);
-  else if constexpr (std::is_same_v<T, typed::bytes>) return bytes(value.data);
-  else if constexpr (std::is_same_v<T, typed::buffer>) return buffer(value.data);
-  else if constexpr (std::is_same_v<T, typed::decimal>) return decimal(value);
+  if constexpr (std::is_same_v<T, std::string>)
+    return text(value);
+  else if constexpr (std::is_same_v<T, typed::bytes>)
+    return bytes(value.data);
+  else if constexpr (std::is_same_v<T, typed::buffer>)
+    return buffer(value.data);
+  else if constexpr (std::is_same_v<T, typed::decimal>)
+    return decimal(value);
   else if constexpr (std::is_same_v<T, nd_array>)
     return nd(value.element, value.dtype, value.item_bytes, value.shape, value.data);
-  else if constexpr (std::is_base_of_v<ref, T>) return value;
-  else if constexpr (described<T>) return record(value);
-  else if constexpr (is_packed<T>::value) return integers(std::span<const typename T::value_type>(value));
-  else if constexpr (std::is_same_v<T, any_list> || std::is_same_v<T, any_tuple> || std::is_same_v<T, any_set> ||
-                     std::is_same_v<T, any_map>) {
+  else if constexpr (std::is_base_of_v<ref, T>)
+    return value;
+  else if constexpr (described<T>)
+    return record(value);
+  else if constexpr (is_packed<T>::value)
+    return integers(std::span<const typename T::value_type>(value));
+  else if constexpr (std::is_same_v<T, any_list> || std::is_same_v<T, any_tuple> ||
+                     std::is_same_v<T, any_set> || std::is_same_v<T, any_map>) {
     const item i = encode(any(value));
     return {i.s.payload, i.depth, kind::padding};
   } else if constexpr (is_vector<T>::value) {
     using E = typename T::value_type;
-    if constexpr (std::is_arithmetic_v<E> && !std::is_same_v<E, bool>) return array(std::span<const E>(value));
+    if constexpr (std::is_arithmetic_v<E> && !std::is_same_v<E, bool>)
+      return array(std::span<const E>(value));
     else {
       std::vector<item> items;
       items.reserve(value.size());
@@ -126,8 +140,10 @@ ref builder::object_of(const T& value) {
     using E = typename T::value_type;
     if constexpr (std::is_integral_v<E> && !std::is_same_v<E, bool> && (std::is_signed_v<E> || sizeof(E) < 8))
       return integer_set(std::vector<std::int64_t>(value.begin(), value.end()));
-    else if constexpr (std::is_floating_point_v<E>) return number_set(std::vector<double>(value.begin(), value.end()));
-    else if constexpr (std::is_same_v<E, std::uint64_t>) return unsigned_set({value.begin(), value.end()});
+    else if constexpr (std::is_floating_point_v<E>)
+      return number_set(std::vector<double>(value.begin(), value.end()));
+    else if constexpr (std::is_same_v<E, std::uint64_t>)
+      return unsigned_set({value.begin(), value.end()});
     else {
       map_builder members(*this, flavour::set, duplicates::first);
       for (const auto& e : value) members.put_item(encode(e), {});
@@ -135,14 +151,17 @@ ref builder::object_of(const T& value) {
     }
   } else if constexpr (is_map<T>::value) {
     using K = typename T::key_type;
-    constexpr flavour f = std::is_same_v<K, std::string>                                ? flavour::text
+    constexpr flavour f = std::is_same_v<K, std::string>                      ? flavour::text
                           : std::is_unsigned_v<K> && !std::is_same_v<K, bool> ? flavour::uint
-                                                                                        : flavour::object;
+                                                                              : flavour::object;
     map_builder entries(*this, f, duplicates::error);
     for (const auto& [k, v] : value) {
-      if constexpr (f == flavour::text) entries.put_item(std::string_view(k), encode(v));
-      else if constexpr (f == flavour::uint) entries.put_item(static_cast<std::uint64_t>(k), encode(v));
-      else entries.put_item(encode(k), encode(v));
+      if constexpr (f == flavour::text)
+        entries.put_item(std::string_view(k), encode(v));
+      else if constexpr (f == flavour::uint)
+        entries.put_item(static_cast<std::uint64_t>(k), encode(v));
+      else
+        entries.put_item(encode(k), encode(v));
     }
     return entries.finish();
   } else {
@@ -153,25 +172,41 @@ ref builder::object_of(const T& value) {
 template <class T>
 item builder::encode(const T& value) {
   using namespace detail;
-  if constexpr (std::is_same_v<T, bool>) return scalar_item(code::boolean, value);
-  else if constexpr (std::is_enum_v<T>) return encode(static_cast<std::underlying_type_t<T>>(value));
-  else if constexpr (std::is_same_v<T, float>) return scalar_item(code::f32, std::bit_cast<std::uint32_t>(value));
-  else if constexpr (std::is_same_v<T, double>) return scalar_item(code::f64, std::bit_cast<std::uint64_t>(value));
+  if constexpr (std::is_same_v<T, bool>)
+    return scalar_item(code::boolean, value);
+  else if constexpr (std::is_enum_v<T>)
+    return encode(static_cast<std::underlying_type_t<T>>(value));
+  else if constexpr (std::is_same_v<T, float>)
+    return scalar_item(code::f32, std::bit_cast<std::uint32_t>(value));
+  else if constexpr (std::is_same_v<T, double>)
+    return scalar_item(code::f64, std::bit_cast<std::uint64_t>(value));
   else if constexpr (std::is_integral_v<T> && std::is_signed_v<T>)
     return scalar_item(code::integer, static_cast<std::uint64_t>(std::int64_t{value}));
-  else if constexpr (std::is_integral_v<T>) return scalar_item(code::uinteger, value);
-  else if constexpr (std::is_same_v<T, std::string>) return encode_text(value);
-  else if constexpr (std::is_same_v<T, typed::bytes>) return encode_bytes(value.data);
-  else if constexpr (std::is_same_v<T, date>) return encode_date(value);
-  else if constexpr (std::is_same_v<T, instant>) return encode_instant(value);
-  else if constexpr (std::is_same_v<T, local_time>) return encode_local(value);
-  else if constexpr (std::is_same_v<T, time_of_day>) return encode_time(value);
-  else if constexpr (std::is_same_v<T, any>) return encode(value, 0u);
-  else if constexpr (std::is_same_v<T, item>) return value;
+  else if constexpr (std::is_integral_v<T>)
+    return scalar_item(code::uinteger, value);
+  else if constexpr (std::is_same_v<T, std::string>)
+    return encode_text(value);
+  else if constexpr (std::is_same_v<T, typed::bytes>)
+    return encode_bytes(value.data);
+  else if constexpr (std::is_same_v<T, date>)
+    return encode_date(value);
+  else if constexpr (std::is_same_v<T, instant>)
+    return encode_instant(value);
+  else if constexpr (std::is_same_v<T, local_time>)
+    return encode_local(value);
+  else if constexpr (std::is_same_v<T, time_of_day>)
+    return encode_time(value);
+  else if constexpr (std::is_same_v<T, any>)
+    return encode(value, 0u);
+  else if constexpr (std::is_same_v<T, item>)
+    return value;
   else if constexpr (unwrap<T>::nullable) {
-    if constexpr (requires { value.has_value(); }) return value.has_value() ? encode(*value) : null_item();
-    else return value ? encode(*value) : null_item();
-  } else return ref_item(object_of(value));
+    if constexpr (requires { value.has_value(); })
+      return value.has_value() ? encode(*value) : null_item();
+    else
+      return value ? encode(*value) : null_item();
+  } else
+    return ref_item(object_of(value));
 }
 
 template <class T>
@@ -213,7 +248,8 @@ inline item builder::encode(const any& value, unsigned level) {
   return std::visit(
       [&](const auto& v) -> item {
         using T = std::decay_t<decltype(v)>;
-        if constexpr (std::is_same_v<T, std::monostate>) return null_item();
+        if constexpr (std::is_same_v<T, std::monostate>)
+          return null_item();
         else if constexpr (std::is_same_v<T, any_list> || std::is_same_v<T, any_tuple>) {
           constexpr bool tuple = std::is_same_v<T, any_tuple>;
           if (const auto packed_ref = pack_numbers(*this, v.items, tuple)) return ref_item(packed_ref);
@@ -234,9 +270,12 @@ inline item builder::encode(const any& value, unsigned level) {
             entries.put_item(key, h, encode(mapped, level + 1));
           }
           return ref_item(entries.finish());
-        } else if constexpr (std::is_same_v<T, std::shared_ptr<const any_record>>) return ref_item(v ? v->add_to(*this) : ref{});
-        else if constexpr (std::is_same_v<T, ref>) return ref_item(v);
-        else return encode(v);
+        } else if constexpr (std::is_same_v<T, std::shared_ptr<const any_record>>)
+          return ref_item(v ? v->add_to(*this) : ref{});
+        else if constexpr (std::is_same_v<T, ref>)
+          return ref_item(v);
+        else
+          return encode(v);
       },
       value.value);
 }

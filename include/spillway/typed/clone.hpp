@@ -20,16 +20,24 @@ U to_native(const any_view& v) {
       if (v.is_null()) return nullptr;
       return U(new I(to_native<I>(v)));
     }
-  } else if constexpr (std::is_same_v<U, std::string>) return v.text().value().str().value();
-  else if constexpr (std::is_same_v<U, bytes>) return {v.bytes().value().str().value()};
-  else if constexpr (std::is_same_v<U, buffer>) return {v.buffer().value().str().value()};
+  } else if constexpr (std::is_same_v<U, std::string>)
+    return v.text().value().str().value();
+  else if constexpr (std::is_same_v<U, bytes>)
+    return {v.bytes().value().str().value()};
+  else if constexpr (std::is_same_v<U, buffer>)
+    return {v.buffer().value().str().value()};
   else if constexpr (std::is_same_v<U, any> || std::is_same_v<U, any_list> || std::is_same_v<U, any_tuple> ||
-                     std::is_same_v<U, any_set> || std::is_same_v<U, any_map> || std::is_same_v<U, nd_array>) {
+                     std::is_same_v<U, any_set> || std::is_same_v<U, any_map> ||
+                     std::is_same_v<U, nd_array>) {
     any copy = v.clone().value();
-    if constexpr (std::is_same_v<U, any>) return copy;
-    else if (const U* held = copy.get<U>()) return *held;
-    else fail(errc::wrong_type, "a copy: the value is of another type");
-  } else if constexpr (described<U>) return view<U>::of(v).value().clone();
+    if constexpr (std::is_same_v<U, any>)
+      return copy;
+    else if (const U* held = copy.get<U>())
+      return *held;
+    else
+      fail(errc::wrong_type, "a copy: the value is of another type");
+  } else if constexpr (described<U>)
+    return view<U>::of(v).value().clone();
   else if constexpr (is_packed<U>::value || (is_vector<U>::value && requires { access_t<U>().clone(); })) {
     const auto values = access_t<U>::of(v).value().clone();
     return U(values.begin(), values.end());
@@ -42,7 +50,8 @@ U to_native(const any_view& v) {
     if (list.size() != std::tuple_size_v<U>) fail(errc::wrong_type, "a copy: a tuple of another length");
     return [&]<std::size_t... I>(std::index_sequence<I...>) {
       return U(to_native<std::tuple_element_t<I, U>>(list[I])...);
-    }(std::make_index_sequence<std::tuple_size_v<U>>());
+    }
+    (std::make_index_sequence<std::tuple_size_v<U>>());
   } else if constexpr (is_set<U>::value) {
     U out;
     v.set().value().for_each([&](const any_view& e) { out.insert(to_native<typename U::value_type>(e)); });
@@ -67,7 +76,8 @@ T view<T, Trust>::clone() const {
       const field_plan& f = plan_->fields[i];
       const auto s = state_of(f);
       if (s == state::absent) return;
-      if (s == state::null && !detail::unwrap<U>::nullable) fail(errc::null_value, std::string(m.name) + ": null");
+      if (s == state::null && !detail::unwrap<U>::nullable)
+        fail(errc::null_value, std::string(m.name) + ": null");
       out.*m.pointer = to_native<U>(s == state::null ? any_view() : raw(f));
     }
   });

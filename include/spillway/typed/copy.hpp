@@ -1,7 +1,8 @@
-// copy.hpp - values of one blob into another under construction: what packing a view again, and merging maps, come down to.
+// copy.hpp - values of one blob into another under construction: what packing a view again, and merging maps,
+// come down to.
 //
-// Record types travel with their records: one of the same name and fields is used, another is added. Shared objects are
-// copied once, so a small blob cannot become a huge one.
+// Record types travel with their records: one of the same name and fields is used, another is added. Shared
+// objects are copied once, so a small blob cannot become a huge one.
 #pragma once
 #include <span>
 #include <unordered_map>
@@ -31,11 +32,15 @@ class copier {
 
  private:
   ref body(const any_view& v, const object& o) {
-    const std::string_view raw(reinterpret_cast<const char*>(o.at() + 8), o.h.kind <= kind::buffer ? o.h.count : 0);
+    const std::string_view raw(reinterpret_cast<const char*>(o.at() + 8),
+                               o.h.kind <= kind::buffer ? o.h.count : 0);
     switch (o.h.kind) {
-      case kind::text: return to_.text(v.text().value().str().value());
-      case kind::bytes: return to_.bytes(v.bytes().value().str().value());
-      case kind::buffer: return to_.buffer(raw);
+      case kind::text:
+        return to_.text(v.text().value().str().value());
+      case kind::bytes:
+        return to_.bytes(v.bytes().value().str().value());
+      case kind::buffer:
+        return to_.buffer(raw);
       case kind::array: {
         const list_view list = v.list().value();
         return to_.array(list.element(), list.data(), list.size(), list.is_tuple());
@@ -50,13 +55,15 @@ class copier {
       case kind::set_bits:
       case kind::set_blocks: {
         draft_stack::lease d(to_.drafts());
-        const std::uint64_t bytes = detail::object_bytes(from_, o.position, o.h, from_.bytes - o.position).value();
+        const std::uint64_t bytes =
+            detail::object_bytes(from_, o.position, o.h, from_.bytes - o.position).value();
         d->raw(o.at(), bytes);
         return to_.writer().place(*d, o.h);
       }
       case kind::map: {
         const map_view m = map_view::of(o).value();
-        map_builder out(to_, m.flavour(), m.is_multi() ? duplicates::keep_all : duplicates::first, m.hash_bits());
+        map_builder out(to_, m.flavour(), m.is_multi() ? duplicates::keep_all : duplicates::first,
+                        m.hash_bits());
         put_all(m, out);
         return out.finish();
       }
@@ -72,11 +79,14 @@ class copier {
           }
           const field_info& theirs = r.type().fields[i];
           const std::uint64_t at = d.field(i).offset;
-          if (is_scalar(theirs.type)) std::memcpy(d.bytes().bytes.data() + at, o.at() + theirs.offset, bytes_of(theirs.type));
+          if (is_scalar(theirs.type))
+            std::memcpy(d.bytes().bytes.data() + at, o.at() + theirs.offset, bytes_of(theirs.type));
           else {
             const item value = copy(r[i]);
-            if (is_slot(theirs.type)) d.bytes().put(at, value);
-            else d.bytes().put(at, ref{value.s.payload, value.depth, kind::padding});
+            if (is_slot(theirs.type))
+              d.bytes().put(at, value);
+            else
+              d.bytes().put(at, ref{value.s.payload, value.depth, kind::padding});
           }
           d.mark_set(i);
         }
@@ -84,11 +94,15 @@ class copier {
       }
       case kind::nd: {
         const nd_view n = v.nd().value();
-        return to_.nd(n.element(), n.dtype(), n.item_bytes(), n.shape(), {reinterpret_cast<const char*>(n.data()), n.bytes()});
+        return to_.nd(n.element(), n.dtype(), n.item_bytes(), n.shape(),
+                      {reinterpret_cast<const char*>(n.data()), n.bytes()});
       }
-      case kind::decimal: return to_.decimal(v.decimal().value());
-      case kind::zoned: return to_.zoned(v.instant().value());
-      default: fail(errc::bad_tag, "a copy: unknown kind of object");
+      case kind::decimal:
+        return to_.decimal(v.decimal().value());
+      case kind::zoned:
+        return to_.zoned(v.instant().value());
+      default:
+        fail(errc::bad_tag, "a copy: unknown kind of object");
     }
   }
 
@@ -98,10 +112,17 @@ class copier {
     for (std::uint64_t i = 0; i < m.entries(); ++i) {
       const item value = m.flavour() == flavour::set ? item{} : copy(m.value(i));
       switch (m.flavour()) {
-        case flavour::text: out.put_item(std::string_view(m.key(i).text().value().view().value()), value); break;
-        case flavour::uint: out.put_item(m.hash(i), value); break;
-        case flavour::approx: out.put_hash(m.hash(i), value); break;
-        default: out.put_item(copy(m.key(i)), m.hash(i), value);
+        case flavour::text:
+          out.put_item(std::string_view(m.key(i).text().value().view().value()), value);
+          break;
+        case flavour::uint:
+          out.put_item(m.hash(i), value);
+          break;
+        case flavour::approx:
+          out.put_hash(m.hash(i), value);
+          break;
+        default:
+          out.put_item(copy(m.key(i)), m.hash(i), value);
       }
     }
   }
@@ -134,9 +155,10 @@ class copier {
   std::unordered_map<std::uint32_t, std::uint32_t> types_;
 };
 
-// Any number of maps of one flavour as one map: none gives an empty map. Equal keys are treated as `policy` says, in the order
-// of the maps. Throws `failure`: wrong_type for maps of different flavours, duplicate, io.
-inline ref merge(std::span<const map_view> maps, builder& to, duplicates policy, flavour empty = flavour::text) {
+// Any number of maps of one flavour as one map: none gives an empty map. Equal keys are treated as `policy`
+// says, in the order of the maps. Throws `failure`: wrong_type for maps of different flavours, duplicate, io.
+inline ref merge(std::span<const map_view> maps, builder& to, duplicates policy,
+                 flavour empty = flavour::text) {
   const flavour f = maps.empty() ? empty : maps[0].flavour();
   map_builder out(to, f, policy, maps.empty() ? 64 : maps[0].hash_bits());
   std::unordered_map<const document*, copier> copiers;

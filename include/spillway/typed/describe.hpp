@@ -1,4 +1,5 @@
-// describe.hpp - how a C++ struct says what its members are called and numbered, and which native types fields may have.
+// describe.hpp - how a C++ struct says what its members are called and numbered, and which native types
+// fields may have.
 //
 //   struct person { std::int64_t id = 0; std::string name; std::optional<double> weight; };
 //   template <> struct spillway::typed::describe<person> {
@@ -8,8 +9,9 @@
 //   };
 // or, with the numbers 1, 2, 3 in this order: SPILLWAY_TYPED(person, "acme.person", id, name, weight).
 //
-// A number stands for its field for ever: names and order may change, numbers may not be used again. base<B>() puts the
-// members of a base class, itself described, into the derived record; base and derived numbers must differ.
+// A number stands for its field for ever: names and order may change, numbers may not be used again.
+// base<B>() puts the members of a base class, itself described, into the derived record; base and derived
+// numbers must differ.
 #pragma once
 #include <cstdint>
 #include <map>
@@ -62,22 +64,24 @@ template <class T>
 concept described = is_described<T>::value;
 
 template <class T>
-inline constexpr std::size_t member_count = std::tuple_size_v<std::remove_cvref_t<decltype(describe<T>::members)>>;
+inline constexpr std::size_t member_count =
+    std::tuple_size_v<std::remove_cvref_t<decltype(describe<T>::members)>>;
 
 // Calls f(member, index) for each member, in the order they were described.
 template <class T, class F>
 constexpr void for_each_member(F&& f) {
-  [&]<std::size_t... I>(std::index_sequence<I...>) {
-    (f(std::get<I>(describe<T>::members), I), ...);
-  }(std::make_index_sequence<member_count<T>>());
+  [&]<std::size_t... I>(std::index_sequence<I...>) { (f(std::get<I>(describe<T>::members), I), ...); }
+  (std::make_index_sequence<member_count<T>>());
 }
 
 namespace detail {
 
 template <class A, class B>
 constexpr bool same_member(A a, B b) {
-  if constexpr (std::is_same_v<A, B>) return a == b;
-  else return false;
+  if constexpr (std::is_same_v<A, B>)
+    return a == b;
+  else
+    return false;
 }
 
 // The index of the member that a pointer to member names; member_count when it was not described.
@@ -165,28 +169,48 @@ template <class T>
 constexpr wire wire_of() {
   using namespace detail;
   using U = typename unwrap<T>::inner;
-  if constexpr (std::is_arithmetic_v<U>) return {type_of_arithmetic<U>()};
-  else if constexpr (std::is_enum_v<U>) return wire_of<std::underlying_type_t<U>>();
-  else if constexpr (std::is_same_v<U, date>) return {type::date};
-  else if constexpr (std::is_same_v<U, std::string>) return {type::text};
-  else if constexpr (std::is_same_v<U, bytes>) return {type::bytes};
-  else if constexpr (std::is_same_v<U, buffer>) return {type::buffer};
-  else if constexpr (std::is_same_v<U, decimal>) return {type::decimal};
-  else if constexpr (std::is_same_v<U, nd_array>) return {type::nd};
-  else if constexpr (std::is_same_v<U, any>) return {type::any};
-  else if constexpr (std::is_same_v<U, instant>) return {type::instant};
-  else if constexpr (std::is_same_v<U, local_time>) return {type::local_time};
-  else if constexpr (std::is_same_v<U, time_of_day>) return {type::time_of_day};
-  else if constexpr (is_ref_to<U>::value || described<U>) return {type::record};
-  else if constexpr (is_packed<U>::value || std::is_same_v<U, any_list>) return {type::list};
-  else if constexpr (is_tuple<U>::value || std::is_same_v<U, any_tuple>) return {type::tuple};
-  else if constexpr (is_set<U>::value || std::is_same_v<U, any_set>) return {type::set};
-  else if constexpr (is_map<U>::value || std::is_same_v<U, any_map>) return {type::map};
+  if constexpr (std::is_arithmetic_v<U>)
+    return {type_of_arithmetic<U>()};
+  else if constexpr (std::is_enum_v<U>)
+    return wire_of<std::underlying_type_t<U>>();
+  else if constexpr (std::is_same_v<U, date>)
+    return {type::date};
+  else if constexpr (std::is_same_v<U, std::string>)
+    return {type::text};
+  else if constexpr (std::is_same_v<U, bytes>)
+    return {type::bytes};
+  else if constexpr (std::is_same_v<U, buffer>)
+    return {type::buffer};
+  else if constexpr (std::is_same_v<U, decimal>)
+    return {type::decimal};
+  else if constexpr (std::is_same_v<U, nd_array>)
+    return {type::nd};
+  else if constexpr (std::is_same_v<U, any>)
+    return {type::any};
+  else if constexpr (std::is_same_v<U, instant>)
+    return {type::instant};
+  else if constexpr (std::is_same_v<U, local_time>)
+    return {type::local_time};
+  else if constexpr (std::is_same_v<U, time_of_day>)
+    return {type::time_of_day};
+  else if constexpr (is_ref_to<U>::value || described<U>)
+    return {type::record};
+  else if constexpr (is_packed<U>::value || std::is_same_v<U, any_list>)
+    return {type::list};
+  else if constexpr (is_tuple<U>::value || std::is_same_v<U, any_tuple>)
+    return {type::tuple};
+  else if constexpr (is_set<U>::value || std::is_same_v<U, any_set>)
+    return {type::set};
+  else if constexpr (is_map<U>::value || std::is_same_v<U, any_map>)
+    return {type::map};
   else if constexpr (is_vector<U>::value) {
     using E = typename U::value_type;
-    if constexpr (std::is_arithmetic_v<E> && !std::is_same_v<E, bool>) return {type::array, type_of_arithmetic<E>()};
-    else return {type::list};
-  } else return {};
+    if constexpr (std::is_arithmetic_v<E> && !std::is_same_v<E, bool>)
+      return {type::array, type_of_arithmetic<E>()};
+    else
+      return {type::list};
+  } else
+    return {};
 }
 
 namespace detail {
@@ -195,10 +219,14 @@ namespace detail {
 template <class T>
 constexpr auto record_of() {
   using U = typename unwrap<T>::inner;
-  if constexpr (described<U>) return std::type_identity<U>();
-  else if constexpr (is_ref_to<U>::value) return std::type_identity<typename is_ref_to<U>::target>();
-  else if constexpr (is_vector<U>::value) return record_of<typename U::value_type>();
-  else return std::type_identity<void>();
+  if constexpr (described<U>)
+    return std::type_identity<U>();
+  else if constexpr (is_ref_to<U>::value)
+    return std::type_identity<typename is_ref_to<U>::target>();
+  else if constexpr (is_vector<U>::value)
+    return record_of<typename U::value_type>();
+  else
+    return std::type_identity<void>();
 }
 
 template <class T>
@@ -208,12 +236,12 @@ inline constexpr char type_key = 0;  // its address stands for T
 }  // namespace spillway::typed
 
 // SPILLWAY_TYPED(type, "name", member...): at namespace scope, outside any namespace; up to 32 members.
-#define SPILLWAY_TYPED(Type, Name, ...)                                                                     \
-  template <>                                                                                               \
-  struct spillway::typed::describe<Type> {                                                                  \
-    using described_type = Type;                                                                            \
-    static constexpr const char* name = Name;                                                               \
-    static constexpr auto members =                                                                         \
-        ::spillway::typed::fields(SPILLWAY_TYPED_EACH(SPILLWAY_TYPED_ONE, __VA_ARGS__));                    \
+#define SPILLWAY_TYPED(Type, Name, ...)                                                  \
+  template <>                                                                            \
+  struct spillway::typed::describe<Type> {                                               \
+    using described_type = Type;                                                         \
+    static constexpr const char* name = Name;                                            \
+    static constexpr auto members =                                                      \
+        ::spillway::typed::fields(SPILLWAY_TYPED_EACH(SPILLWAY_TYPED_ONE, __VA_ARGS__)); \
   }
 #define SPILLWAY_TYPED_ONE(n, m) ::spillway::typed::field<n>(#m, &described_type::m)

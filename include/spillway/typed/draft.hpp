@@ -1,7 +1,8 @@
-// draft.hpp - an object being put together: its bytes, with every reference still the absolute position it leads to.
+// draft.hpp - an object being put together: its bytes, with every reference still the absolute position it
+// leads to.
 //
-// References are made self-relative when the object gets its place, so equal objects have equal drafts wherever they lie,
-// which is what content dedupe compares.
+// References are made self-relative when the object gets its place, so equal objects have equal drafts
+// wherever they lie, which is what content dedupe compares.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -21,7 +22,9 @@ struct item {
 };
 
 inline item null_item() { return {{code::null, 0, 0, 0, 0}, 0}; }
-inline item ref_item(const ref& r) { return r ? item{{code::ref, 0, 0, 0, r.position}, r.depth} : null_item(); }
+inline item ref_item(const ref& r) {
+  return r ? item{{code::ref, 0, 0, 0, r.position}, r.depth} : null_item();
+}
 inline item scalar_item(code c, std::uint64_t payload, std::int32_t aux = 0, std::uint8_t sub = 0) {
   return {{c, sub, 0, aux, payload}, 0};
 }
@@ -59,8 +62,7 @@ class draft {
     if (r) note(at, r.depth);
   }
   template <class T>
-    requires(std::is_arithmetic_v<T>)
-  void put(std::uint64_t at, T value) {
+  requires(std::is_arithmetic_v<T>) void put(std::uint64_t at, T value) {
     std::memcpy(bytes.data() + at, &value, sizeof value);
   }
 

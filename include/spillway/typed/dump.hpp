@@ -1,7 +1,9 @@
 // dump.hpp - any blob as text for people, or as JSON for programs. Works on blobs nobody has verified.
 //
-// JSON: records are objects without their absent fields; what JSON has no word for is an object with one key that begins with
-// $: $bytes (hex), $buffer, $decimal, $date, $instant, $local_time, $time, $tuple, $set, $map (pairs), $float ("NaN", "Infinity",
+// JSON: records are objects without their absent fields; what JSON has no word for is an object with one key
+// that begins with
+// $: $bytes (hex), $buffer, $decimal, $date, $instant, $local_time, $time, $tuple, $set, $map (pairs), $float
+// ("NaN", "Infinity",
 // "-Infinity"), $ndarray, $truncated, $error. Maps with text keys, each once, are objects.
 #pragma once
 #include <cmath>
@@ -36,7 +38,8 @@ inline std::string to_text(date d) {
   return detail::padded(y, 4) + "-" + detail::padded(m, 2) + "-" + detail::padded(day, 2);
 }
 inline std::string to_text(moment m, unit u) {
-  const std::int64_t days = (m.seconds - (m.seconds % 86400 + 86400) % 86400) / 86400, s = m.seconds - days * 86400;
+  const std::int64_t days = (m.seconds - (m.seconds % 86400 + 86400) % 86400) / 86400,
+                     s = m.seconds - days * 86400;
   std::string out = to_text(date{static_cast<std::int32_t>(days)}) + "T" + detail::padded(s / 3600, 2) + ":" +
                     detail::padded(s / 60 % 60, 2) + ":" + detail::padded(s % 60, 2);
   if (u != unit::s) out += "." + detail::padded(m.nanos, 9).substr(0, 3 * static_cast<std::size_t>(u));
@@ -50,11 +53,13 @@ inline std::string offset_text(std::int32_t s) {
 inline std::string to_text(const instant& t) {
   moment m = t.when();
   if (t.offset_s != kNoOffset) m.seconds += t.offset_s;
-  return to_text(m, t.unit) + (t.offset_s == kNoOffset ? "Z" : offset_text(t.offset_s)) + (t.zone.empty() ? "" : "[" + t.zone + "]");
+  return to_text(m, t.unit) + (t.offset_s == kNoOffset ? "Z" : offset_text(t.offset_s)) +
+         (t.zone.empty() ? "" : "[" + t.zone + "]");
 }
 inline std::string to_text(const time_of_day& t) {
   const std::int64_t s = t.ns / 1000000000;
-  std::string out = detail::padded(s / 3600, 2) + ":" + detail::padded(s / 60 % 60, 2) + ":" + detail::padded(s % 60, 2);
+  std::string out =
+      detail::padded(s / 3600, 2) + ":" + detail::padded(s / 60 % 60, 2) + ":" + detail::padded(s % 60, 2);
   if (t.ns % 1000000000) out += "." + detail::padded(t.ns % 1000000000, 9);
   return out + (t.offset_s == kNoOffset ? "" : offset_text(t.offset_s));
 }
@@ -64,15 +69,20 @@ inline std::string json_quoted(std::string_view s) {
   std::string out = "\"";
   for (const char c : s) {
     const auto u = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') out += '\\', out += c;
-    else if (c == '\n') out += "\\n";
-    else if (c == '\t') out += "\\t";
-    else if (c == '\r') out += "\\r";
+    if (c == '"' || c == '\\')
+      out += '\\', out += c;
+    else if (c == '\n')
+      out += "\\n";
+    else if (c == '\t')
+      out += "\\t";
+    else if (c == '\r')
+      out += "\\r";
     else if (u < 0x20 || u == 0x7f) {
       char hex[8];
       std::snprintf(hex, sizeof hex, "\\u%04x", u);
       out += hex;
-    } else out += c;
+    } else
+      out += c;
   }
   return out + "\"";
 }
@@ -80,7 +90,8 @@ inline std::string json_quoted(std::string_view s) {
 class dumper {
  public:
   using write = std::function<void(std::string_view)>;
-  dumper(write out, dump_options options = {}) : out_(std::move(out)), o_(options), left_(options.max_values) {}
+  dumper(write out, dump_options options = {})
+      : out_(std::move(out)), o_(options), left_(options.max_values) {}
 
   void dump(const any_view& v) { o_.json ? json(v) : text(v, 0), out_("\n"); }
 
@@ -136,35 +147,60 @@ class dumper {
   }
   bool as_plain(const any_view& v, what w, plain& p) {
     switch (w) {
-      case what::null: p.value = "null"; return true;
-      case what::boolean: p.value = v.boolean().value() ? "true" : "false"; return true;
-      case what::integer: p.value = std::to_string(v.integer().value()); return true;
-      case what::uinteger: p.value = std::to_string(v.uinteger().value()); return true;
+      case what::null:
+        p.value = "null";
+        return true;
+      case what::boolean:
+        p.value = v.boolean().value() ? "true" : "false";
+        return true;
+      case what::integer:
+        p.value = std::to_string(v.integer().value());
+        return true;
+      case what::uinteger:
+        p.value = std::to_string(v.uinteger().value());
+        return true;
       case what::f32:
       case what::f64: {
         const double r = v.real().value();
-        if (std::isfinite(r)) p.value = real(r);
-        else p = {"float", std::isnan(r) ? "\"NaN\"" : r > 0 ? "\"Infinity\"" : "\"-Infinity\""};
+        if (std::isfinite(r))
+          p.value = real(r);
+        else
+          p = {"float", std::isnan(r) ? "\"NaN\"" : r > 0 ? "\"Infinity\"" : "\"-Infinity\""};
         return true;
       }
-      case what::text: p.value = characters(v.text().value(), false); return true;
-      case what::bytes: p = {"bytes", characters(v.bytes().value(), true)}; return true;
-      case what::buffer: p = {"buffer", characters(v.buffer().value(), true)}; return true;
-      case what::date: p = {"date", json_quoted(to_text(v.date().value()))}; return true;
-      case what::instant: p = {"instant", json_quoted(to_text(v.instant().value()))}; return true;
+      case what::text:
+        p.value = characters(v.text().value(), false);
+        return true;
+      case what::bytes:
+        p = {"bytes", characters(v.bytes().value(), true)};
+        return true;
+      case what::buffer:
+        p = {"buffer", characters(v.buffer().value(), true)};
+        return true;
+      case what::date:
+        p = {"date", json_quoted(to_text(v.date().value()))};
+        return true;
+      case what::instant:
+        p = {"instant", json_quoted(to_text(v.instant().value()))};
+        return true;
       case what::local_time: {
         const local_time t = v.local_time().value();
         p = {"local_time", json_quoted(to_text(t.when(), t.unit))};
         return true;
       }
-      case what::time_of_day: p = {"time", json_quoted(to_text(v.time_of_day().value()))}; return true;
+      case what::time_of_day:
+        p = {"time", json_quoted(to_text(v.time_of_day().value()))};
+        return true;
       case what::decimal: {
         const decimal d = v.decimal().value();
-        if (d.exponent > 1 << 20 || d.exponent < -(1 << 20) || d.digits.size() > o_.max_text) p = {"decimal", json_quoted(d.digits.substr(0, o_.max_text) + "E" + std::to_string(d.exponent))};
-        else p = {"decimal", json_quoted(d.str())};
+        if (d.exponent > 1 << 20 || d.exponent < -(1 << 20) || d.digits.size() > o_.max_text)
+          p = {"decimal", json_quoted(d.digits.substr(0, o_.max_text) + "E" + std::to_string(d.exponent))};
+        else
+          p = {"decimal", json_quoted(d.str())};
         return true;
       }
-      default: return false;
+      default:
+        return false;
     }
   }
 
@@ -179,8 +215,10 @@ class dumper {
   void json_value(const any_view& v) {
     const what w = v.what().value();
     if (plain p; as_plain(v, w, p)) {
-      if (p.key) wrap(p.key, p.value);
-      else out_(p.value);
+      if (p.key)
+        wrap(p.key, p.value);
+      else
+        out_(p.value);
       return;
     }
     bool first = true;
@@ -215,8 +253,10 @@ class dumper {
         out_(object ? "{" : "{\"$map\": [");
         for (std::uint64_t i = 0; i < m.entries() && left_; ++i) {
           comma();
-          if (object) out_(characters(m.key(i).text().value(), false)), out_(": ");
-          else out_("["), json(m.key(i)), out_(", ");
+          if (object)
+            out_(characters(m.key(i).text().value(), false)), out_(": ");
+          else
+            out_("["), json(m.key(i)), out_(", ");
           json(m.value(i));
           if (!object) out_("]");
         }
@@ -266,8 +306,9 @@ class dumper {
     const what w = v.what().value();
     if (plain p; as_plain(v, w, p)) {
       if (p.key && p.key != std::string_view("float")) out_(p.key), out_(" ");
-      return out_(p.key && w != what::bytes && w != what::buffer ? std::string_view(p.value).substr(1, p.value.size() - 2)
-                                                                 : std::string_view(p.value));
+      return out_(p.key && w != what::bytes && w != what::buffer
+                      ? std::string_view(p.value).substr(1, p.value.size() - 2)
+                      : std::string_view(p.value));
     }
     const auto count = [&](std::uint64_t n) { out_(" of "), out_(std::to_string(n)); };
     switch (w) {
@@ -302,8 +343,10 @@ class dumper {
       }
       case what::map: {
         const map_view m = v.map().value();
-        constexpr const char* kNames[] = {"", "string map", "uint map", "object map", "set", "approximate string map"};
-        out_(kNames[static_cast<std::size_t>(m.flavour())]), out_(m.is_multi() ? ", multi," : ""), count(m.size());
+        constexpr const char* kNames[] = {"",           "string map", "uint map",
+                                          "object map", "set",        "approximate string map"};
+        out_(kNames[static_cast<std::size_t>(m.flavour())]), out_(m.is_multi() ? ", multi," : ""),
+            count(m.size());
         for (std::uint64_t i = 0; i < m.entries(); ++i) {
           indent(level + 1);
           if (left_ == 0) return out_("...");
@@ -339,19 +382,28 @@ inline std::string schema_text(const std::vector<type_info>& types, bool json = 
   std::string out = json ? "[" : "";
   for (std::size_t i = 0; i < types.size(); ++i) {
     const type_info& t = types[i];
-    if (json) out += (i ? ", {\"name\": " : "{\"name\": ") + json_quoted(t.name) + ", \"bytes\": " + std::to_string(t.record_bytes) + ", \"fields\": [";
-    else out += "record " + json_quoted(t.name) + " (" + std::to_string(t.record_bytes) + " bytes)\n";
+    if (json)
+      out += (i ? ", {\"name\": " : "{\"name\": ") + json_quoted(t.name) +
+             ", \"bytes\": " + std::to_string(t.record_bytes) + ", \"fields\": [";
+    else
+      out += "record " + json_quoted(t.name) + " (" + std::to_string(t.record_bytes) + " bytes)\n";
     for (std::size_t k = 0; k < t.fields.size(); ++k) {
       const field_info& f = t.fields[k];
       std::string type_name = name_of(f.type);
       if (f.element != type::none) type_name += std::string(" of ") + name_of(f.element);
-      if (f.record_type < types.size()) type_name += (f.type == type::record ? " " : " of ") + json_quoted(types[f.record_type].name);
+      if (f.record_type < types.size())
+        type_name += (f.type == type::record ? " " : " of ") + json_quoted(types[f.record_type].name);
       if (json)
-        out += std::string(k ? ", " : "") + "{\"number\": " + std::to_string(f.number) + ", \"name\": " + json_quoted(f.name) + ", \"type\": " +
-               json_quoted(name_of(f.type)) + ", \"offset\": " + std::to_string(f.offset) +
-               (f.element != type::none ? std::string(", \"element\": \"") + name_of(f.element) + "\"" : "") +
-               (f.record_type < types.size() ? ", \"record\": " + json_quoted(types[f.record_type].name) : "") + "}";
-      else out += "  " + std::to_string(f.number) + " " + f.name + ": " + type_name + " @" + std::to_string(f.offset) + "\n";
+        out +=
+            std::string(k ? ", " : "") + "{\"number\": " + std::to_string(f.number) +
+            ", \"name\": " + json_quoted(f.name) + ", \"type\": " + json_quoted(name_of(f.type)) +
+            ", \"offset\": " + std::to_string(f.offset) +
+            (f.element != type::none ? std::string(", \"element\": \"") + name_of(f.element) + "\"" : "") +
+            (f.record_type < types.size() ? ", \"record\": " + json_quoted(types[f.record_type].name) : "") +
+            "}";
+      else
+        out += "  " + std::to_string(f.number) + " " + f.name + ": " + type_name + " @" +
+               std::to_string(f.offset) + "\n";
     }
     if (json) out += "]}";
   }

@@ -1,11 +1,12 @@
-// evolution.hpp - how a reader's type reads what a writer's type stored: fields are matched by number, and a plan says where
-// each one lies and whether it must be widened.
+// evolution.hpp - how a reader's type reads what a writer's type stored: fields are matched by number, and a
+// plan says where each one lies and whether it must be widened.
 //
-// Rules: a field that the writer did not have is absent; one that the reader does not know is skipped; names and order do not
-// matter; numbers widen (int32 to int64, uint16 to int32, float32 to float64, integers up to 32 bits to float64), an array to a list or to a wider array,
-// anything to any; everything else is incompatible. A record of another name may be read when it has every field of the
-// reader's type under the same number and name: that is how a derived record is read as its base.
-// Plans are made once per reader's type and document, and never change. Threads: any.
+// Rules: a field that the writer did not have is absent; one that the reader does not know is skipped; names
+// and order do not matter; numbers widen (int32 to int64, uint16 to int32, float32 to float64, integers up to
+// 32 bits to float64), an array to a list or to a wider array, anything to any; everything else is
+// incompatible. A record of another name may be read when it has every field of the reader's type under the
+// same number and name: that is how a derived record is read as its base. Plans are made once per reader's
+// type and document, and never change. Threads: any.
 #pragma once
 #include <memory>
 #include <vector>
@@ -49,10 +50,12 @@ constexpr bool widens(type from, type to) {
   if (from == to) return true;
   if (from == type::date || to == type::date || from == type::boolean || to == type::boolean) return false;
   return is_scalar(to) && is_scalar(from) && with_element(to, [&](auto like) {
-    using T = decltype(like);
-    if constexpr (std::is_same_v<T, bool>) return false;
-    else return packed_array<T>::holds(from);
-  });
+           using T = decltype(like);
+           if constexpr (std::is_same_v<T, bool>)
+             return false;
+           else
+             return packed_array<T>::holds(from);
+         });
 }
 
 constexpr bool readable(wire reader, const field_info& f) {
@@ -76,12 +79,14 @@ plan make_plan(const type_info& writer) {
     for (const field_info& f : writer.fields)
       if (f.number == m.number) found = &f;
     if (!same_name && (!found || found->name != m.name)) {
-      p.problem = {errc::wrong_type, 0, 0, "a record of the reader's type, or one derived from it", describe<T>::name};
+      p.problem = {errc::wrong_type, 0, 0, "a record of the reader's type, or one derived from it",
+                   describe<T>::name};
     } else if (found) {
       constexpr wire w = wire_of<M>();
       if (!readable(w, *found) && p.problem.code == errc::ok)
         p.problem = {errc::incompatible, 0, 0, "a field type that the writer's can be read as", m.name};
-      fp = {found->offset, static_cast<std::uint32_t>(writer.index_of(*found)), found->type, found->type == w.type};
+      fp = {found->offset, static_cast<std::uint32_t>(writer.index_of(*found)), found->type,
+            found->type == w.type};
     }
     p.fields.push_back(fp);
   });
@@ -98,14 +103,16 @@ const plan_node* plans_of(const document& d) {
   // Two threads may make the same plans; both stay, either serves.
   made->next = d.plans.first.load(std::memory_order_relaxed);
   const plan_node* node = made.release();
-  while (!d.plans.first.compare_exchange_weak(const_cast<plan_node*>(node)->next, node, std::memory_order_release)) {
+  while (!d.plans.first.compare_exchange_weak(const_cast<plan_node*>(node)->next, node,
+                                              std::memory_order_release)) {
   }
   return node;
 }
 
 // The first thing that T, or a type it mentions, cannot read of the writer's type.
 template <described T>
-error check_deep(const document& d, std::uint32_t writer, std::vector<std::pair<const void*, std::uint32_t>>& seen) {
+error check_deep(const document& d, std::uint32_t writer,
+                 std::vector<std::pair<const void*, std::uint32_t>>& seen) {
   for (const auto& s : seen)
     if (s.first == &type_key<T> && s.second == writer) return {};
   seen.emplace_back(&type_key<T>, writer);

@@ -1,9 +1,10 @@
-// format.hpp - the words of the format: kinds of objects, codes of slots, types of fields. docs/typed_format.md in C++.
+// format.hpp - the words of the format: kinds of objects, codes of slots, types of fields.
+// docs/typed_format.md in C++.
 //
-// Always: numbers are little-endian; every object starts at a multiple of 8 with one header word (kind, sub, depth,
-// count), from which its size follows; a reference is a self-relative offset and points backward, to an object of smaller
-// depth. So there are no cycles, and no reader can be led into unbounded recursion. Words that others may be writing are
-// loaded once, atomically, into a local before they are used.
+// Always: numbers are little-endian; every object starts at a multiple of 8 with one header word (kind, sub,
+// depth, count), from which its size follows; a reference is a self-relative offset and points backward, to
+// an object of smaller depth. So there are no cycles, and no reader can be led into unbounded recursion.
+// Words that others may be writing are loaded once, atomically, into a local before they are used.
 #pragma once
 #include <bit>
 #include <cstddef>
@@ -87,34 +88,62 @@ enum class type : std::uint8_t {
 
 constexpr const char* name_of(type t) {
   switch (t) {
-    case type::none: return "none";
-    case type::boolean: return "bool";
-    case type::i8: return "int8";
-    case type::i16: return "int16";
-    case type::i32: return "int32";
-    case type::i64: return "int64";
-    case type::u8: return "uint8";
-    case type::u16: return "uint16";
-    case type::u32: return "uint32";
-    case type::u64: return "uint64";
-    case type::f32: return "float32";
-    case type::f64: return "float64";
-    case type::date: return "date";
-    case type::text: return "text";
-    case type::bytes: return "bytes";
-    case type::buffer: return "buffer";
-    case type::array: return "array";
-    case type::list: return "list";
-    case type::tuple: return "tuple";
-    case type::set: return "set";
-    case type::map: return "map";
-    case type::record: return "record";
-    case type::nd: return "ndarray";
-    case type::decimal: return "decimal";
-    case type::any: return "any";
-    case type::instant: return "instant";
-    case type::local_time: return "local time";
-    case type::time_of_day: return "time of day";
+    case type::none:
+      return "none";
+    case type::boolean:
+      return "bool";
+    case type::i8:
+      return "int8";
+    case type::i16:
+      return "int16";
+    case type::i32:
+      return "int32";
+    case type::i64:
+      return "int64";
+    case type::u8:
+      return "uint8";
+    case type::u16:
+      return "uint16";
+    case type::u32:
+      return "uint32";
+    case type::u64:
+      return "uint64";
+    case type::f32:
+      return "float32";
+    case type::f64:
+      return "float64";
+    case type::date:
+      return "date";
+    case type::text:
+      return "text";
+    case type::bytes:
+      return "bytes";
+    case type::buffer:
+      return "buffer";
+    case type::array:
+      return "array";
+    case type::list:
+      return "list";
+    case type::tuple:
+      return "tuple";
+    case type::set:
+      return "set";
+    case type::map:
+      return "map";
+    case type::record:
+      return "record";
+    case type::nd:
+      return "ndarray";
+    case type::decimal:
+      return "decimal";
+    case type::any:
+      return "any";
+    case type::instant:
+      return "instant";
+    case type::local_time:
+      return "local time";
+    case type::time_of_day:
+      return "time of day";
   }
   return "unknown";
 }
@@ -131,49 +160,69 @@ constexpr std::uint32_t bytes_of(type t) {
   switch (t) {
     case type::boolean:
     case type::i8:
-    case type::u8: return 1;
+    case type::u8:
+      return 1;
     case type::i16:
-    case type::u16: return 2;
+    case type::u16:
+      return 2;
     case type::i32:
     case type::u32:
     case type::f32:
-    case type::date: return 4;
+    case type::date:
+      return 4;
     case type::i64:
     case type::u64:
-    case type::f64: return 8;
-    default: return is_reference(t) ? 8 : is_slot(t) ? 16 : 0;
+    case type::f64:
+      return 8;
+    default:
+      return is_reference(t) ? 8 : is_slot(t) ? 16 : 0;
   }
 }
 
 // The C++ arithmetic types as element types.
 template <class T>
 constexpr type type_of_arithmetic() {
-  if constexpr (std::is_same_v<T, bool>) return type::boolean;
-  else if constexpr (std::is_same_v<T, float>) return type::f32;
-  else if constexpr (std::is_same_v<T, double>) return type::f64;
+  if constexpr (std::is_same_v<T, bool>)
+    return type::boolean;
+  else if constexpr (std::is_same_v<T, float>)
+    return type::f32;
+  else if constexpr (std::is_same_v<T, double>)
+    return type::f64;
   else if constexpr (std::is_integral_v<T> && std::is_signed_v<T>)
     return sizeof(T) == 1 ? type::i8 : sizeof(T) == 2 ? type::i16 : sizeof(T) == 4 ? type::i32 : type::i64;
   else if constexpr (std::is_integral_v<T>)
     return sizeof(T) == 1 ? type::u8 : sizeof(T) == 2 ? type::u16 : sizeof(T) == 4 ? type::u32 : type::u64;
-  else return type::none;
+  else
+    return type::none;
 }
 
 // Calls f with a value-initialised object of the element's C++ type; date is its std::int32_t.
 template <class F>
 constexpr decltype(auto) with_element(type t, F&& f) {
   switch (t) {
-    case type::boolean: return f(bool{});
-    case type::i8: return f(std::int8_t{});
-    case type::i16: return f(std::int16_t{});
+    case type::boolean:
+      return f(bool{});
+    case type::i8:
+      return f(std::int8_t{});
+    case type::i16:
+      return f(std::int16_t{});
     case type::i32:
-    case type::date: return f(std::int32_t{});
-    case type::u8: return f(std::uint8_t{});
-    case type::u16: return f(std::uint16_t{});
-    case type::u32: return f(std::uint32_t{});
-    case type::u64: return f(std::uint64_t{});
-    case type::f32: return f(float{});
-    case type::f64: return f(double{});
-    default: return f(std::int64_t{});
+    case type::date:
+      return f(std::int32_t{});
+    case type::u8:
+      return f(std::uint8_t{});
+    case type::u16:
+      return f(std::uint16_t{});
+    case type::u32:
+      return f(std::uint32_t{});
+    case type::u64:
+      return f(std::uint64_t{});
+    case type::f32:
+      return f(float{});
+    case type::f64:
+      return f(double{});
+    default:
+      return f(std::int64_t{});
   }
 }
 
@@ -226,11 +275,12 @@ struct head {
   std::uint64_t count = 0;
 
   constexpr std::uint64_t word() const {
-    return static_cast<std::uint64_t>(kind) | std::uint64_t{sub} << 8 | std::uint64_t{depth} << 16 | count << 24;
+    return static_cast<std::uint64_t>(kind) | std::uint64_t{sub} << 8 | std::uint64_t{depth} << 16 |
+           count << 24;
   }
   static constexpr head of(std::uint64_t w) {
-    return {static_cast<typed::kind>(w & 0xff), static_cast<std::uint8_t>(w >> 8), static_cast<std::uint8_t>(w >> 16),
-            w >> 24};
+    return {static_cast<typed::kind>(w & 0xff), static_cast<std::uint8_t>(w >> 8),
+            static_cast<std::uint8_t>(w >> 16), w >> 24};
   }
 };
 

@@ -1,7 +1,8 @@
-// hash.hpp - the one hash of the format: index keys, content dedupe, checksums. docs/typed_format.md defines it.
+// hash.hpp - the one hash of the format: index keys, content dedupe, checksums. docs/typed_format.md defines
+// it.
 //
-// Part of the format: blobs hold its values, so it never changes. Not meant to withstand an adversary: colliding keys cost
-// time (they are compared one by one), never correctness.
+// Part of the format: blobs hold its values, so it never changes. Not meant to withstand an adversary:
+// colliding keys cost time (they are compared one by one), never correctness.
 #pragma once
 #include <cstdint>
 #include <cstring>
@@ -9,7 +10,8 @@
 
 namespace spillway::typed {
 
-inline constexpr std::uint64_t kHash0 = 0x9e3779b97f4a7c15, kHash1 = 0xd6e8feb86659fd93, kHash2 = 0xa0761d6478bd642f;
+inline constexpr std::uint64_t kHash0 = 0x9e3779b97f4a7c15, kHash1 = 0xd6e8feb86659fd93,
+                               kHash2 = 0xa0761d6478bd642f;
 
 constexpr std::uint64_t hash_fold(std::uint64_t a, std::uint64_t b) {
   const unsigned __int128 product = static_cast<unsigned __int128>(a) * b;
@@ -23,7 +25,9 @@ constexpr std::uint64_t hash_step(std::uint64_t state, std::uint64_t word) {
 constexpr std::uint64_t hash_begin(std::uint64_t seed, std::uint64_t length) {
   return hash_fold(seed ^ kHash0, length ^ kHash1);
 }
-constexpr std::uint64_t hash_end(std::uint64_t state) { return hash_fold(state ^ kHash0, kHash1) ^ state >> 29; }
+constexpr std::uint64_t hash_end(std::uint64_t state) {
+  return hash_fold(state ^ kHash0, kHash1) ^ state >> 29;
+}
 
 // Words are little-endian; the last one is filled with zeros.
 inline std::uint64_t hash64(const void* data, std::size_t bytes, std::uint64_t seed) {

@@ -1,9 +1,10 @@
-// key.hpp - when two values are the same key. Every key has one canonical text of bytes; equal keys have equal texts.
+// key.hpp - when two values are the same key. Every key has one canonical text of bytes; equal keys have
+// equal texts.
 //
-// Equal numbers are one key whatever their types (true, 1, 1.0 and decimal 1.00), NaN is equal to NaN, -0 to 0; text and
-// bytes are apart; tuples, lists and sets are apart, and a set's order does not matter. Instants are equal when they are the
-// same moment. Maps, records, arrays and buffers are no keys. The hash of a key is the hash of its canonical bytes, so a key is found by any
-// process. docs/typed_format.md lists the tags.
+// Equal numbers are one key whatever their types (true, 1, 1.0 and decimal 1.00), NaN is equal to NaN, -0 to
+// 0; text and bytes are apart; tuples, lists and sets are apart, and a set's order does not matter. Instants
+// are equal when they are the same moment. Maps, records, arrays and buffers are no keys. The hash of a key
+// is the hash of its canonical bytes, so a key is found by any process. docs/typed_format.md lists the tags.
 #pragma once
 #include <algorithm>
 #include <bit>
@@ -122,19 +123,32 @@ inline void write_key(key_writer& w, const any& key, unsigned depth = 0) {
   std::visit(
       [&](const auto& v) {
         using T = std::decay_t<decltype(v)>;
-        if constexpr (std::is_same_v<T, std::monostate>) w.null();
-        else if constexpr (std::is_same_v<T, std::uint64_t> || std::is_same_v<T, bool>) w.uinteger(v);
-        else if constexpr (std::is_same_v<T, std::int64_t>) w.integer(v);
-        else if constexpr (std::is_floating_point_v<T>) w.real(static_cast<double>(v));
-        else if constexpr (std::is_same_v<T, std::string>) w.text(v);
-        else if constexpr (std::is_same_v<T, bytes>) w.blob(v.data);
-        else if constexpr (std::is_same_v<T, decimal>) w.number(v);
-        else if constexpr (std::is_same_v<T, date>) w.day(v.days);
-        else if constexpr (std::is_same_v<T, instant>) w.when(v.when(), false);
-        else if constexpr (std::is_same_v<T, local_time>) w.when(v.when(), true);
-        else if constexpr (std::is_same_v<T, time_of_day>) w.time(v.ns, v.offset_s);
-        else if constexpr (std::is_same_v<T, any_tuple>) w.begin_sequence(true, v.items.size()), items(v.items);
-        else if constexpr (std::is_same_v<T, any_list>) w.begin_sequence(false, v.items.size()), items(v.items);
+        if constexpr (std::is_same_v<T, std::monostate>)
+          w.null();
+        else if constexpr (std::is_same_v<T, std::uint64_t> || std::is_same_v<T, bool>)
+          w.uinteger(v);
+        else if constexpr (std::is_same_v<T, std::int64_t>)
+          w.integer(v);
+        else if constexpr (std::is_floating_point_v<T>)
+          w.real(static_cast<double>(v));
+        else if constexpr (std::is_same_v<T, std::string>)
+          w.text(v);
+        else if constexpr (std::is_same_v<T, bytes>)
+          w.blob(v.data);
+        else if constexpr (std::is_same_v<T, decimal>)
+          w.number(v);
+        else if constexpr (std::is_same_v<T, date>)
+          w.day(v.days);
+        else if constexpr (std::is_same_v<T, instant>)
+          w.when(v.when(), false);
+        else if constexpr (std::is_same_v<T, local_time>)
+          w.when(v.when(), true);
+        else if constexpr (std::is_same_v<T, time_of_day>)
+          w.time(v.ns, v.offset_s);
+        else if constexpr (std::is_same_v<T, any_tuple>)
+          w.begin_sequence(true, v.items.size()), items(v.items);
+        else if constexpr (std::is_same_v<T, any_list>)
+          w.begin_sequence(false, v.items.size()), items(v.items);
         else if constexpr (std::is_same_v<T, any_set>) {
           std::vector<std::string> members;
           for (const any& item : v.items) {
@@ -143,7 +157,8 @@ inline void write_key(key_writer& w, const any& key, unsigned depth = 0) {
             members.push_back(one.bytes());
           }
           w.set(std::move(members));
-        } else fail(errc::wrong_type, "a key: expected a number, text, bytes, a time, or a tuple or set of these");
+        } else
+          fail(errc::wrong_type, "a key: expected a number, text, bytes, a time, or a tuple or set of these");
       },
       key.value);
 }

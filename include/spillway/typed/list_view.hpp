@@ -1,4 +1,5 @@
-// list_view.hpp - lists, tuples and arrays in place: elements, slices of slices, reverse; arrays as spans without a copy.
+// list_view.hpp - lists, tuples and arrays in place: elements, slices of slices, reverse; arrays as spans
+// without a copy.
 #pragma once
 #include <iterator>
 #include <optional>
@@ -16,8 +17,10 @@ class list_view {
     list_view v;
     v.o_ = o;
     v.size_ = o.h.count;
-    if (o.h.kind == kind::array) v.element_ = static_cast<type>(o.h.sub & ~kTupleFlag);
-    else if (o.h.kind != kind::list) return {errc::wrong_type, "a list", o.position};
+    if (o.h.kind == kind::array)
+      v.element_ = static_cast<type>(o.h.sub & ~kTupleFlag);
+    else if (o.h.kind != kind::list)
+      return {errc::wrong_type, "a list", o.position};
     return v;
   }
 
@@ -82,9 +85,7 @@ class list_view {
   iterator end() const { return {this, size_}; }
 
  private:
-  std::uint64_t index(std::uint64_t i) const {
-    return start_ + i * static_cast<std::uint64_t>(step_);
-  }
+  std::uint64_t index(std::uint64_t i) const { return start_ + i * static_cast<std::uint64_t>(step_); }
   typed::object o_;
   type element_ = type::none;
   std::uint64_t start_ = 0, size_ = 0;
@@ -98,7 +99,8 @@ inline result<list_view> any_view::list() const {
   return list_view::of(*o);
 }
 
-// Numbers of an array, whatever width they are stored in, as T. Widths that T cannot hold are refused at of().
+// Numbers of an array, whatever width they are stored in, as T. Widths that T cannot hold are refused at
+// of().
 template <class T>
 class packed_array {
  public:
@@ -108,7 +110,9 @@ class packed_array {
     if (!list) return list.error();
     const type e = list->element();
     if (list->empty()) return packed_array();
-    if (!holds(e)) return {errc::wrong_type, "an array of numbers that the reader's type can hold", list->object().position};
+    if (!holds(e))
+      return {errc::wrong_type, "an array of numbers that the reader's type can hold",
+              list->object().position};
     packed_array a;
     a.data_ = list->data(), a.size_ = list->size(), a.element_ = e;
     return a;
@@ -144,7 +148,8 @@ class packed_array {
     constexpr type mine = type_of_arithmetic<T>();
     if (e == mine) return true;
     if (is_integer(mine) && is_integer(e)) {
-      if (is_signed_integer(mine)) return bytes_of(e) < bytes_of(mine) || (is_signed_integer(e) && bytes_of(e) == bytes_of(mine));
+      if (is_signed_integer(mine))
+        return bytes_of(e) < bytes_of(mine) || (is_signed_integer(e) && bytes_of(e) == bytes_of(mine));
       return !is_signed_integer(e) && bytes_of(e) <= bytes_of(mine);
     }
     if (mine == type::f64) return e == type::f32 || (is_integer(e) && bytes_of(e) <= 4);

@@ -1,7 +1,9 @@
-// map_view.hpp - indexes in place: look-up by text, number or any key; every value of a key; entries in index order.
+// map_view.hpp - indexes in place: look-up by text, number or any key; every value of a key; entries in index
+// order.
 //
-// Entries are sorted by h (the key, or its hash); a directory holds the first entry of each range of 2^shift values of h. A look-up reads
-// one directory pair and the two or so entries between. In bytes nobody has proven, whatever the directory says stays within the entries.
+// Entries are sorted by h (the key, or its hash); a directory holds the first entry of each range of 2^shift
+// values of h. A look-up reads one directory pair and the two or so entries between. In bytes nobody has
+// proven, whatever the directory says stays within the entries.
 #pragma once
 #include <optional>
 #include <string>
@@ -34,7 +36,8 @@ class map_view {
     m.shift_ = static_cast<unsigned>(form & 0xff), m.hash_bits_ = static_cast<unsigned>(form >> 8 & 0xff);
     m.entry_ = entry_bytes(m.flavour_);
     // buckets was measured against the blob, but may have changed since: measured again.
-    const std::uint64_t room = o.doc->bytes - o.position - kMapHeadBytes, n = o.h.count, width = n < UINT32_MAX ? 4 : 8;
+    const std::uint64_t room = o.doc->bytes - o.position - kMapHeadBytes, n = o.h.count,
+                        width = n < UINT32_MAX ? 4 : 8;
     if (m.shift_ > 63 || m.hash_bits_ < 1 || m.hash_bits_ > 64 || m.keys_ > n || n * m.entry_ > room ||
         m.buckets_ >= (room - n * m.entry_) / width || (n && m.buckets_ == 0))
       return {errc::out_of_range, "an index inside the blob", o.position};
@@ -58,7 +61,9 @@ class map_view {
   }
   // The probability that a key which is not in an approximate map is answered with values nevertheless.
   double false_rate() const {
-    return hash_bits_ >= 64 && flavour_ != typed::flavour::approx ? 0 : static_cast<double>(keys_) / std::exp2(hash_bits_);
+    return hash_bits_ >= 64 && flavour_ != typed::flavour::approx
+               ? 0
+               : static_cast<double>(keys_) / std::exp2(hash_bits_);
   }
 
   // i < entries().
@@ -66,10 +71,13 @@ class map_view {
   any_view key(std::uint64_t i) const {
     const std::uint64_t at = o_.position + kMapHeadBytes + i * entry_ + 8;
     switch (flavour_) {
-      case typed::flavour::text: return any_view::at_reference(*o_.doc, at, o_.h.depth);
+      case typed::flavour::text:
+        return any_view::at_reference(*o_.doc, at, o_.h.depth);
       case typed::flavour::object:
-      case typed::flavour::set: return any_view::at_slot(*o_.doc, at, o_.h.depth);
-      default: return any_view::at_scalar(*o_.doc, type::u64, at - 8);
+      case typed::flavour::set:
+        return any_view::at_slot(*o_.doc, at, o_.h.depth);
+      default:
+        return any_view::at_scalar(*o_.doc, type::u64, at - 8);
     }
   }
   any_view value(std::uint64_t i) const {
@@ -77,7 +85,8 @@ class map_view {
     return any_view::at_slot(*o_.doc, o_.position + kMapHeadBytes + (i + 1) * entry_ - 16, o_.h.depth);
   }
 
-  // The first entry of a key, npos when there is none; next() gives the following ones. Errors: those of damaged keys.
+  // The first entry of a key, npos when there is none; next() gives the following ones. Errors: those of
+  // damaged keys.
   result<std::uint64_t> find(std::string_view key) const {
     if (flavour_ == typed::flavour::text) return scan_text(lower(hash_text(key)), hash_text(key), key);
     if (flavour_ == typed::flavour::approx) return find_hash(hash_text(key));
@@ -99,7 +108,8 @@ class map_view {
   }
   // Any key, in any kind of map. Throws wrong_type for what can be no key.
   result<std::uint64_t> find(const any& key) const {
-    if (const auto* s = key.get<std::string>(); s && flavour_ != typed::flavour::object && flavour_ != typed::flavour::set)
+    if (const auto* s = key.get<std::string>();
+        s && flavour_ != typed::flavour::object && flavour_ != typed::flavour::set)
       return find(std::string_view(*s));
     if (flavour_ == typed::flavour::text || flavour_ == typed::flavour::approx) return npos;
     return find_canonical(key_of(key));
@@ -144,8 +154,10 @@ class map_view {
     if (first > last) first = last;
     while (last - first > 8) {
       const std::uint64_t middle = first + (last - first) / 2;
-      if (hash(middle) < h) first = middle + 1;
-      else last = middle;
+      if (hash(middle) < h)
+        first = middle + 1;
+      else
+        last = middle;
     }
     while (first < last && hash(first) < h) ++first;
     return first;
@@ -173,7 +185,8 @@ class map_view {
     for (; i < entries() && hash(i) == h; ++i) {
       const auto o = follow(*o_.doc, o_.position + kMapHeadBytes + i * entry_ + 8, o_.h.depth);
       if (!o) return o.error();
-      if (o->h.kind != kind::text || o->h.sub != kCodecNone) return {errc::wrong_type, "a key that is text", o->position};
+      if (o->h.kind != kind::text || o->h.sub != kCodecNone)
+        return {errc::wrong_type, "a key that is text", o->position};
       if (std::string_view(reinterpret_cast<const char*>(o->at() + 8), o->h.count) == key) return i;
     }
     return npos;

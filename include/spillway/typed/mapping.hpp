@@ -1,8 +1,9 @@
-// mapping.hpp - memory for blobs: a file, or a part of one, mapped; anonymous memory; a memfd, sealed when it is written; a
-// copy. Each gives a region that keeps the mapping alive for as long as a blob uses it.
+// mapping.hpp - memory for blobs: a file, or a part of one, mapped; anonymous memory; a memfd, sealed when it
+// is written; a copy. Each gives a region that keeps the mapping alive for as long as a blob uses it.
 //
-// Offsets need not be multiples of a page. A file must not be truncated while it is mapped: the kernel answers reads past its end
-// with SIGBUS; publish a new file by rename instead (file_sink does). Errors are thrown as `failure`: io, out_of_range.
+// Offsets need not be multiples of a page. A file must not be truncated while it is mapped: the kernel
+// answers reads past its end with SIGBUS; publish a new file by rename instead (file_sink does). Errors are
+// thrown as `failure`: io, out_of_range.
 #pragma once
 #include <cstring>
 #include <memory>
@@ -40,8 +41,8 @@ inline region map_pages(void* at, std::uint64_t skip, std::uint64_t bytes, shari
 
 }  // namespace detail
 
-// An open file. The descriptor may be closed afterwards. A memfd sealed against writing counts as memory that nobody else
-// can write; any other file does not, whatever its mode says.
+// An open file. The descriptor may be closed afterwards. A memfd sealed against writing counts as memory that
+// nobody else can write; any other file does not, whatever its mode says.
 inline region map_fd(int file, const map_options& o = {}, const std::string& name = "a file") {
   struct stat st;
   if (::fstat(file, &st) != 0) detail::fail_io("examining " + name);
@@ -67,7 +68,8 @@ inline region map_file(const std::string& path, const map_options& o = {}) {
 
 // Zeroed memory. `shared_with_children`: forked processes see each other's writes.
 inline region map_anonymous(std::uint64_t bytes, bool shared_with_children = false) {
-  void* at = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_ANONYMOUS | (shared_with_children ? MAP_SHARED : MAP_PRIVATE), -1, 0);
+  void* at = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                    MAP_ANONYMOUS | (shared_with_children ? MAP_SHARED : MAP_PRIVATE), -1, 0);
   if (at == MAP_FAILED) detail::fail_io("mapping memory");
   return detail::map_pages(at, 0, bytes, sharing::shared, true);
 }
@@ -80,13 +82,14 @@ inline region copy_of(std::span<const std::byte> mine) {
   return r;
 }
 
-// A memfd holding these bytes, sealed: whoever receives the descriptor may verify it without a copy. Returns the descriptor,
-// which the caller closes.
+// A memfd holding these bytes, sealed: whoever receives the descriptor may verify it without a copy. Returns
+// the descriptor, which the caller closes.
 inline int sealed_memfd(const char* name, std::span<const std::byte> data) {
   detail::fd file(::memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
   if (!file) detail::fail_io("making a memfd");
   detail::write_at(file.get(), data.data(), data.size(), 0, "a memfd");
-  if (::fcntl(file.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) != 0) detail::fail_io("sealing a memfd");
+  if (::fcntl(file.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) != 0)
+    detail::fail_io("sealing a memfd");
   return ::fcntl(file.get(), F_DUPFD_CLOEXEC, 0);
 }
 

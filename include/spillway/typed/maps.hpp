@@ -1,6 +1,8 @@
-// maps.hpp - maps whose values are read as V: by text, by unsigned number, by any key; multimaps; approximate multimaps.
+// maps.hpp - maps whose values are read as V: by text, by unsigned number, by any key; multimaps; approximate
+// multimaps.
 //
-// All are two words more than a map_view. find() answers errc::no_such for a key that is not there. Included by view.hpp.
+// All are two words more than a map_view. find() answers errc::no_such for a key that is not there. Included
+// by view.hpp.
 #pragma once
 #include <span>
 
@@ -57,7 +59,8 @@ class string_map : public detail::map_base<V, Trust> {
     const auto i = this->m_.find(key);
     return i && *i != map_view::npos;
   }
-  // The entry of each key, npos where there is none; the cache misses of many look-ups overlap. Throws `failure`.
+  // The entry of each key, npos where there is none; the cache misses of many look-ups overlap. Throws
+  // `failure`.
   void find_many(std::span<const std::string_view> keys, std::span<std::uint64_t> out) const {
     constexpr std::size_t kBatch = 16;
     std::uint64_t hashes[kBatch];
@@ -177,8 +180,12 @@ class approx_string_multimap : public detail::map_base<V, Trust> {
     out.m_ = *m;
     return out;
   }
-  value_range<V, Trust> equal_range(std::string_view key) const { return {this->m_, this->m_.find(key).value()}; }
-  value_range<V, Trust> find_by_hash(std::uint64_t hash) const { return {this->m_, this->m_.find_hash(hash).value()}; }
+  value_range<V, Trust> equal_range(std::string_view key) const {
+    return {this->m_, this->m_.find(key).value()};
+  }
+  value_range<V, Trust> find_by_hash(std::uint64_t hash) const {
+    return {this->m_, this->m_.find_hash(hash).value()};
+  }
   bool may_contain(std::string_view key) const { return this->m_.find(key).value() != map_view::npos; }
   // The probability that a key which was never put in is answered with values.
   double false_rate() const { return this->m_.false_rate(); }

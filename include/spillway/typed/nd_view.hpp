@@ -1,4 +1,5 @@
-// nd_view.hpp - n-d arrays in place: row-major data at a multiple of 64, which numpy and spans see without a copy.
+// nd_view.hpp - n-d arrays in place: row-major data at a multiple of 64, which numpy and spans see without a
+// copy.
 #pragma once
 #include <span>
 #include <vector>
@@ -26,7 +27,8 @@ class nd_view {
     } else if (!is_scalar(v.element_) || bytes_of(v.element_) != v.item_bytes_) {
       return {errc::contradiction, "items of the element's size", o.position};
     }
-    // The shape is read once; its product was measured when the object was reached, and is again, now that it is ours.
+    // The shape is read once; its product was measured when the object was reached, and is again, now that it
+    // is ours.
     unsigned __int128 bytes = v.item_bytes_;
     for (std::uint64_t i = 0; i < o.h.count; ++i) {
       v.shape_.push_back(load_word(o.at() + 24 + 8 * i));
@@ -36,15 +38,17 @@ class nd_view {
     for (const std::uint64_t extent : v.shape_)
       if (extent == 0) bytes = 0;
     if (v.data_ > o.doc->bytes || bytes > o.doc->bytes - v.data_) {
-      if (bytes == 0) v.data_ = o.position;
-      else return {errc::out_of_range, "data inside the blob", o.position};
+      if (bytes == 0)
+        v.data_ = o.position;
+      else
+        return {errc::out_of_range, "data inside the blob", o.position};
     }
     v.bytes_ = static_cast<std::uint64_t>(bytes);
     return v;
   }
 
   const std::vector<std::uint64_t>& shape() const { return shape_; }
-  type element() const { return element_; }         // none: see dtype()
+  type element() const { return element_; }          // none: see dtype()
   std::string_view dtype() const { return dtype_; }  // JSON; empty for plain elements
   std::uint64_t item_bytes() const { return item_bytes_; }
   std::uint64_t bytes() const { return bytes_; }
@@ -53,7 +57,8 @@ class nd_view {
   // Errors: wrong_type unless the elements are exactly T.
   template <class T>
   result<std::span<const T>> span() const {
-    if (element_ != type_of_arithmetic<T>()) return {errc::wrong_type, "an n-d array of this very type", o_.position};
+    if (element_ != type_of_arithmetic<T>())
+      return {errc::wrong_type, "an n-d array of this very type", o_.position};
     return std::span<const T>(reinterpret_cast<const T*>(data()), bytes_ / sizeof(T));
   }
 

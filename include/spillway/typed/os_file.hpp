@@ -1,4 +1,5 @@
-// os_file.hpp - the few calls to the operating system that writing and mapping need, each checked, each retried on EINTR.
+// os_file.hpp - the few calls to the operating system that writing and mapping need, each checked, each
+// retried on EINTR.
 #pragma once
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -46,7 +47,8 @@ class fd {
   int number_ = -1;
 };
 
-inline void write_at(int file, const void* data, std::size_t bytes, std::uint64_t at, const std::string& name) {
+inline void write_at(int file, const void* data, std::size_t bytes, std::uint64_t at,
+                     const std::string& name) {
   const char* p = static_cast<const char*>(data);
   while (bytes) {
     const ssize_t wrote = ::pwrite(file, p, bytes, static_cast<off_t>(at));

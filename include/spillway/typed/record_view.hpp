@@ -1,5 +1,5 @@
-// record_view.hpp - a record read by the names in the blob's own schema, for programs that do not know its type; and the
-// native copies of values (clone), which need every kind of view.
+// record_view.hpp - a record read by the names in the blob's own schema, for programs that do not know its
+// type; and the native copies of values (clone), which need every kind of view.
 #pragma once
 #include "spillway/typed/list_view.hpp"
 #include "spillway/typed/map_view.hpp"
@@ -60,8 +60,8 @@ inline result<record_view> any_view::record() const {
 
 namespace detail {
 
-// Clones spend from one budget, so that shared objects cannot make a small blob a huge copy. Recursion is bounded by the
-// depth in the objects, which falls at every step.
+// Clones spend from one budget, so that shared objects cannot make a small blob a huge copy. Recursion is
+// bounded by the depth in the objects, which falls at every step.
 inline any clone_of(const any_view& v, std::uint64_t& left) {
   const auto spend = [&](std::uint64_t n) {
     if (n > left) fail(errc::too_much, "a copy: larger than the budget");
@@ -69,12 +69,18 @@ inline any clone_of(const any_view& v, std::uint64_t& left) {
   };
   spend(1);
   switch (v.what().value()) {
-    case what::null: return nullptr;
-    case what::boolean: return v.boolean().value();
-    case what::integer: return v.integer().value();
-    case what::uinteger: return v.uinteger().value();
-    case what::f32: return static_cast<float>(v.real().value());
-    case what::f64: return v.real().value();
+    case what::null:
+      return nullptr;
+    case what::boolean:
+      return v.boolean().value();
+    case what::integer:
+      return v.integer().value();
+    case what::uinteger:
+      return v.uinteger().value();
+    case what::f32:
+      return static_cast<float>(v.real().value());
+    case what::f64:
+      return v.real().value();
     case what::text: {
       std::string s = v.text().value().str((left + 1) * 64).value();
       spend(s.size() / 64);
@@ -90,10 +96,14 @@ inline any clone_of(const any_view& v, std::uint64_t& left) {
       spend(s.size() / 64);
       return buffer{std::move(s)};
     }
-    case what::date: return v.date().value();
-    case what::instant: return v.instant().value();
-    case what::local_time: return v.local_time().value();
-    case what::time_of_day: return v.time_of_day().value();
+    case what::date:
+      return v.date().value();
+    case what::instant:
+      return v.instant().value();
+    case what::local_time:
+      return v.local_time().value();
+    case what::time_of_day:
+      return v.time_of_day().value();
     case what::decimal: {
       typed::decimal d = v.decimal().value();
       spend(d.digits.size() / 64);
@@ -148,7 +158,8 @@ inline result<any> any_view::clone(std::uint64_t most) const {
     most = std::min(most, std::uint64_t{1} << 48);
     return detail::clone_of(*this, most);
   } catch (const failure& f) {
-    return f.code() == errc::ok ? error{errc::bad_value, 0, from_, "", nullptr} : error{f.code(), 0, f.cause().position, f.cause().what, nullptr};
+    return f.code() == errc::ok ? error{errc::bad_value, 0, from_, "", nullptr}
+                                : error{f.code(), 0, f.cause().position, f.cause().what, nullptr};
   }
 }
 

@@ -1,8 +1,8 @@
 // registry.hpp - the record types of a blob under construction: which there are, and where their fields lie.
 //
-// Layout: header word, `has` bits, `null` bits, zeros to a multiple of 8, then the fields, larger ones first and equal ones
-// in the order they were described; zeros to a multiple of 8. Readers take offsets from the schema and need no such rule,
-// but every writer follows it, so that the same type gives the same bytes.
+// Layout: header word, `has` bits, `null` bits, zeros to a multiple of 8, then the fields, larger ones first
+// and equal ones in the order they were described; zeros to a multiple of 8. Readers take offsets from the
+// schema and need no such rule, but every writer follows it, so that the same type gives the same bytes.
 #pragma once
 #include <algorithm>
 #include <string>

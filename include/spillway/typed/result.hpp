@@ -1,8 +1,9 @@
 // result.hpp - what can go wrong with a typed blob, as a value.
 //
-// Reading foreign bytes fails often and by design, so views answer with result<T>: a value, or an error of four words
-// that names the reason and the position in the blob. Nothing here allocates until somebody asks for the message.
-// Builders, whose failures are the world's (a full disk) or the caller's, throw `failure`, which carries the same error.
+// Reading foreign bytes fails often and by design, so views answer with result<T>: a value, or an error of
+// four words that names the reason and the position in the blob. Nothing here allocates until somebody asks
+// for the message. Builders, whose failures are the world's (a full disk) or the caller's, throw `failure`,
+// which carries the same error.
 #pragma once
 #include <cstdint>
 #include <stdexcept>
@@ -24,32 +25,53 @@ enum class errc : std::uint8_t {
   too_much,        // the caller's budget of visits or of expanded bytes is used up
   bad_tag,         // an unknown kind, code, or one that does not belong here
   bad_utf8,
-  unsorted,        // an index, a set, or a directory out of order
-  contradiction,   // two parts of the blob say different things
+  unsorted,       // an index, a set, or a directory out of order
+  contradiction,  // two parts of the blob say different things
   bad_checksum,
-  bad_value,       // a value outside its own domain: a digit above 9, a date in the year 20000
-  absent,          // the field was never set
-  null_value,      // the field was set to null
-  read_only,       // this view may not write
-  shared_memory,   // somebody else can still write this memory, so nothing about it can be proven
-  wrong_type,      // the value is there and is of another type
-  no_such,         // no such key, index or field
-  incompatible,    // the reader's type cannot be read from what the writer stored
-  unsupported,     // a codec that this program was built without
-  value_range,     // the value does not fit the type it should be stored in
-  duplicate,       // a key twice, where the policy forbids it
-  no_space,        // the buffer is full
-  io,              // the operating system refused; sys_errno says why
+  bad_value,      // a value outside its own domain: a digit above 9, a date in the year 20000
+  absent,         // the field was never set
+  null_value,     // the field was set to null
+  read_only,      // this view may not write
+  shared_memory,  // somebody else can still write this memory, so nothing about it can be proven
+  wrong_type,     // the value is there and is of another type
+  no_such,        // no such key, index or field
+  incompatible,   // the reader's type cannot be read from what the writer stored
+  unsupported,    // a codec that this program was built without
+  value_range,    // the value does not fit the type it should be stored in
+  duplicate,      // a key twice, where the policy forbids it
+  no_space,       // the buffer is full
+  io,             // the operating system refused; sys_errno says why
 };
 
 constexpr const char* name_of(errc code) {
-  constexpr const char* kNames[] = {"ok",           "truncated",      "bad magic",     "foreign endianness",
-                                    "newer version", "out of range",   "misaligned",    "forward reference",
-                                    "too deep",     "too much",       "bad tag",       "bad UTF-8",
-                                    "unsorted",     "contradiction",  "bad checksum",  "bad value",
-                                    "absent",       "null",           "read-only",     "shared memory",
-                                    "wrong type",   "no such",        "incompatible",  "unsupported",
-                                    "value range",  "duplicate",      "no space",      "input/output"};
+  constexpr const char* kNames[] = {"ok",
+                                    "truncated",
+                                    "bad magic",
+                                    "foreign endianness",
+                                    "newer version",
+                                    "out of range",
+                                    "misaligned",
+                                    "forward reference",
+                                    "too deep",
+                                    "too much",
+                                    "bad tag",
+                                    "bad UTF-8",
+                                    "unsorted",
+                                    "contradiction",
+                                    "bad checksum",
+                                    "bad value",
+                                    "absent",
+                                    "null",
+                                    "read-only",
+                                    "shared memory",
+                                    "wrong type",
+                                    "no such",
+                                    "incompatible",
+                                    "unsupported",
+                                    "value range",
+                                    "duplicate",
+                                    "no space",
+                                    "input/output"};
   return kNames[static_cast<std::size_t>(code)];
 }
 
@@ -88,9 +110,10 @@ class failure : public std::runtime_error {
 template <class T>
 class [[nodiscard]] result {
  public:
-  result(T value) : value_(std::move(value)) {}         // NOLINT: reads as the value
-  result(const error& e) : error_(e) {}                 // NOLINT: or as what went wrong
-  result(errc code, const char* what, std::uint64_t position = 0) : error_{code, 0, position, what, nullptr} {}
+  result(T value) : value_(std::move(value)) {}  // NOLINT: reads as the value
+  result(const error& e) : error_(e) {}          // NOLINT: or as what went wrong
+  result(errc code, const char* what, std::uint64_t position = 0)
+      : error_{code, 0, position, what, nullptr} {}
 
   explicit operator bool() const { return error_.code == errc::ok; }
   bool ok() const { return error_.code == errc::ok; }
@@ -124,7 +147,8 @@ class [[nodiscard]] status {
  public:
   status() = default;
   status(const error& e) : error_(e) {}  // NOLINT
-  status(errc code, const char* what, std::uint64_t position = 0) : error_{code, 0, position, what, nullptr} {}
+  status(errc code, const char* what, std::uint64_t position = 0)
+      : error_{code, 0, position, what, nullptr} {}
   explicit operator bool() const { return error_.code == errc::ok; }
   bool ok() const { return error_.code == errc::ok; }
   errc code() const { return error_.code; }

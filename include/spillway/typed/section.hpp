@@ -1,7 +1,8 @@
-// section.hpp - parts of a blob built apart (by other threads, in other processes) and put together by memcpy.
+// section.hpp - parts of a blob built apart (by other threads, in other processes) and put together by
+// memcpy.
 //
-// References are self-relative and stay inside a section, so a section is right wherever it lies, at a multiple of 64. Its
-// record types must be those of the blob: give every pool_builder the same registry.
+// References are self-relative and stay inside a section, so a section is right wherever it lies, at a
+// multiple of 64. Its record types must be those of the blob: give every pool_builder the same registry.
 #pragma once
 #include "spillway/typed/builder.hpp"
 
@@ -15,7 +16,8 @@ struct section {
 
 class pool_builder {
  public:
-  explicit pool_builder(const registry& types = {}, build_options options = {}) : builder_(out_, std::move(options)) {
+  explicit pool_builder(const registry& types = {}, build_options options = {})
+      : builder_(out_, std::move(options)) {
     builder_.registry().adopt(types);
   }
   builder& build() { return builder_; }
@@ -52,7 +54,8 @@ class placed_section {
 // Errors (thrown): incompatible when the section's types are not the blob's, or the first of them.
 inline placed_section append(builder& b, const section& s) {
   if (!b.registry().begins_with(s.types)) {
-    if (!s.types.begins_with(b.registry())) fail(errc::incompatible, "a section: its record types are not the blob's");
+    if (!s.types.begins_with(b.registry()))
+      fail(errc::incompatible, "a section: its record types are not the blob's");
     b.registry().adopt(s.types);
   }
   sink& out = b.writer().out();

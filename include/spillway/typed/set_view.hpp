@@ -18,14 +18,17 @@ class set_view {
     switch (o.h.kind) {
       case kind::set_sorted:
         v.element_ = static_cast<type>(o.h.sub);
-        if (!is_integer(v.element_) && !is_float(v.element_)) return {errc::bad_tag, "a set of numbers", o.position};
+        if (!is_integer(v.element_) && !is_float(v.element_))
+          return {errc::bad_tag, "a set of numbers", o.position};
         v.size_ = o.h.count;
         return v;
       case kind::set_bits:
         v.base_ = static_cast<std::int64_t>(load_word(o.at() + 8));
         v.size_ = load_word(o.at() + 16);
         break;
-      case kind::set_blocks: v.size_ = load_word(o.at() + 8); break;
+      case kind::set_blocks:
+        v.size_ = load_word(o.at() + 8);
+        break;
       case kind::map: {
         const auto m = map_view::of(o);
         if (!m) return m.error();
@@ -34,7 +37,8 @@ class set_view {
         v.size_ = m->entries();
         return v;
       }
-      default: return {errc::wrong_type, "a set", o.position};
+      default:
+        return {errc::wrong_type, "a set", o.position};
     }
     if (v.size_ > 64 * o.h.count) return {errc::contradiction, "no more members than bits", o.position};
     return v;
@@ -44,7 +48,8 @@ class set_view {
   bool empty() const { return size_ == 0; }
   const typed::object& object() const { return o_; }
   bool is_integers() const {
-    return o_.h.kind == kind::set_bits || o_.h.kind == kind::set_blocks || (o_.h.kind == kind::set_sorted && is_integer(element_));
+    return o_.h.kind == kind::set_bits || o_.h.kind == kind::set_blocks ||
+           (o_.h.kind == kind::set_sorted && is_integer(element_));
   }
 
   bool contains(std::int64_t v) const {
@@ -57,7 +62,8 @@ class set_view {
         const std::uint64_t i = lower(o_.h.count, [&](std::uint64_t k) { return block(k) < v >> 6; });
         return i < o_.h.count && block(i) == v >> 6 && word(i) >> (v & 63) & 1;
       }
-      default: return contains(any(v));
+      default:
+        return contains(any(v));
     }
   }
   // Equal numbers are one member: 2.0 is in {1, 2}.
@@ -81,9 +87,12 @@ class set_view {
       const std::uint64_t i = lower(size_, [&](std::uint64_t k) { return member(k) < wanted; });
       if (i >= size_) return false;
       key_writer w;
-      if constexpr (std::is_floating_point_v<S>) w.real(static_cast<double>(member(i)));
-      else if constexpr (std::is_signed_v<S>) w.integer(member(i));
-      else w.uinteger(member(i));
+      if constexpr (std::is_floating_point_v<S>)
+        w.real(static_cast<double>(member(i)));
+      else if constexpr (std::is_signed_v<S>)
+        w.integer(member(i));
+      else
+        w.uinteger(member(i));
       return w.bytes() == key;
     });
   }
@@ -100,8 +109,10 @@ class set_view {
     error bad;
     for_each([&](const any_view& v) {
       key_writer w;
-      if (auto s = write_key(w, v); !s) bad = s.error();
-      else out.push_back(w.bytes());
+      if (auto s = write_key(w, v); !s)
+        bad = s.error();
+      else
+        out.push_back(w.bytes());
     });
     if (bad.code != errc::ok) return bad;
     std::sort(out.begin(), out.end());
@@ -109,7 +120,8 @@ class set_view {
   }
   // Every member of this set is one of the other.
   result<bool> subset_of(const set_view& other) const {
-    if (is_integers() && other.is_integers() && o_.h.kind != kind::set_sorted && other.o_.h.kind != kind::set_sorted)
+    if (is_integers() && other.is_integers() && o_.h.kind != kind::set_sorted &&
+        other.o_.h.kind != kind::set_sorted)
       return within(other);
     const auto mine = keys(), theirs = other.keys();
     if (!mine) return mine.error();
@@ -133,14 +145,18 @@ class set_view {
   std::uint64_t word(std::uint64_t i) const {
     return load_word(o_.at() + (o_.h.kind == kind::set_bits ? 24 : 16 + 8 * o_.h.count) + 8 * i);
   }
-  std::int64_t block(std::uint64_t i) const { return static_cast<std::int64_t>(load_word(o_.at() + 16 + 8 * i)); }
+  std::int64_t block(std::uint64_t i) const {
+    return static_cast<std::int64_t>(load_word(o_.at() + 16 + 8 * i));
+  }
   template <class Below>
   static std::uint64_t lower(std::uint64_t n, Below&& below) {
     std::uint64_t first = 0, last = n;
     while (first < last) {
       const std::uint64_t middle = first + (last - first) / 2;
-      if (below(middle)) first = middle + 1;
-      else last = middle;
+      if (below(middle))
+        first = middle + 1;
+      else
+        last = middle;
     }
     return first;
   }
@@ -150,10 +166,12 @@ class set_view {
       if (bits == 0 || !all) return;
       std::uint64_t theirs = 0;
       if (other.o_.h.kind == kind::set_bits) {
-        const std::uint64_t i = static_cast<std::uint64_t>(number) - static_cast<std::uint64_t>(other.base_ >> 6);
+        const std::uint64_t i =
+            static_cast<std::uint64_t>(number) - static_cast<std::uint64_t>(other.base_ >> 6);
         if (i < other.o_.h.count) theirs = other.word(i);
       } else {
-        const std::uint64_t i = lower(other.o_.h.count, [&](std::uint64_t k) { return other.block(k) < number; });
+        const std::uint64_t i =
+            lower(other.o_.h.count, [&](std::uint64_t k) { return other.block(k) < number; });
         if (i < other.o_.h.count && other.block(i) == number) theirs = other.word(i);
       }
       all = (bits & ~theirs) == 0;
@@ -162,28 +180,40 @@ class set_view {
   }
   template <class S>
   static bool nearest(const any& v, S& out) {
-    if constexpr (std::is_same_v<S, bool>) return false;  // there are no sets of bools
-    else return nearest_number(v, out);
+    if constexpr (std::is_same_v<S, bool>)
+      return false;  // there are no sets of bools
+    else
+      return nearest_number(v, out);
   }
   template <class S>
   static bool nearest_number(const any& v, S& out) {
     double real = 0;
     if (const auto* b = v.get<bool>()) return out = static_cast<S>(*b), true;
     if (const auto* i = v.get<std::int64_t>()) {
-      if constexpr (std::is_floating_point_v<S>) return out = static_cast<S>(*i), true;
-      else return std::in_range<S>(*i) ? (out = static_cast<S>(*i), true) : false;
+      if constexpr (std::is_floating_point_v<S>)
+        return out = static_cast<S>(*i), true;
+      else
+        return std::in_range<S>(*i) ? (out = static_cast<S>(*i), true) : false;
     }
     if (const auto* u = v.get<std::uint64_t>()) {
-      if constexpr (std::is_floating_point_v<S>) return out = static_cast<S>(*u), true;
-      else return std::in_range<S>(*u) ? (out = static_cast<S>(*u), true) : false;
+      if constexpr (std::is_floating_point_v<S>)
+        return out = static_cast<S>(*u), true;
+      else
+        return std::in_range<S>(*u) ? (out = static_cast<S>(*u), true) : false;
     }
-    if (const auto* f = v.get<float>()) real = static_cast<double>(*f);
-    else if (const auto* d = v.get<double>()) real = *d;
-    else if (const auto* n = v.get<decimal>()) real = std::strtod(n->str().c_str(), nullptr);
-    else return false;
-    if constexpr (std::is_floating_point_v<S>) return out = static_cast<S>(real), true;
+    if (const auto* f = v.get<float>())
+      real = static_cast<double>(*f);
+    else if (const auto* d = v.get<double>())
+      real = *d;
+    else if (const auto* n = v.get<decimal>())
+      real = std::strtod(n->str().c_str(), nullptr);
+    else
+      return false;
+    if constexpr (std::is_floating_point_v<S>)
+      return out = static_cast<S>(real), true;
     else {
-      if (!(real >= static_cast<double>(std::numeric_limits<S>::min()) && real < std::exp2(std::numeric_limits<S>::digits)))
+      if (!(real >= static_cast<double>(std::numeric_limits<S>::min()) &&
+            real < std::exp2(std::numeric_limits<S>::digits)))
         return false;
       return out = static_cast<S>(real), true;
     }
@@ -205,8 +235,9 @@ class set_view::cursor {
     const auto& o = s_.o_;
     if (o.h.kind == kind::set_sorted || o.h.kind == kind::map) {
       if (i_ >= s_.size_) return false;
-      out = o.h.kind == kind::map ? s_.map_.key(i_)
-                                  : any_view::at_scalar(*o.doc, s_.element_, o.position + 8 + i_ * bytes_of(s_.element_));
+      out = o.h.kind == kind::map
+                ? s_.map_.key(i_)
+                : any_view::at_scalar(*o.doc, s_.element_, o.position + 8 + i_ * bytes_of(s_.element_));
       ++i_;
       return true;
     }
@@ -216,8 +247,9 @@ class set_view::cursor {
     }
     const auto bit = static_cast<std::uint64_t>(std::countr_zero(bits_));
     bits_ &= bits_ - 1;
-    const std::uint64_t start = o.h.kind == kind::set_bits ? static_cast<std::uint64_t>(s_.base_) + 64 * (i_ - 1)
-                                                           : static_cast<std::uint64_t>(s_.block(i_ - 1)) << 6;
+    const std::uint64_t start = o.h.kind == kind::set_bits
+                                    ? static_cast<std::uint64_t>(s_.base_) + 64 * (i_ - 1)
+                                    : static_cast<std::uint64_t>(s_.block(i_ - 1)) << 6;
     out = any_view::of_integer(*o.doc, static_cast<std::int64_t>(start + bit));
     return true;
   }
@@ -253,12 +285,22 @@ inline status write_key(key_writer& w, const any_view& key) {
     return {};
   };
   switch (*kind_of) {
-    case what::null: w.null(); return {};
-    case what::boolean: w.uinteger(key.raw().payload == 1); return {};
-    case what::integer: w.integer(static_cast<std::int64_t>(key.raw().payload)); return {};
-    case what::uinteger: w.uinteger(key.raw().payload); return {};
+    case what::null:
+      w.null();
+      return {};
+    case what::boolean:
+      w.uinteger(key.raw().payload == 1);
+      return {};
+    case what::integer:
+      w.integer(static_cast<std::int64_t>(key.raw().payload));
+      return {};
+    case what::uinteger:
+      w.uinteger(key.raw().payload);
+      return {};
     case what::f32:
-    case what::f64: w.real(*key.real()); return {};
+    case what::f64:
+      w.real(*key.real());
+      return {};
     case what::text:
     case what::bytes: {
       const auto t = *kind_of == what::text ? key.text() : key.bytes();
@@ -302,8 +344,10 @@ inline status write_key(key_writer& w, const any_view& key) {
       w.time(t->ns, t->offset_s);
       return {};
     }
-    case what::tuple: return each(key.list(), true);
-    case what::list: return each(key.list(), false);
+    case what::tuple:
+      return each(key.list(), true);
+    case what::list:
+      return each(key.list(), false);
     case what::set: {
       const auto set = key.set();
       if (!set) return set.error();
@@ -312,7 +356,8 @@ inline status write_key(key_writer& w, const any_view& key) {
       w.set(std::move(*members));
       return {};
     }
-    default: return {errc::wrong_type, "a key: a number, text, bytes, a time, or a tuple or set of these"};
+    default:
+      return {errc::wrong_type, "a key: a number, text, bytes, a time, or a tuple or set of these"};
   }
 }
 

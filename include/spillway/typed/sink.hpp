@@ -1,9 +1,10 @@
-// sink.hpp - where a builder's bytes go: memory that grows, memory that somebody gave, or a file that appears at once.
+// sink.hpp - where a builder's bytes go: memory that grows, memory that somebody gave, or a file that appears
+// at once.
 //
-// Positions count from the blob's first byte. A sink only ever appends, except for truncate() (a rollback) and patch() (the
-// header, last of all). Errors are thrown as `failure`: no_space, io.
-// file_sink writes beside the destination and renames at commit(): a build that is killed leaves no file under the final
-// name, and readers of an older file keep it. The temporary is unnamed where the file system can do that.
+// Positions count from the blob's first byte. A sink only ever appends, except for truncate() (a rollback)
+// and patch() (the header, last of all). Errors are thrown as `failure`: no_space, io. file_sink writes
+// beside the destination and renames at commit(): a build that is killed leaves no file under the final name,
+// and readers of an older file keep it. The temporary is unnamed where the file system can do that.
 #pragma once
 #include <algorithm>
 #include <atomic>
@@ -47,7 +48,9 @@ class memory_sink final : public sink {
     bytes_.insert(bytes_.end(), p, p + bytes);
     position_ += bytes;
   }
-  void read(std::uint64_t at, void* data, std::size_t bytes) override { std::memcpy(data, bytes_.data() + at, bytes); }
+  void read(std::uint64_t at, void* data, std::size_t bytes) override {
+    std::memcpy(data, bytes_.data() + at, bytes);
+  }
   void patch(std::uint64_t at, const void* data, std::size_t bytes) override {
     std::memcpy(bytes_.data() + at, data, bytes);
   }
@@ -71,11 +74,14 @@ class span_sink final : public sink {
   }
   void append(const void* data, std::size_t bytes) override {
     if (bytes > memory_.size() - position_)
-      fail(errc::no_space, "building into memory: the buffer of " + std::to_string(memory_.size()) + " bytes is full");
+      fail(errc::no_space,
+           "building into memory: the buffer of " + std::to_string(memory_.size()) + " bytes is full");
     if (bytes) std::memcpy(memory_.data() + position_, data, bytes);
     position_ += bytes;
   }
-  void read(std::uint64_t at, void* data, std::size_t bytes) override { std::memcpy(data, memory_.data() + at, bytes); }
+  void read(std::uint64_t at, void* data, std::size_t bytes) override {
+    std::memcpy(data, memory_.data() + at, bytes);
+  }
   void patch(std::uint64_t at, const void* data, std::size_t bytes) override {
     std::memcpy(memory_.data() + at, data, bytes);
   }
@@ -133,8 +139,10 @@ class file_sink final : public sink {
     detail::write_at(number(), data, bytes, offset_ + at, path_);
   }
   void truncate(std::uint64_t position) override {
-    if (position >= flushed_) tail_.resize(position - flushed_);
-    else tail_.clear(), flushed_ = position;
+    if (position >= flushed_)
+      tail_.resize(position - flushed_);
+    else
+      tail_.clear(), flushed_ = position;
     position_ = position;
   }
   void commit() override {
@@ -151,7 +159,8 @@ class file_sink final : public sink {
     if (file_.close() != 0) detail::fail_io("closing " + path_);
     // The name itself is durable only when the directory is.
     detail::fd directory(::open(directory_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (directory && ::fsync(directory.get()) != 0 && errno != EINVAL) detail::fail_io("flushing " + directory_);
+    if (directory && ::fsync(directory.get()) != 0 && errno != EINVAL)
+      detail::fail_io("flushing " + directory_);
   }
 
   const std::byte* window() override {
@@ -159,7 +168,8 @@ class file_sink final : public sink {
     if (mapped_bytes_ < position_) {
       unmap();
       const std::uint64_t page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)), skip = offset_ % page;
-      void* at = ::mmap(nullptr, skip + position_, PROT_READ, MAP_SHARED, number(), static_cast<off_t>(offset_ - skip));
+      void* at = ::mmap(nullptr, skip + position_, PROT_READ, MAP_SHARED, number(),
+                        static_cast<off_t>(offset_ - skip));
       if (at == MAP_FAILED) detail::fail_io("mapping " + path_);
       mapping_ = at, mapping_skip_ = skip, mapped_bytes_ = position_;
     }

@@ -1,7 +1,9 @@
-// spool.hpp - more items than memory should hold, written once and read back in order: as they came, or sorted.
+// spool.hpp - more items than memory should hold, written once and read back in order: as they came, or
+// sorted.
 //
-// Why by hand: an index is sorted while its blob is being written, and both must fit in what the caller allows. Items are
-// plain data. Up to `memory_bytes` of them stay in memory; the rest goes to an unnamed file in the scratch directory.
+// Why by hand: an index is sorted while its blob is being written, and both must fit in what the caller
+// allows. Items are plain data. Up to `memory_bytes` of them stay in memory; the rest goes to an unnamed file
+// in the scratch directory.
 #pragma once
 #include <algorithm>
 #include <cstdint>
@@ -49,8 +51,10 @@ class spool {
  private:
   void spill() {
     if (!file_)
-      file_ = detail::scratch_file(options_.directory.empty() ? detail::default_scratch() : options_.directory);
-    detail::write_at(file_.get(), items_.data(), items_.size() * sizeof(Item), spilled_ * sizeof(Item), "a scratch file");
+      file_ =
+          detail::scratch_file(options_.directory.empty() ? detail::default_scratch() : options_.directory);
+    detail::write_at(file_.get(), items_.data(), items_.size() * sizeof(Item), spilled_ * sizeof(Item),
+                     "a scratch file");
     spilled_ += items_.size();
     items_.clear();
   }
@@ -60,7 +64,8 @@ class spool {
   detail::fd file_;
 };
 
-// Items in the order of `Less`, which should leave none equal: runs sorted in memory, merged from the scratch file.
+// Items in the order of `Less`, which should leave none equal: runs sorted in memory, merged from the scratch
+// file.
 template <class Item, class Less>
 class sorter {
   static_assert(std::is_trivially_copyable_v<Item>);
@@ -84,7 +89,8 @@ class sorter {
       items_ = {};
       return;
     }
-    // The last run stays in memory; each other run is read in pieces, which together take what the items took.
+    // The last run stays in memory; each other run is read in pieces, which together take what the items
+    // took.
     std::vector<run> readers;
     const std::uint64_t piece = std::max<std::uint64_t>(capacity_ / (runs_.size() + 1), 64);
     for (const auto& [at, count] : runs_) readers.push_back({at, count, {}, 0});
@@ -121,15 +127,18 @@ class sorter {
     const std::uint64_t n = std::min(piece, r.left);
     r.items.resize(n);
     r.at = 0;
-    if (n) detail::read_at(file_.get(), r.items.data(), n * sizeof(Item), r.from * sizeof(Item), "a scratch file");
+    if (n)
+      detail::read_at(file_.get(), r.items.data(), n * sizeof(Item), r.from * sizeof(Item), "a scratch file");
     r.from += n, r.left -= n;
   }
   void sort() { std::sort(items_.begin(), items_.end(), less_); }
   void spill() {
     if (!file_)
-      file_ = detail::scratch_file(options_.directory.empty() ? detail::default_scratch() : options_.directory);
+      file_ =
+          detail::scratch_file(options_.directory.empty() ? detail::default_scratch() : options_.directory);
     sort();
-    detail::write_at(file_.get(), items_.data(), items_.size() * sizeof(Item), spilled_ * sizeof(Item), "a scratch file");
+    detail::write_at(file_.get(), items_.data(), items_.size() * sizeof(Item), spilled_ * sizeof(Item),
+                     "a scratch file");
     runs_.emplace_back(spilled_, items_.size());
     spilled_ += items_.size();
     items_.clear();

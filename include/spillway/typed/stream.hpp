@@ -1,11 +1,13 @@
-// stream.hpp - containers built from an iterator that never fits in memory at once: lists, arrays, and the indexes of maps.
+// stream.hpp - containers built from an iterator that never fits in memory at once: lists, arrays, and the
+// indexes of maps.
 //
 //   map_builder people(b, flavour::text, duplicates::error);
 //   while (...) people.put("ann", person);            // values go to the sink as they come
-//   b.finish(people.finish());                        // the index is sorted, in bounded memory, and written behind them
+//   b.finish(people.finish());                        // the index is sorted, in bounded memory, and written
+//   behind them
 //
-// Index entries are sorted by a 64-bit number: the key itself (uint) or the hash of the key. A directory of the first entry of
-// each range of that number makes a look-up two steps. Included by builder.hpp.
+// Index entries are sorted by a 64-bit number: the key itself (uint) or the hash of the key. A directory of
+// the first entry of each range of that number makes a look-up two steps. Included by builder.hpp.
 #pragma once
 #include <optional>
 #include <string_view>
@@ -18,9 +20,16 @@
 namespace spillway::typed {
 
 // What to do with a key that comes again. keep_all makes a multimap.
-enum class duplicates : std::uint8_t { error, first, last, keep_all, keep_distinct };  // keep_distinct: equal pairs once
+enum class duplicates : std::uint8_t {
+  error,
+  first,
+  last,
+  keep_all,
+  keep_distinct
+};  // keep_distinct: equal pairs once
 
-// Writes an object too large for a draft straight to the sink; otherwise through a draft, so that equal ones are shared.
+// Writes an object too large for a draft straight to the sink; otherwise through a draft, so that equal ones
+// are shared.
 class object_out {
  public:
   static constexpr std::uint64_t kDraftBytes = 1 << 20;
@@ -44,7 +53,8 @@ class object_out {
     word(position - b_.writer().out().position());
   }
   // `patches`: words at offsets of the object that were not known before.
-  ref finish(head h, unsigned depth, std::initializer_list<std::pair<std::uint64_t, std::uint64_t>> patches = {}) {
+  ref finish(head h, unsigned depth,
+             std::initializer_list<std::pair<std::uint64_t, std::uint64_t>> patches = {}) {
     if (!direct_) {
       for (const auto& [at, w] : patches) std::memcpy(lease_->bytes.data() + at, &w, 8);
       return b_.writer().place(*lease_, h, align_);
@@ -105,7 +115,8 @@ class array_builder {
     const std::uint64_t bytes = values_.size() * sizeof(T);
     object_out out(b_, 8 + bytes, bytes >= 256 ? 8 : 0);
     values_.for_each([&](T v) { out.raw(&v, sizeof v); });
-    return out.finish({kind::array, static_cast<std::uint8_t>(type_of_arithmetic<T>()), 0, values_.size()}, 0);
+    return out.finish({kind::array, static_cast<std::uint8_t>(type_of_arithmetic<T>()), 0, values_.size()},
+                      0);
   }
 
  private:
@@ -118,13 +129,15 @@ class map_builder {
   // hash_bits (approximate maps only): how much of the hash is kept; fewer bits, more false values.
   map_builder(builder& b, flavour f, duplicates policy, unsigned hash_bits = 64)
       : b_(b), flavour_(f), policy_(policy), hash_bits_(hash_bits), entries_(scratch_of(b)) {
-    if (hash_bits < 1 || hash_bits > 64) fail(errc::value_range, "an approximate map: expected 1 to 64 bits of hash");
+    if (hash_bits < 1 || hash_bits > 64)
+      fail(errc::value_range, "an approximate map: expected 1 to 64 bits of hash");
     if (f == flavour::approx && policy != duplicates::keep_all && policy != duplicates::keep_distinct)
-      fail(errc::wrong_type, "an approximate map: expected keep_all or keep_distinct, keys are not kept to compare");
+      fail(errc::wrong_type,
+           "an approximate map: expected keep_all or keep_distinct, keys are not kept to compare");
   }
 
-  // A key and its value. Text keys for flavours text and approx, unsigned ones for uint, any for object. A failed put
-  // leaves nothing behind.
+  // A key and its value. Text keys for flavours text and approx, unsigned ones for uint, any for object. A
+  // failed put leaves nothing behind.
   template <class K, class V>
   void put(const K& key, const V& value) {
     auto save = b_.savepoint();
@@ -145,7 +158,8 @@ class map_builder {
       }
     }
     if (flavour_ != flavour::object && flavour_ != flavour::set)
-      fail(errc::wrong_type, flavour_ == flavour::uint ? "a key: expected an unsigned integer" : "a key: expected text");
+      fail(errc::wrong_type,
+           flavour_ == flavour::uint ? "a key: expected an unsigned integer" : "a key: expected text");
     const any whole = as_any(key);
     const std::uint64_t h = hash_of(whole);
     const item k = b_.encode(whole), v = b_.encode(value);
@@ -186,10 +200,14 @@ class map_builder {
 
   template <class K>
   static any as_any(const K& key) {
-    if constexpr (std::is_constructible_v<any, const K&>) return any(key);
-    else return any(std::string_view(key));
+    if constexpr (std::is_constructible_v<any, const K&>)
+      return any(key);
+    else
+      return any(std::string_view(key));
   }
-  std::uint64_t masked(std::uint64_t h) const { return hash_bits_ == 64 ? h : h >> (64 - hash_bits_) << (64 - hash_bits_); }
+  std::uint64_t masked(std::uint64_t h) const {
+    return hash_bits_ == 64 ? h : h >> (64 - hash_bits_) << (64 - hash_bits_);
+  }
   void push(std::uint64_t h, const item& key, const item& value) {
     const auto note = [&](const item& i) {
       if (i.is_ref() && depth_ <= i.depth) depth_ = i.depth + 1u;
@@ -229,7 +247,8 @@ void map_builder::settle(F&& f) {
   document d;
   const auto end_run = [&] {
     for (std::size_t g = 0; g < groups.size(); ++g)
-      for (std::size_t i = keep && g == 0 ? groups[g].size() : 0; i < groups[g].size(); ++i) f(groups[g][i], i == 0);
+      for (std::size_t i = keep && g == 0 ? groups[g].size() : 0; i < groups[g].size(); ++i)
+        f(groups[g][i], i == 0);
     groups.clear();
   };
   entries_.drain([&](const entry& e) {
@@ -250,7 +269,8 @@ void map_builder::settle(F&& f) {
         for (const entry& had : groups[g])
           if (had.value.s == e.value.s) return;
         groups[g].push_back(e);
-      } else if (g > 0) groups[g].push_back(e);
+      } else if (g > 0)
+        groups[g].push_back(e);
       if (g == 0) f(e, false);
       return;
     }
@@ -282,16 +302,20 @@ inline ref map_builder::finish() {
   left.for_each([&](const entry& e) {
     while (directory.size() <= (e.h - low_) >> shift) directory.push(at);
     out.word(e.h);
-    if (flavour_ == flavour::text) out.add_position(e.key.s.payload, e.key.depth);
-    else if (flavour_ == flavour::object || flavour_ == flavour::set) out.add(e.key);
+    if (flavour_ == flavour::text)
+      out.add_position(e.key.s.payload, e.key.depth);
+    else if (flavour_ == flavour::object || flavour_ == flavour::set)
+      out.add(e.key);
     if (flavour_ != flavour::set) out.add(e.value);
     ++at;
   });
   while (directory.size() <= buckets) directory.push(n);
   directory.for_each([&](std::uint64_t first) { out.raw(&first, wide ? 8 : 4); });
   const bool multi = policy_ == duplicates::keep_all || policy_ == duplicates::keep_distinct;
-  return out.finish({kind::map, static_cast<std::uint8_t>(static_cast<std::uint8_t>(flavour_) | (multi ? kMultiFlag : 0)), 0, n},
-                    depth_);
+  return out.finish(
+      {kind::map, static_cast<std::uint8_t>(static_cast<std::uint8_t>(flavour_) | (multi ? kMultiFlag : 0)),
+       0, n},
+      depth_);
 }
 
 // Lists of one kind of number as arrays, integers in the narrowest width; no ref: the list is mixed.
@@ -305,7 +329,8 @@ inline ref pack_numbers(builder& b, const std::vector<any>& values, bool tuple) 
     for (const any& v : values) out.push_back(*v.get<T>());
     return out;
   };
-  if (values[0].get<std::int64_t>()) return b.integers(std::span<const std::int64_t>(all(std::int64_t{})), tuple);
+  if (values[0].get<std::int64_t>())
+    return b.integers(std::span<const std::int64_t>(all(std::int64_t{})), tuple);
   if (values[0].get<double>()) return b.array(std::span<const double>(all(double{})), tuple);
   if (values[0].get<float>()) return b.array(std::span<const float>(all(float{})), tuple);
   if (values[0].get<bool>()) {
@@ -320,9 +345,12 @@ inline ref pack_number_set(builder& b, const std::vector<any>& values) {
   std::vector<std::int64_t> whole;
   std::vector<double> real;
   for (const any& v : values) {
-    if (const auto* i = v.get<std::int64_t>()) whole.push_back(*i);
-    else if (const auto* r = v.get<double>(); r && *r == *r) real.push_back(*r);
-    else return {};
+    if (const auto* i = v.get<std::int64_t>())
+      whole.push_back(*i);
+    else if (const auto* r = v.get<double>(); r && *r == *r)
+      real.push_back(*r);
+    else
+      return {};
   }
   if (whole.size() == values.size()) return b.integer_set(std::move(whole));
   return real.size() == values.size() ? b.number_set(std::move(real)) : ref{};

@@ -1,4 +1,5 @@
-// values.hpp - the native side of values that C++ has no type for: dates, times, decimals, n-d arrays, and `any`.
+// values.hpp - the native side of values that C++ has no type for: dates, times, decimals, n-d arrays, and
+// `any`.
 //
 // They are what a builder takes and what clone() gives back; reading in place uses the views.
 #pragma once
@@ -33,7 +34,8 @@ struct date {
   std::int32_t days = 0;
   auto operator<=>(const date&) const = default;
 
-  // Howard Hinnant's days_from_civil (public domain description at howardhinnant.github.io/date_algorithms.html).
+  // Howard Hinnant's days_from_civil (public domain description at
+  // howardhinnant.github.io/date_algorithms.html).
   static constexpr date civil(int year, unsigned month, unsigned day) {
     year -= month <= 2;
     const int era = (year >= 0 ? year : year - 399) / 400;
@@ -73,8 +75,8 @@ struct moment {
   constexpr bool valid() const { return seconds >= -62135596800 && seconds <= 253402300799; }
 };
 
-// A point in time: ticks since 1970-01-01T00:00Z. The offset and the zone's name say how it was written down; they do
-// not change which instant it is.
+// A point in time: ticks since 1970-01-01T00:00Z. The offset and the zone's name say how it was written down;
+// they do not change which instant it is.
 struct instant {
   std::int64_t ticks = 0;
   typed::unit unit = typed::unit::us;
@@ -123,7 +125,8 @@ struct decimal {
     const error bad{errc::bad_value, 0, 0, "a decimal such as -1.50, 2E+3, NaN or Infinity", nullptr};
     if (rest_is("inf")) {
       d.what = form::infinite;
-      return text.size() - i == 3 || (text.size() - i == 8 && rest_is("infinity")) ? result(d) : result<decimal>(bad);
+      return text.size() - i == 3 || (text.size() - i == 8 && rest_is("infinity")) ? result(d)
+                                                                                   : result<decimal>(bad);
     }
     if (rest_is("nan") || rest_is("snan")) {
       d.what = rest_is("snan") ? form::snan : form::nan;
@@ -135,9 +138,12 @@ struct decimal {
     }
     bool point = false;
     for (; i < text.size(); ++i) {
-      if (text[i] == '.' && !point) point = true;
-      else if (text[i] >= '0' && text[i] <= '9') d.digits += text[i], d.exponent -= point;
-      else break;
+      if (text[i] == '.' && !point)
+        point = true;
+      else if (text[i] >= '0' && text[i] <= '9')
+        d.digits += text[i], d.exponent -= point;
+      else
+        break;
     }
     if (d.digits.empty()) return bad;
     if (i < text.size()) {
@@ -145,7 +151,8 @@ struct decimal {
       const std::string tail(text.substr(i + 1));
       char* end = nullptr;
       const long long e = std::strtoll(tail.c_str(), &end, 10);
-      if (*end || tail.empty() || tail[0] == ' ' || e > INT64_C(1) << 60 || e < -(INT64_C(1) << 60)) return bad;
+      if (*end || tail.empty() || tail[0] == ' ' || e > INT64_C(1) << 60 || e < -(INT64_C(1) << 60))
+        return bad;
       d.exponent += e;
     }
     d.digits.erase(0, std::min(d.digits.find_first_not_of('0'), d.digits.size() - 1));
@@ -161,7 +168,9 @@ struct decimal {
     const std::int64_t left = count + exponent;  // digits before the point
     if (exponent <= 0 && left > -6) {
       if (exponent == 0) return out + digits;
-      if (left > 0) return out + digits.substr(0, static_cast<std::size_t>(left)) + "." + digits.substr(static_cast<std::size_t>(left));
+      if (left > 0)
+        return out + digits.substr(0, static_cast<std::size_t>(left)) + "." +
+               digits.substr(static_cast<std::size_t>(left));
       return out + "0." + std::string(static_cast<std::size_t>(-left), '0') + digits;
     }
     out += digits.substr(0, 1);
@@ -170,8 +179,8 @@ struct decimal {
   }
 };
 
-// Row-major. `dtype` is empty for the plain element types; otherwise JSON that numpy's dtype takes (a string or a list of
-// fields), and `element` is none.
+// Row-major. `dtype` is empty for the plain element types; otherwise JSON that numpy's dtype takes (a string
+// or a list of fields), and `element` is none.
 struct nd_array {
   type element = type::f64;
   std::string dtype{};
@@ -217,29 +226,31 @@ struct any_map {
   bool operator==(const any_map&) const;
 };
 
-// A value of whatever type; default: null. == is of type and value: true, 1 and 1.0 are three values. (As keys of maps
-// and members of sets, equal numbers are one: see key.hpp.)
+// A value of whatever type; default: null. == is of type and value: true, 1 and 1.0 are three values. (As
+// keys of maps and members of sets, equal numbers are one: see key.hpp.)
 struct any {
-  using variant = std::variant<std::monostate, bool, std::int64_t, std::uint64_t, float, double, std::string, bytes, buffer,
-                               date, instant, local_time, time_of_day, decimal, nd_array, any_list, any_tuple, any_set,
-                               any_map, ref, std::shared_ptr<const any_record>>;
+  using variant = std::variant<std::monostate, bool, std::int64_t, std::uint64_t, float, double, std::string,
+                               bytes, buffer, date, instant, local_time, time_of_day, decimal, nd_array,
+                               any_list, any_tuple, any_set, any_map, ref, std::shared_ptr<const any_record>>;
   variant value;
 
   any() = default;
-  any(std::nullptr_t) {}                             // NOLINT: all of these read as the value
-  any(const char* text) : value(std::string(text)) {}  // NOLINT
+  any(std::nullptr_t) {}                                    // NOLINT: all of these read as the value
+  any(const char* text) : value(std::string(text)) {}       // NOLINT
   any(std::string_view text) : value(std::string(text)) {}  // NOLINT
   template <class T>
-    requires(std::is_arithmetic_v<T>)
-  any(T v) {  // NOLINT
-    if constexpr (std::is_same_v<T, bool> || std::is_same_v<T, float> || std::is_same_v<T, double>) value = v;
-    else if constexpr (std::is_signed_v<T>) value = static_cast<std::int64_t>(v);
-    else value = static_cast<std::uint64_t>(v);
+  requires(std::is_arithmetic_v<T>) any(T v) {  // NOLINT
+    if constexpr (std::is_same_v<T, bool> || std::is_same_v<T, float> || std::is_same_v<T, double>)
+      value = v;
+    else if constexpr (std::is_signed_v<T>)
+      value = static_cast<std::int64_t>(v);
+    else
+      value = static_cast<std::uint64_t>(v);
   }
   template <class T>
-    requires(!std::is_arithmetic_v<std::decay_t<T>> && !std::is_same_v<std::decay_t<T>, any> &&
-             std::is_constructible_v<variant, T &&>)
-  any(T&& v) : value(std::forward<T>(v)) {}  // NOLINT
+  requires(!std::is_arithmetic_v<std::decay_t<T>> && !std::is_same_v<std::decay_t<T>, any> &&
+           std::is_constructible_v<variant, T&&>) any(T&& v)
+      : value(std::forward<T>(v)) {}  // NOLINT
 
   bool is_null() const { return value.index() == 0; }
   template <class T>
@@ -270,18 +281,20 @@ inline bool any_map::operator==(const any_map& o) const {
   return true;
 }
 
-// A list whose integers take the narrowest width that holds them all (std::vector keeps the width it was declared with).
+// A list whose integers take the narrowest width that holds them all (std::vector keeps the width it was
+// declared with).
 template <class T>
 struct packed : std::vector<T> {
   using std::vector<T>::vector;
 };
 
-// A field of three states: absent (maybe()), null (nullptr), or a value. std::optional has two: nullopt is null.
+// A field of three states: absent (maybe()), null (nullptr), or a value. std::optional has two: nullopt is
+// null.
 template <class T>
 class maybe {
  public:
   maybe() = default;
-  maybe(std::nullptr_t) : present_(true) {}                    // NOLINT
+  maybe(std::nullptr_t) : present_(true) {}                     // NOLINT
   maybe(T value) : present_(true), value_(std::move(value)) {}  // NOLINT
   bool is_absent() const { return !present_; }
   bool is_null() const { return present_ && !value_; }

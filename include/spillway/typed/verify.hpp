@@ -1,9 +1,10 @@
-// verify.hpp - proves a blob whole: every object inside it, every reference backward to an object of smaller depth, every
-// text UTF-8, every index in order, every tag, count, bitmap and checksum consistent.
+// verify.hpp - proves a blob whole: every object inside it, every reference backward to an object of smaller
+// depth, every text UTF-8, every index in order, every tag, count, bitmap and checksum consistent.
 //
-// One pass from the first byte to the last, no recursion: references only point backward, so what an object refers to was
-// looked at before it. Memory: a bit per word of the blob and four bytes per object, and nothing a count in the blob could
-// enlarge. Only memory that nobody else can write is proven; see region::access.
+// One pass from the first byte to the last, no recursion: references only point backward, so what an object
+// refers to was looked at before it. Memory: a bit per word of the blob and four bytes per object, and
+// nothing a count in the blob could enlarge. Only memory that nobody else can write is proven; see
+// region::access.
 #pragma once
 #include <cmath>
 #include <limits>
@@ -14,11 +15,12 @@
 namespace spillway::typed {
 
 struct verify_options {
-  unsigned max_depth = kMaxDepth;         // of nesting
-  double max_visits = 1 << 26;            // values met when everything is expanded as a tree (or 64 per object, if more)
+  unsigned max_depth = kMaxDepth;  // of nesting
+  double max_visits =
+      1 << 26;  // values met when everything is expanded as a tree (or 64 per object, if more)
   std::uint64_t max_expanded_bytes = std::uint64_t{4} << 30;  // of all compressed texts together
-  bool checksum = true;                   // when the blob has one
-  bool hashes = true;                     // the hash of every key in an index
+  bool checksum = true;                                       // when the blob has one
+  bool hashes = true;                                         // the hash of every key in an index
 };
 
 namespace detail {
@@ -65,7 +67,8 @@ class verifier {
       total += visits_[ordinal(position)];
     }
     for (const std::uint64_t position : {d_.root, d_.user_data})
-      if (position && head::of(load_word(d_.base + position)).kind == kind::schema) return {errc::bad_tag, "a value", position};
+      if (position && head::of(load_word(d_.base + position)).kind == kind::schema)
+        return {errc::bad_tag, "a value", position};
     const double most = std::max(o_.max_visits, 64.0 * static_cast<double>(visits_.size()));
     if (total > most) return {errc::too_much, "fewer values when shared ones are expanded"};
     return {};
@@ -88,7 +91,8 @@ class verifier {
     if (target >= here_.position) return {errc::forward, "a reference that points backward", from};
     if (!is_start(target)) return {errc::out_of_range, "a reference to the start of an object", from};
     const head h = head::of(load_word(d_.base + target));
-    if (h.depth >= here_.h.depth) return {errc::too_deep, "an object less deep than the one that refers to it", from};
+    if (h.depth >= here_.h.depth)
+      return {errc::too_deep, "an object less deep than the one that refers to it", from};
     if (h.kind == kind::schema || h.kind == kind::box) return {errc::bad_tag, "a reference to a value", from};
     visits_now_ += visits_[ordinal(target)];
     return h;
@@ -97,22 +101,33 @@ class verifier {
   static bool fits(type t, type element, head h) {
     const auto map_flavour = static_cast<flavour>(h.sub & ~kMultiFlag);
     switch (t) {
-      case type::text: return h.kind == kind::text;
-      case type::bytes: return h.kind == kind::bytes;
-      case type::buffer: return h.kind == kind::buffer;
+      case type::text:
+        return h.kind == kind::text;
+      case type::bytes:
+        return h.kind == kind::bytes;
+      case type::buffer:
+        return h.kind == kind::buffer;
       case type::array:
-        if (h.kind == kind::array) return element == type::none || element == static_cast<type>(h.sub & ~kTupleFlag);
+        if (h.kind == kind::array)
+          return element == type::none || element == static_cast<type>(h.sub & ~kTupleFlag);
         return h.kind == kind::list && h.count == 0;
-      case type::list: return (h.kind == kind::list || h.kind == kind::array) && !(h.sub & kTupleFlag);
-      case type::tuple: return (h.kind == kind::list || h.kind == kind::array) && (h.sub & kTupleFlag);
+      case type::list:
+        return (h.kind == kind::list || h.kind == kind::array) && !(h.sub & kTupleFlag);
+      case type::tuple:
+        return (h.kind == kind::list || h.kind == kind::array) && (h.sub & kTupleFlag);
       case type::set:
         return h.kind == kind::set_sorted || h.kind == kind::set_bits || h.kind == kind::set_blocks ||
                (h.kind == kind::map && map_flavour == flavour::set);
-      case type::map: return h.kind == kind::map && map_flavour != flavour::set;
-      case type::record: return h.kind == kind::record;
-      case type::nd: return h.kind == kind::nd;
-      case type::decimal: return h.kind == kind::decimal;
-      default: return true;
+      case type::map:
+        return h.kind == kind::map && map_flavour != flavour::set;
+      case type::record:
+        return h.kind == kind::record;
+      case type::nd:
+        return h.kind == kind::nd;
+      case type::decimal:
+        return h.kind == kind::decimal;
+      default:
+        return true;
     }
   }
 
@@ -120,7 +135,9 @@ class verifier {
     const slot s = load_slot(d_.base + at);
     visits_now_ += 1;
     const any_view v = any_view::at_slot(d_, at, here_.h.depth);
-    const auto clean = [&](bool sub, bool aux) { return s.zero == 0 && (sub || s.sub == 0) && (aux || s.aux == 0); };
+    const auto clean = [&](bool sub, bool aux) {
+      return s.zero == 0 && (sub || s.sub == 0) && (aux || s.aux == 0);
+    };
     const error bad{errc::bad_value, 0, at, "a slot whose parts agree", nullptr};
     const auto only = [&](type t) { return declared == type::any || declared == t; };
     const error wrong{errc::bad_tag, 0, at, "a value of the field's type", nullptr};
@@ -133,12 +150,16 @@ class verifier {
         return only(type::any) ? status() : wrong;
       case code::integer:
       case code::uinteger:
-      case code::f64: return !clean(false, false) ? status(bad) : only(type::any) ? status() : wrong;
-      case code::f32: return !clean(false, false) || s.payload >> 32 ? status(bad) : only(type::any) ? status() : wrong;
+      case code::f64:
+        return !clean(false, false) ? status(bad) : only(type::any) ? status() : wrong;
+      case code::f32:
+        return !clean(false, false) || s.payload >> 32 ? status(bad) : only(type::any) ? status() : wrong;
       case code::short_text:
       case code::short_bytes: {
-        if (!clean(false, true) || s.aux < 0 || s.aux > 8 || (s.aux < 8 && s.payload >> 8 * s.aux)) return bad;
-        if (s.what == code::short_text && !is_utf8(std::string_view(reinterpret_cast<const char*>(&s.payload), static_cast<std::size_t>(s.aux))))
+        if (!clean(false, true) || s.aux < 0 || s.aux > 8 || (s.aux < 8 && s.payload >> 8 * s.aux))
+          return bad;
+        if (s.what == code::short_text && !is_utf8(std::string_view(reinterpret_cast<const char*>(&s.payload),
+                                                                    static_cast<std::size_t>(s.aux))))
           return {errc::bad_utf8, "a text in UTF-8", at};
         return only(type::any) ? status() : wrong;
       }
@@ -158,23 +179,28 @@ class verifier {
         if (!clean(false, false)) return bad;
         const auto h = refers(at + kSlotPayload);
         if (!h) return h.error();
-        return declared == type::any || (declared == type::instant && h->kind == kind::zoned) ? status() : wrong;
+        return declared == type::any || (declared == type::instant && h->kind == kind::zoned) ? status()
+                                                                                              : wrong;
       }
-      default: return {errc::bad_tag, "a known code", at};
+      default:
+        return {errc::bad_tag, "a known code", at};
     }
   }
 
   status text_body() {
     const head& h = here_.h;
-    if (h.sub > kCodecLz4 || (h.kind == kind::buffer && h.sub)) return {errc::bad_tag, "a known codec", here_.position};
+    if (h.sub > kCodecLz4 || (h.kind == kind::buffer && h.sub))
+      return {errc::bad_tag, "a known codec", here_.position};
     const text_view t(reinterpret_cast<const char*>(here_.at() + 8), h.count, h.sub != kCodecNone);
     if (!t.is_compressed()) {
-      if (h.kind == kind::text && !is_utf8(t.stored())) return {errc::bad_utf8, "a text in UTF-8", here_.position};
+      if (h.kind == kind::text && !is_utf8(t.stored()))
+        return {errc::bad_utf8, "a text in UTF-8", here_.position};
       return {};
     }
     const auto bytes = t.size();
     if (!bytes) return bytes.error();
-    if (*bytes > o_.max_expanded_bytes - expanded_) return {errc::too_much, "less text when it is expanded", here_.position};
+    if (*bytes > o_.max_expanded_bytes - expanded_)
+      return {errc::too_much, "less text when it is expanded", here_.position};
     expanded_ += *bytes;
     const auto raw = t.str();
     if (!raw) {
@@ -190,7 +216,8 @@ class verifier {
     const type_info& t = d_.types[here_.h.count];
     const record_view r = record_view::of(here_).value();
     const std::uint64_t at = here_.position;
-    const error contradiction{errc::contradiction, 0, at, "presence bits that agree, and zeros where nothing is", nullptr};
+    const error contradiction{errc::contradiction, 0, at,
+                              "presence bits that agree, and zeros where nothing is", nullptr};
     const auto zero = [&](std::uint64_t from, std::uint64_t to) {
       for (; from < to; ++from)
         if (d_.base[at + from] != std::byte{0}) return false;
@@ -199,7 +226,8 @@ class verifier {
     // 1. The bits: null implies has; none past the last field.
     const std::uint64_t bytes = t.presence_bytes(), fields = t.fields.size();
     for (std::uint64_t i = 0; i < bytes; ++i) {
-      const auto has = static_cast<unsigned>(d_.base[at + 8 + i]), null = static_cast<unsigned>(d_.base[at + 8 + bytes + i]);
+      const auto has = static_cast<unsigned>(d_.base[at + 8 + i]),
+                 null = static_cast<unsigned>(d_.base[at + 8 + bytes + i]);
       const unsigned valid = fields - 8 * i >= 8 ? 0xff : (1u << (fields - 8 * i)) - 1;
       if ((null & ~has) || (has & ~valid)) return contradiction;
     }
@@ -215,11 +243,14 @@ class verifier {
         if (load_word(here_.at() + f.offset) == 0) return contradiction;
         const auto h = refers(at + f.offset);
         if (!h) return h.error();
-        if (!fits(f.type, f.element, *h)) return {errc::bad_tag, "an object of the field's type", at + f.offset};
+        if (!fits(f.type, f.element, *h))
+          return {errc::bad_tag, "an object of the field's type", at + f.offset};
       } else if (f.type == type::boolean) {
-        if (static_cast<unsigned>(d_.base[at + f.offset]) > 1) return {errc::bad_value, "a bool of 0 or 1", at + f.offset};
+        if (static_cast<unsigned>(d_.base[at + f.offset]) > 1)
+          return {errc::bad_value, "a bool of 0 or 1", at + f.offset};
       } else if (f.type == type::date) {
-        if (!date{load<std::int32_t>(here_.at() + f.offset)}.valid()) return {errc::bad_value, "a year from 1 to 9999", at + f.offset};
+        if (!date{load<std::int32_t>(here_.at() + f.offset)}.valid())
+          return {errc::bad_value, "a year from 1 to 9999", at + f.offset};
       }
     }
     return {};
@@ -233,7 +264,8 @@ class verifier {
         if (static_cast<unsigned>(p[i]) > 1) return {errc::bad_value, "bools of 0 or 1", here_.position};
     } else if (element == type::date) {
       for (std::uint64_t i = 0; i < here_.h.count; ++i)
-        if (!date{load<std::int32_t>(p + 4 * i)}.valid()) return {errc::bad_value, "years from 1 to 9999", here_.position};
+        if (!date{load<std::int32_t>(p + 4 * i)}.valid())
+          return {errc::bad_value, "years from 1 to 9999", here_.position};
     }
     visits_now_ += 1;
     return {};
@@ -244,7 +276,8 @@ class verifier {
     const std::byte* p = here_.at();
     const error unsorted{errc::unsorted, 0, at, "members in ascending order, each once", nullptr};
     if (here_.h.kind == kind::set_sorted) {
-      if (here_.h.sub == static_cast<unsigned>(type::boolean) || here_.h.sub == static_cast<unsigned>(type::date))
+      if (here_.h.sub == static_cast<unsigned>(type::boolean) ||
+          here_.h.sub == static_cast<unsigned>(type::date))
         return {errc::bad_tag, "a set of numbers", at};
       const bool sorted = with_element(static_cast<type>(here_.h.sub), [&](auto like) {
         using S = decltype(like);
@@ -259,8 +292,10 @@ class verifier {
     std::uint64_t members = 0;
     if (here_.h.kind == kind::set_bits) {
       const auto base = static_cast<std::int64_t>(load_word(p + 8));
-      for (std::uint64_t i = 0; i < n; ++i) members += static_cast<std::uint64_t>(std::popcount(load_word(p + 24 + 8 * i)));
-      if (base % 64 || n == 0 || n > (static_cast<std::uint64_t>(INT64_MAX) - static_cast<std::uint64_t>(base)) / 64 + 1 ||
+      for (std::uint64_t i = 0; i < n; ++i)
+        members += static_cast<std::uint64_t>(std::popcount(load_word(p + 24 + 8 * i)));
+      if (base % 64 || n == 0 ||
+          n > (static_cast<std::uint64_t>(INT64_MAX) - static_cast<std::uint64_t>(base)) / 64 + 1 ||
           !load_word(p + 24) || !load_word(p + 24 + 8 * (n - 1)))
         return {errc::contradiction, "bits that start and end with a member", at};
       if (members != load_word(p + 16)) return {errc::contradiction, "as many bits as members", at};
@@ -270,7 +305,8 @@ class verifier {
       const auto number = static_cast<std::int64_t>(load_word(p + 16 + 8 * i));
       const std::uint64_t bits = load_word(p + 16 + 8 * n + 8 * i);
       if (i && number <= static_cast<std::int64_t>(load_word(p + 16 + 8 * (i - 1)))) return unsorted;
-      if (!bits || number < INT64_MIN >> 6 || number > INT64_MAX >> 6) return {errc::contradiction, "blocks that hold members", at};
+      if (!bits || number < INT64_MIN >> 6 || number > INT64_MAX >> 6)
+        return {errc::contradiction, "blocks that hold members", at};
       members += static_cast<std::uint64_t>(std::popcount(bits));
     }
     if (members != load_word(p + 8)) return {errc::contradiction, "as many bits as members", at};
@@ -293,11 +329,13 @@ class verifier {
       const std::uint64_t h = m.hash(i), from = at + kMapHeadBytes + i * entry;
       const bool same = i && h == m.hash(i - 1);
       if (i && h < m.hash(i - 1)) return unsorted;
-      if ((h - m.low()) >> m.shift() >= m.buckets()) return {errc::unsorted, "a directory that covers the index", from};
+      if ((h - m.low()) >> m.shift() >= m.buckets())
+        return {errc::unsorted, "a directory that covers the index", from};
       if (m.flavour() == flavour::text) {
         const auto key = refers(from + 8);
         if (!key) return key.error();
-        if (key->kind != kind::text || key->sub != kCodecNone) return {errc::bad_tag, "a key that is text", from};
+        if (key->kind != kind::text || key->sub != kCodecNone)
+          return {errc::bad_tag, "a key that is text", from};
       } else if (m.flavour() == flavour::object || m.flavour() == flavour::set) {
         if (auto s = slot_at(from + 8); !s) return s;
       }
@@ -306,7 +344,8 @@ class verifier {
       if (m.flavour() == flavour::uint || m.flavour() == flavour::approx) {
         if (same && !m.is_multi()) return {errc::duplicate, "each key once", from};
         keys += !same;
-        if (m.hash_bits() < 64 && h << m.hash_bits()) return {errc::contradiction, "hashes of the announced bits", from};
+        if (m.hash_bits() < 64 && h << m.hash_bits())
+          return {errc::contradiction, "hashes of the announced bits", from};
         continue;
       }
       if (!o_.hashes && !same) {
@@ -360,8 +399,10 @@ class verifier {
     switch (h.kind) {
       case kind::text:
       case kind::bytes:
-      case kind::buffer: return text_body();
-      case kind::array: return array_body();
+      case kind::buffer:
+        return text_body();
+      case kind::array:
+        return array_body();
       case kind::list:
         if (h.sub & ~kTupleFlag) return {errc::bad_tag, "a list or a tuple", at};
         for (std::uint64_t i = 0; i < h.count; ++i)
@@ -369,16 +410,21 @@ class verifier {
         return {};
       case kind::set_sorted:
       case kind::set_bits:
-      case kind::set_blocks: return set_body();
-      case kind::map: return map_body();
-      case kind::record: return record_body();
+      case kind::set_blocks:
+        return set_body();
+      case kind::map:
+        return map_body();
+      case kind::record:
+        return record_body();
       case kind::nd: {
         const auto element = static_cast<type>(h.sub);
-        if (element != type::none && load_word(here_.at() + 8)) return {errc::contradiction, "no dtype beside a plain element", at};
+        if (element != type::none && load_word(here_.at() + 8))
+          return {errc::contradiction, "no dtype beside a plain element", at};
         if (element == type::none) {
           const auto name = refers(at + 8);
           if (!name) return name.error();
-          if (name->kind != kind::text || name->sub != kCodecNone) return {errc::bad_tag, "a dtype that is text", at};
+          if (name->kind != kind::text || name->sub != kCodecNone)
+            return {errc::bad_tag, "a dtype that is text", at};
         }
         const auto nd = nd_view::of(here_);
         return nd ? status() : nd.error();
@@ -386,7 +432,8 @@ class verifier {
       case kind::decimal: {
         const auto d = any_view::of_object(d_, at).decimal();
         if (!d) return d.error();
-        if (h.count % 2 && (static_cast<unsigned>(here_.at()[16 + h.count / 2]) & 15)) return {errc::contradiction, "zeros behind the digits", at};
+        if (h.count % 2 && (static_cast<unsigned>(here_.at()[16 + h.count / 2]) & 15))
+          return {errc::contradiction, "zeros behind the digits", at};
         return {};
       }
       case kind::zoned: {
@@ -395,7 +442,8 @@ class verifier {
         const auto t = any_view::of_object(d_, at).instant();
         return t ? status() : t.error();
       }
-      case kind::box: return slot_at(at + 8);
+      case kind::box:
+        return slot_at(at + 8);
       case kind::schema: {
         if (at != d_.schema) return {errc::bad_tag, "one schema, where the header says", at};
         const std::uint64_t types = h.count, fields = load_word(here_.at() + 8);
@@ -403,14 +451,17 @@ class verifier {
           if (const auto name = refers(at + 16 + 24 * i); !name) return name.error();
         return {};
       }
-      default: return {errc::bad_tag, "a kind of object", at};
+      default:
+        return {errc::bad_tag, "a kind of object", at};
     }
   }
 
   status check_sum() {
     std::uint64_t state = hash_begin(kSeedChecksum, d_.bytes - kHeaderBytes);
-    for (std::uint64_t at = kHeaderBytes; at < d_.bytes; at += 8) state = hash_step(state, load_word(d_.base + at));
-    if (hash_end(state) != load_word(d_.base + offsetof(file_header, checksum))) return {errc::bad_checksum, "the bytes that were written"};
+    for (std::uint64_t at = kHeaderBytes; at < d_.bytes; at += 8)
+      state = hash_step(state, load_word(d_.base + at));
+    if (hash_end(state) != load_word(d_.base + offsetof(file_header, checksum)))
+      return {errc::bad_checksum, "the bytes that were written"};
     return {};
   }
 
@@ -426,8 +477,11 @@ class verifier {
 
 }  // namespace detail
 
-// Whether the blob is whole at this moment. Of memory that others may write this says nothing about the next moment.
-inline status inspect(const blob& b, const verify_options& options = {}) { return detail::verifier(b, options).run(); }
+// Whether the blob is whole at this moment. Of memory that others may write this says nothing about the next
+// moment.
+inline status inspect(const blob& b, const verify_options& options = {}) {
+  return detail::verifier(b, options).run();
+}
 
 // The token for proven views. Errors: shared_memory, and everything that can be wrong with a blob.
 inline result<verified_blob> verify(region r, const verify_options& options) {

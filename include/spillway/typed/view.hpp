@@ -5,8 +5,9 @@
 //   auto q = root<person>(verified).value();       // proven: verify() has measured everything already
 //   p.set<&person::id>(7);  p.add<&person::id>(1);  p.compare_exchange<&person::id>(expected, 9);
 //
-// get() answers errc::absent or errc::null_value for a field in those states; they are never mistaken for a value. Three words, trivially
-// copyable, no allocation. Threads: any number of readers; set, add and compare_exchange are atomic.
+// get() answers errc::absent or errc::null_value for a field in those states; they are never mistaken for a
+// value. Three words, trivially copyable, no allocation. Threads: any number of readers; set, add and
+// compare_exchange are atomic.
 #pragma once
 #include <bit>
 #include <optional>
@@ -51,29 +52,43 @@ struct pointee<P> {
 template <class U, class Trust>
 constexpr auto access_of() {
   using I = typename unwrap<U>::inner;
-  if constexpr (std::is_arithmetic_v<I> || std::is_enum_v<I> || std::is_same_v<I, date> || std::is_same_v<I, decimal> ||
-                std::is_same_v<I, instant> || std::is_same_v<I, local_time> || std::is_same_v<I, time_of_day>)
+  if constexpr (std::is_arithmetic_v<I> || std::is_enum_v<I> || std::is_same_v<I, date> ||
+                std::is_same_v<I, decimal> || std::is_same_v<I, instant> || std::is_same_v<I, local_time> ||
+                std::is_same_v<I, time_of_day>)
     return std::type_identity<I>();
   else if constexpr (std::is_same_v<I, std::string> || std::is_same_v<I, bytes> || std::is_same_v<I, buffer>)
     return std::type_identity<text_view>();
-  else if constexpr (std::is_same_v<I, any>) return std::type_identity<any_view>();
-  else if constexpr (std::is_same_v<I, nd_array>) return std::type_identity<nd_view>();
-  else if constexpr (described<I>) return std::type_identity<view<I, Trust>>();
-  else if constexpr (is_ref_to<I>::value) return std::type_identity<view<typename is_ref_to<I>::target, Trust>>();
-  else if constexpr (is_packed<I>::value) return std::type_identity<packed_array<typename I::value_type>>();
+  else if constexpr (std::is_same_v<I, any>)
+    return std::type_identity<any_view>();
+  else if constexpr (std::is_same_v<I, nd_array>)
+    return std::type_identity<nd_view>();
+  else if constexpr (described<I>)
+    return std::type_identity<view<I, Trust>>();
+  else if constexpr (is_ref_to<I>::value)
+    return std::type_identity<view<typename is_ref_to<I>::target, Trust>>();
+  else if constexpr (is_packed<I>::value)
+    return std::type_identity<packed_array<typename I::value_type>>();
   else if constexpr (is_vector<I>::value) {
     using E = typename I::value_type;
-    if constexpr (std::is_arithmetic_v<E> && !std::is_same_v<E, bool>) return std::type_identity<packed_array<E>>();
-    else return std::type_identity<list_of<E, Trust>>();
-  } else if constexpr (is_set<I>::value || std::is_same_v<I, any_set>) return std::type_identity<set_view>();
+    if constexpr (std::is_arithmetic_v<E> && !std::is_same_v<E, bool>)
+      return std::type_identity<packed_array<E>>();
+    else
+      return std::type_identity<list_of<E, Trust>>();
+  } else if constexpr (is_set<I>::value || std::is_same_v<I, any_set>)
+    return std::type_identity<set_view>();
   else if constexpr (is_map<I>::value) {
     using K = typename I::key_type;
     using V = typename I::mapped_type;
-    if constexpr (std::is_same_v<K, std::string>) return std::type_identity<string_map<V, Trust>>();
-    else if constexpr (std::is_unsigned_v<K> && !std::is_same_v<K, bool>) return std::type_identity<uint_map<V, Trust>>();
-    else return std::type_identity<object_map<V, Trust>>();
-  } else if constexpr (std::is_same_v<I, any_map>) return std::type_identity<map_view>();
-  else return std::type_identity<list_view>();  // tuples, any_list, any_tuple
+    if constexpr (std::is_same_v<K, std::string>)
+      return std::type_identity<string_map<V, Trust>>();
+    else if constexpr (std::is_unsigned_v<K> && !std::is_same_v<K, bool>)
+      return std::type_identity<uint_map<V, Trust>>();
+    else
+      return std::type_identity<object_map<V, Trust>>();
+  } else if constexpr (std::is_same_v<I, any_map>)
+    return std::type_identity<map_view>();
+  else
+    return std::type_identity<list_view>();  // tuples, any_list, any_tuple
 }
 
 }  // namespace detail
@@ -81,14 +96,17 @@ constexpr auto access_of() {
 template <class U, class Trust = checked>
 using access_t = typename decltype(detail::access_of<U, Trust>())::type;
 
-// A stored value as what U is read as. Errors: wrong_type, value_range, null_value, and those of damaged bytes.
+// A stored value as what U is read as. Errors: wrong_type, value_range, null_value, and those of damaged
+// bytes.
 template <class U, class Trust = checked>
 result<access_t<U, Trust>> as(const any_view& v) {
   using namespace detail;
   using I = typename unwrap<U>::inner;
   using A = access_t<U, Trust>;
-  if constexpr (std::is_same_v<A, any_view>) return v;
-  else if constexpr (std::is_same_v<I, bool>) return v.boolean();
+  if constexpr (std::is_same_v<A, any_view>)
+    return v;
+  else if constexpr (std::is_same_v<I, bool>)
+    return v.boolean();
   else if constexpr (std::is_enum_v<I>) {
     const auto n = as<std::underlying_type_t<I>, Trust>(v);
     if (!n) return n.error();
@@ -113,19 +131,32 @@ result<access_t<U, Trust>> as(const any_view& v) {
       if (!std::in_range<I>(*n)) return {errc::value_range, "a smaller integer"};
       return static_cast<I>(*n);
     }
-  } else if constexpr (std::is_same_v<I, date>) return v.date();
-  else if constexpr (std::is_same_v<I, decimal>) return v.decimal();
-  else if constexpr (std::is_same_v<I, instant>) return v.instant();
-  else if constexpr (std::is_same_v<I, local_time>) return v.local_time();
-  else if constexpr (std::is_same_v<I, time_of_day>) return v.time_of_day();
-  else if constexpr (std::is_same_v<I, std::string>) return v.text();
-  else if constexpr (std::is_same_v<I, bytes>) return v.bytes();
-  else if constexpr (std::is_same_v<I, buffer>) return v.buffer();
-  else if constexpr (std::is_same_v<A, nd_view>) return v.nd();
-  else if constexpr (std::is_same_v<A, set_view>) return v.set();
-  else if constexpr (std::is_same_v<A, map_view>) return v.map();
-  else if constexpr (std::is_same_v<A, list_view>) return v.list();
-  else return A::of(v);
+  } else if constexpr (std::is_same_v<I, date>)
+    return v.date();
+  else if constexpr (std::is_same_v<I, decimal>)
+    return v.decimal();
+  else if constexpr (std::is_same_v<I, instant>)
+    return v.instant();
+  else if constexpr (std::is_same_v<I, local_time>)
+    return v.local_time();
+  else if constexpr (std::is_same_v<I, time_of_day>)
+    return v.time_of_day();
+  else if constexpr (std::is_same_v<I, std::string>)
+    return v.text();
+  else if constexpr (std::is_same_v<I, bytes>)
+    return v.bytes();
+  else if constexpr (std::is_same_v<I, buffer>)
+    return v.buffer();
+  else if constexpr (std::is_same_v<A, nd_view>)
+    return v.nd();
+  else if constexpr (std::is_same_v<A, set_view>)
+    return v.set();
+  else if constexpr (std::is_same_v<A, map_view>)
+    return v.map();
+  else if constexpr (std::is_same_v<A, list_view>)
+    return v.list();
+  else
+    return A::of(v);
 }
 
 template <class T, class Trust>
@@ -135,8 +166,9 @@ class view {
   template <auto M>
   using fixed_type = typename detail::unwrap<member_type<M>>::inner;
   template <std::size_t N>
-  using bits_of = std::conditional_t<N == 1, std::uint8_t,
-                                     std::conditional_t<N == 2, std::uint16_t, std::conditional_t<N == 4, std::uint32_t, std::uint64_t>>>;
+  using bits_of = std::conditional_t<
+      N == 1, std::uint8_t,
+      std::conditional_t<N == 2, std::uint16_t, std::conditional_t<N == 4, std::uint32_t, std::uint64_t>>>;
 
  public:
   view() = default;
@@ -180,12 +212,13 @@ class view {
   auto get_or(X&& other) const {
     using A = access_t<member_type<M>, Trust>;
     const auto got = get<M>();
-    if (got.code() == errc::absent || got.code() == errc::null_value) return static_cast<A>(std::forward<X>(other));
+    if (got.code() == errc::absent || got.code() == errc::null_value)
+      return static_cast<A>(std::forward<X>(other));
     return got.value();
   }
 
-  // In place, for fields of fixed size that are set. Errors: read_only, absent, null_value, wrong_type (the writer stored
-  // another width).
+  // In place, for fields of fixed size that are set. Errors: read_only, absent, null_value, wrong_type (the
+  // writer stored another width).
   template <auto M>
   status set(fixed_type<M> value) const {
     std::byte* at = nullptr;
@@ -212,7 +245,8 @@ class view {
     using I = fixed_type<M>;
     std::byte* at = nullptr;
     if (auto s = target<M>(at); !s) return s.error();
-    if constexpr (std::is_integral_v<I>) return __atomic_fetch_add(reinterpret_cast<I*>(at), delta, __ATOMIC_SEQ_CST);
+    if constexpr (std::is_integral_v<I>)
+      return __atomic_fetch_add(reinterpret_cast<I*>(at), delta, __ATOMIC_SEQ_CST);
     else {
       I was = load<I>(at);
       while (true) {
@@ -223,7 +257,8 @@ class view {
     }
   }
 
-  // Every field as get() gives it, in a native record; fields that are absent keep the default. Throws `failure`.
+  // Every field as get() gives it, in a native record; fields that are absent keep the default. Throws
+  // `failure`.
   T clone() const;
 
   record_view dynamic() const { return record_view::of(object()).value(); }
@@ -298,7 +333,8 @@ class list_of {
   list_view list_;
 };
 
-// The root of a blob as a described type. Errors: incompatible and wrong_type, with the field's or type's name.
+// The root of a blob as a described type. Errors: incompatible and wrong_type, with the field's or type's
+// name.
 template <described T>
 result<view<T, checked>> root(const blob& b) {
   const auto v = root(b);
@@ -307,25 +343,26 @@ result<view<T, checked>> root(const blob& b) {
   if (!o) return o.error();
   if (o->h.kind != kind::record) return {errc::wrong_type, "a record", o->position};
   std::vector<std::pair<const void*, std::uint32_t>> seen;
-  if (const error e = detail::check_deep<T>(b.doc(), static_cast<std::uint32_t>(o->h.count), seen); e.code != errc::ok) return e;
+  if (const error e = detail::check_deep<T>(b.doc(), static_cast<std::uint32_t>(o->h.count), seen);
+      e.code != errc::ok)
+    return e;
   return view<T, checked>::of(*o);
 }
 template <described T>
 result<view<T, proven>> root(const verified_blob& b) {
-  if (const auto checked_root = root<T>(static_cast<const blob&>(b)); !checked_root) return checked_root.error();
+  if (const auto checked_root = root<T>(static_cast<const blob&>(b)); !checked_root)
+    return checked_root.error();
   return view<T, proven>::of(*root(static_cast<const blob&>(b)));
 }
 // The root as any other type that a field may have: std::vector<person>, std::map<std::string, person>, ...
 template <class T>
-  requires(!described<T>)
-result<access_t<T, checked>> root(const blob& b) {
+requires(!described<T>) result<access_t<T, checked>> root(const blob& b) {
   const auto v = root(b);
   if (!v) return v.error();
   return as<T, checked>(*v);
 }
 template <class T>
-  requires(!described<T>)
-result<access_t<T, proven>> root(const verified_blob& b) {
+requires(!described<T>) result<access_t<T, proven>> root(const verified_blob& b) {
   const auto v = root(static_cast<const blob&>(b));
   if (!v) return v.error();
   return as<T, proven>(*v);

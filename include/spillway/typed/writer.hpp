@@ -1,10 +1,10 @@
-// writer.hpp - puts objects into a sink: places them, makes references relative, stores equal ones once, takes back what a
-// failed build wrote.
+// writer.hpp - puts objects into a sink: places them, makes references relative, stores equal ones once,
+// takes back what a failed build wrote.
 //
-// Always: an object is written after everything it refers to, so bytes are only appended and references point backward.
-// Dedupe: a table of content hashes, bounded by dedupe_bytes (full: it is emptied and starts anew, which costs space in the
-// blob, never correctness); a hit counts only when the bytes, compared, are the same.
-// Threads: one.
+// Always: an object is written after everything it refers to, so bytes are only appended and references point
+// backward. Dedupe: a table of content hashes, bounded by dedupe_bytes (full: it is emptied and starts anew,
+// which costs space in the blob, never correctness); a hit counts only when the bytes, compared, are the
+// same. Threads: one.
 #pragma once
 #include <cstdint>
 #include <string>
@@ -19,8 +19,8 @@ namespace spillway::typed {
 
 struct build_options {
   bool dedupe = true;
-  bool compress = true;   // long texts and bytes, when built with LZ4 and a third is saved
-  bool checksum = false;  // of the whole blob; such a blob is never written in place
+  bool compress = true;                    // long texts and bytes, when built with LZ4 and a third is saved
+  bool checksum = false;                   // of the whole blob; such a blob is never written in place
   std::uint64_t memory_bytes = 256 << 20;  // of an index being sorted; the rest goes to the scratch directory
   std::uint64_t dedupe_bytes = 64 << 20;   // of the table
   std::string scratch{};                   // empty: TMPDIR or /var/tmp
@@ -70,7 +70,9 @@ class object_writer {
   // A point to return to: bytes and table entries made since are undone together.
   class savepoint {
    public:
-    explicit savepoint(object_writer& w) : writer_(&w), position_(w.out_.position()), log_(w.log_.size()) { ++w.saves_; }
+    explicit savepoint(object_writer& w) : writer_(&w), position_(w.out_.position()), log_(w.log_.size()) {
+      ++w.saves_;
+    }
     savepoint(const savepoint&) = delete;
     savepoint& operator=(const savepoint&) = delete;
     ~savepoint() { rollback(); }  // unless released
