@@ -22,6 +22,10 @@ struct field_plan {
   std::uint32_t index = 0;   // among the writer's
   type written = type::none;
   bool exact = false;
+  // The short way, for a field that is set and stored as the reader's type: has & ~null & mask is not 0. An 0
+  // mask: never.
+  std::uint8_t fast_mask = 0;
+  std::uint32_t has_at = 8, null_at = 8;
 };
 
 struct plan {
@@ -87,6 +91,8 @@ plan make_plan(const type_info& writer) {
         p.problem = {errc::incompatible, 0, 0, "a field type that the writer's can be read as", m.name};
       fp = {found->offset, static_cast<std::uint32_t>(writer.index_of(*found)), found->type,
             found->type == w.type};
+      fp.has_at = 8 + fp.index / 8, fp.null_at = fp.has_at + p.presence_bytes;
+      if (fp.exact) fp.fast_mask = static_cast<std::uint8_t>(1u << fp.index % 8);
     }
     p.fields.push_back(fp);
   });

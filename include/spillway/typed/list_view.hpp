@@ -60,6 +60,10 @@ class list_view {
       return {errc::wrong_type, "an array of this very type", o_.position};
     return std::span<const T>(reinterpret_cast<const T*>(o_.at() + 8) + start_, size_);
   }
+  // Where element i lies in a list of any values; 0 in an array.
+  std::uint64_t slot_position(std::uint64_t i) const {
+    return element_ == type::none ? o_.position + 8 + 16 * index(i) : 0;
+  }
   const std::byte* data() const { return o_.at() + 8 + bytes_of(element_) * start_; }
   std::int64_t step() const { return step_; }
 

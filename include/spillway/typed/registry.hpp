@@ -22,6 +22,15 @@ class registry {
   template <described T>
   std::uint32_t index_of() {
     const void* key = &detail::type_key<T>;
+    if (key == last_key_) return last_index_;
+    const auto index = enter<T>(key);
+    last_key_ = key, last_index_ = index;
+    return index;
+  }
+
+ private:
+  template <described T>
+  std::uint32_t enter(const void* key) {
     if (const auto found = by_key_.find(key); found != by_key_.end()) return found->second;
     static_assert(detail::numbers_differ<T>(), "two members of a described type have the same number");
     const auto index = reserve(describe<T>::name);
@@ -39,6 +48,7 @@ class registry {
     return index;
   }
 
+ public:
   // For types that are known only at run time: reserve a place, then say what is there.
   std::uint32_t reserve(const std::string& name) {
     types_.push_back({name, 8, {}});
@@ -55,7 +65,7 @@ class registry {
     t.record_bytes = static_cast<std::uint32_t>(round_up(at, 8));
   }
   // The types of another registry, which this one must then begin with.
-  void adopt(const registry& other) { types_ = other.types_, by_key_ = other.by_key_; }
+  void adopt(const registry& other) { types_ = other.types_, by_key_ = other.by_key_, last_key_ = nullptr; }
   bool begins_with(const registry& other) const {
     if (other.types_.size() > types_.size()) return false;
     for (std::size_t i = 0; i < other.types_.size(); ++i) {
@@ -73,6 +83,8 @@ class registry {
  private:
   std::vector<type_info> types_;
   std::unordered_map<const void*, std::uint32_t> by_key_;
+  const void* last_key_ = nullptr;  // records come in runs of one type
+  std::uint32_t last_index_ = 0;
 };
 
 }  // namespace spillway::typed

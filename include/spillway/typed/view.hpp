@@ -180,32 +180,46 @@ class view {
   }
   static result<view> of(const object& o) {
     if (o.h.kind != kind::record) return {errc::wrong_type, "a record", o.position};
-    const plan& p = detail::plans_of<T>(*o.doc)->by_writer[o.h.count];
-    if (p.problem.code != errc::ok) return p.problem;
-    view v;
-    v.doc_ = o.doc, v.record_ = o.at(), v.plan_ = &p, v.depth_ = o.h.depth;
-    return v;
+    return planned(*o.doc, o.position, o.h, *detail::plans_of<T>(*o.doc));
+  }
+  // The record at `position`, referred to from `from` by an object of depth `below`: what object_at() checks,
+  // for records alone. The hot path of lists and maps, which look the plans up once.
+  [[gnu::always_inline]] static result<view> at(const document& d, std::uint64_t position, std::uint64_t from,
+                                                unsigned below, const plan_node& plans) {
+    if constexpr (std::is_same_v<Trust, proven>) {
+      const head h = head::of(load_word(d.base + position));
+      if (h.kind == kind::record) [[likely]]
+        return planned(d, position, h, plans);
+    } else if (position % 8 == 0 && position < from && position >= kHeaderBytes && position <= d.bytes - 8)
+        [[likely]] {
+      const head h = head::of(load_word(d.base + position));
+      if (h.kind == kind::record && h.depth < below && h.count < d.types.size() &&
+          d.types[h.count].record_bytes <= d.bytes - position) [[likely]]
+        return planned(d, position, h, plans);
+    }
+    const auto o = object_at(d, position, from, below);  // says what is wrong
+    if (!o) return o.error();
+    return of(*o);
   }
   explicit operator bool() const { return record_ != nullptr; }
 
   template <auto M>
   typed::state has() const {
-    return state_of(plan_->fields[index<M>()]);
+    return state_of(fields_[index<M>()]);
   }
 
   // The field's value, read in place. Errors: absent, null_value, and those of damaged bytes.
   template <auto M>
-  auto get() const -> result<access_t<member_type<M>, Trust>> {
+  [[gnu::always_inline]] auto get() const -> result<access_t<member_type<M>, Trust>> {
     using U = member_type<M>;
-    const field_plan& f = plan_->fields[index<M>()];
-    if (const auto s = state_of(f); s != state::set) [[unlikely]]
-      return missing<M>(s);
+    const field_plan& f = fields_[index<M>()];
     if constexpr (std::is_arithmetic_v<typename detail::unwrap<U>::inner>) {
       using I = typename detail::unwrap<U>::inner;
-      if (f.exact) [[likely]]
+      if (static_cast<unsigned>(record_[f.has_at]) & ~static_cast<unsigned>(record_[f.null_at]) & f.fast_mask)
+          [[likely]]
         return load<I>(record_ + f.offset);
     }
-    return as<U, Trust>(raw(f));
+    return get_slow<M>(f);
   }
   // The value, or `other` when the field is absent or null; throws what else get() would answer.
   template <auto M, class X>
@@ -267,6 +281,18 @@ class view {
   }
 
  private:
+  [[gnu::always_inline]] static result<view> planned(const document& d, std::uint64_t position, head h,
+                                                     const plan_node& plans) {
+    const plan& p = plans.by_writer[h.count];
+    if (p.problem.code != errc::ok) [[unlikely]]
+      return p.problem;
+    return view(d, d.base + position, p.fields.data(), h.depth);
+  }
+  template <class, class>
+  friend class list_of;
+  view(const document& d, const std::byte* record, const field_plan* fields, unsigned depth)
+      : doc_(&d), record_(record), fields_(fields), depth_(depth) {}
+
   template <auto M>
   static constexpr std::size_t index() {
     constexpr std::size_t i = detail::index_of_member<T, M>();
@@ -275,10 +301,15 @@ class view {
   }
   typed::state state_of(const field_plan& f) const {
     if (!f.offset) return state::absent;
-    const std::byte* has = record_ + 8 + f.index / 8;
+    const std::byte* has = record_ + f.has_at;
     const unsigned bit = f.index % 8;
     if (!(static_cast<unsigned>(*has) >> bit & 1)) return state::absent;
-    return static_cast<unsigned>(has[plan_->presence_bytes]) >> bit & 1 ? state::null : state::set;
+    return static_cast<unsigned>(record_[f.null_at]) >> bit & 1 ? state::null : state::set;
+  }
+  template <auto M>
+  [[gnu::noinline]] auto get_slow(const field_plan& f) const -> result<access_t<member_type<M>, Trust>> {
+    if (const auto s = state_of(f); s != state::set) return missing<M>(s);
+    return as<member_type<M>, Trust>(raw(f));
   }
   template <auto M>
   error missing(typed::state s) const {
@@ -295,7 +326,7 @@ class view {
   status target(std::byte*& at) const {
     static_assert(std::is_arithmetic_v<fixed_type<M>> || std::is_same_v<fixed_type<M>, date>,
                   "only numbers, bools and dates are written in place");
-    const field_plan& f = plan_->fields[index<M>()];
+    const field_plan& f = fields_[index<M>()];
     if (!doc_->writable()) return {errc::read_only, "a writable, unproven blob without a checksum"};
     if (const auto s = state_of(f); s != state::set) return missing<M>(s);
     if (!f.exact) return {errc::wrong_type, "a field that the writer stored in the same width"};
@@ -305,7 +336,7 @@ class view {
 
   const document* doc_ = nullptr;
   const std::byte* record_ = nullptr;
-  const plan* plan_ = nullptr;
+  const field_plan* fields_ = nullptr;  // in the order of describe<T>
   unsigned depth_ = 256;
 };
 
@@ -319,18 +350,45 @@ class list_of {
     if (!list) return list.error();
     list_of l;
     l.list_ = *list;
+    if constexpr (described<Inner>) {
+      l.plans_ = detail::plans_of<Inner>(*list->object().doc);
+      if (list->is_whole() && list->element() == type::none) l.first_ = list->slot_position(0);
+      for (std::size_t t = l.plans_->by_writer.size(); t--;)
+        if (l.plans_->by_writer[t].problem.code == errc::ok)
+          l.usual_ = head{kind::record, 0, 0, t}.word(), l.fields_ = l.plans_->by_writer[t].fields.data();
+    }
     return l;
   }
   std::uint64_t size() const { return list_.size(); }
   bool empty() const { return list_.empty(); }
-  result<access_t<E, Trust>> operator[](std::uint64_t i) const {
-    if (i >= size()) return {errc::no_such, "an index below the size"};
+  [[gnu::always_inline]] result<access_t<E, Trust>> operator[](std::uint64_t i) const {
+    if (i >= size()) [[unlikely]]
+      return {errc::no_such, "an index below the size"};
+    if constexpr (described<Inner>) {
+      const document& d = *list_.object().doc;
+      const std::uint64_t at = first_ ? first_ + 16 * i : list_.slot_position(i);
+      if (at && (load_word(d.base + at) & 0xff) == static_cast<unsigned>(code::ref)) [[likely]] {
+        const std::uint64_t from = at + kSlotPayload, position = from + load_word(d.base + from);
+        if constexpr (std::is_same_v<Trust, proven>) {
+          // Nearly always the one type that every element has: a compare, and nothing else is looked up.
+          const std::uint64_t word = load_word(d.base + position);
+          if ((word & ~(std::uint64_t{0xff} << 16)) == usual_) [[likely]]
+            return view<Inner, Trust>(d, d.base + position, fields_,
+                                      static_cast<unsigned>(word >> 16 & 0xff));
+        }
+        return view<Inner, Trust>::at(d, position, from, list_.object().h.depth, *plans_);
+      }
+    }
     return as<E, Trust>(list_[i]);
   }
   const list_view& raw() const { return list_; }
 
  private:
+  using Inner = typename detail::unwrap<E>::inner;
   list_view list_;
+  const plan_node* plans_ = nullptr;
+  const field_plan* fields_ = nullptr;
+  std::uint64_t first_ = 0, usual_ = 0;
 };
 
 // The root of a blob as a described type. Errors: incompatible and wrong_type, with the field's or type's
