@@ -20,12 +20,12 @@ from ._fields import (Array, Instant, LocalTime, Record, field, float32, float64
 from . import _views  # noqa: F401  (completes the view classes)
 from ._spillway import Blob, Builder, ListView, MapView, RecordView, SetView
 from ._files import (build_array, build_list, build_map, dump, dumps, loads, merge_maps, open, open_blob, pack, pack_into,
-                     unpack, unpack_from)
+                     unpack, unpack_from, zip_member)
 from ._views import clone, fields_of, state_of
 
 __all__ = [
     "Array", "Blob", "Builder", "IncompatibleError", "Instant", "ListView", "LocalTime", "MapView", "Record", "RecordView",
     "SetView", "TypedError", "build_array", "build_list", "build_map", "clone", "dump", "dumps", "field", "fields_of",
     "float32", "float64", "int8", "int16", "int32", "int64", "loads", "merge_maps", "open", "open_blob", "pack", "pack_into",
-    "state_of", "uint8", "uint16", "uint32", "uint64", "unpack", "unpack_from",
+    "state_of", "uint8", "uint16", "uint32", "uint64", "unpack", "unpack_from", "zip_member",
 ]
