@@ -14,7 +14,7 @@ CC       ?= gcc
 OPT      ?= -O2
 WARN     := -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wimplicit-fallthrough $(if $(WERROR),-Werror)
 SAN      := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
-CPPFLAGS := -I. -Iinclude -D_GNU_SOURCE
+CPPFLAGS := -I. -Iinclude -D_GNU_SOURCE -DSPILLWAY_TYPED_LZ4
 CXXFLAGS  = -std=c++20 $(OPT) -g $(WARN) $(SAN) -MMD -MP
 CFLAGS    = -std=gnu11 $(OPT) -g -Wall -Wextra $(if $(WERROR),-Werror) -MMD -MP
 LDFLAGS  := $(SAN) -pthread
@@ -53,11 +53,16 @@ BENCHES     := $(patsubst bench/malloc/%.cc,$(BUILD)/bench/%,$(wildcard bench/ma
                $(patsubst bench/outofcore/%.cc,$(BUILD)/bench/%,$(wildcard bench/outofcore/*.cc)) \
                $(patsubst bench/segstore/%.cc,$(BUILD)/bench/%,$(wildcard bench/segstore/*.cc))
 POOL_LIBS   := $(if $(POOL_SRC),$(BUILD)/lib/libspillway.so $(BUILD)/lib/libspillway.a)
+# Debian's python3, whose headers and numpy are the packages'; PYTHON= takes the package out of the build.
+PYTHON      ?= /usr/bin/python3
+PYTHON_SRC  := $(wildcard bindings/python/src/*.cc)
+PYTHON_PACKAGE := $(if $(PYTHON),$(patsubst bindings/python/%,$(BUILD)/python/%,$(wildcard bindings/python/spillway/*)) \
+               $(BUILD)/python/spillway/_spillway.so)
 DAEMON      := $(if $(DAEMON_SRC),$(BUILD)/bin/spillwayd)
 
-.PHONY: all check test asan tsan fuzz bench soak demo install uninstall format deps clean victims
+.PHONY: all check test asan tsan fuzz bench bench-typed soak demo install uninstall format deps clean victims
 .SECONDARY:
-all: $(PRELOAD_LIB) $(POOL_LIBS) $(DAEMON) $(BUILD)/bin/spillway $(BUILD)/bin/exm $(TESTS) $(VICTIMS) $(BENCHES)
+all: $(PRELOAD_LIB) $(POOL_LIBS) $(DAEMON) $(PYTHON_PACKAGE) $(BUILD)/bin/spillway $(BUILD)/bin/exm $(TESTS) $(VICTIMS) $(BENCHES)
 
 # --- the preload library -------------------------------------------------------------------------------------------
 # Debian's jemalloc has no private prefix, so its public names are renamed in a copy of the archive and linked in:
@@ -111,11 +116,12 @@ $(OBJ)/%.o: %.cc
 $(OBJ)/tools/%.o $(OBJ)/tests/%.o: OPT := -O0
 # A trace has up to 44 million events.
 $(OBJ)/tools/trace%.o: OPT := -O2
+$(OBJ)/tests/typed/%.o: OPT := -O1  # headers that only an optimiser makes quick; millions of look-ups
 
 # Linked with the archive, so that the command works wherever it is copied.
 $(BUILD)/bin/spillway: $(TOOL_SRC:%.cc=$(OBJ)/%.o) $(BUILD)/lib/libspillway.a
 	@mkdir -p $(@D)
-	$(CXX) $(LDFLAGS) -o $@ $^ -lfmt -luring $(POOL_LDLIBS)
+	$(CXX) $(LDFLAGS) -o $@ $^ -lfmt -luring -llz4 $(POOL_LDLIBS)
 
 $(BUILD)/bin/exm: $(BUILD)/bin/spillway
 	ln -sf spillway $@
@@ -132,6 +138,17 @@ $(BUILD)/examples/%: examples/%.cc $(BUILD)/lib/libspillway.so
 $(BUILD)/examples/%: examples/%.c $(BUILD)/lib/libspillway.so
 	@mkdir -p $(@D)
 	$(CC) -Iinclude $(CFLAGS) -o $@ $< $(EXAMPLE_LDFLAGS)
+
+# --- the Python package: $(BUILD)/python on PYTHONPATH is enough to use it ------------------------------------------
+$(BUILD)/python/spillway/%: bindings/python/spillway/%
+	@mkdir -p $(@D)
+	cp $< $@
+$(BUILD)/obj/python/%.o: bindings/python/src/%.cc
+	@mkdir -p $(@D)
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) $(shell $(PYTHON)-config --includes) -fPIC -fvisibility=hidden -c $< -o $@
+$(BUILD)/python/spillway/_spillway.so: $(PYTHON_SRC:bindings/python/src/%.cc=$(BUILD)/obj/python/%.o)
+	@mkdir -p $(@D)
+	$(CXX) $(LDFLAGS) -shared -o $@ $^ -llz4
 
 # --- tests ---------------------------------------------------------------------------------------------------------
 $(BUILD)/victims/%: tests/victims/%.cc
@@ -152,12 +169,12 @@ CATCH_MAIN := $(OBJ)/tests/support/catch_main.o
 define suite
 $$(BUILD)/tests/$(1): $$(patsubst %.cc,$$(OBJ)/%.o,$$(wildcard tests/$(1)/*.cc)) $$(SUPPORT_SRC:%.cc=$$(OBJ)/%.o) $(2)
 	@mkdir -p $$(@D)
-	$$(CXX) $$(LDFLAGS) -o $$@ $$(filter %.o,$$^) -ldl -lfmt -luring $$(POOL_LDLIBS)
+	$$(CXX) $$(LDFLAGS) -o $$@ $$(filter %.o,$$^) -ldl -lfmt -luring $$(POOL_LDLIBS) $(3)
 endef
 $(eval $(call suite,unit,$$(BASE_SRC:%.cc=$$(OBJ)/%.o) $$(PRELOAD_INNER_SRC:%.cc=$$(OBJ)/%.o) $$(TOOL_INNER_OBJ)))
 $(eval $(call suite,pool,$$(BASE_SRC:%.cc=$$(OBJ)/%.o) $$(POOL_SRC:%.cc=$$(OBJ)/%.o)))
 $(eval $(call suite,segstore,$$(BASE_SRC:%.cc=$$(OBJ)/%.o) $$(POOL_SRC:%.cc=$$(OBJ)/%.o)))
-$(eval $(call suite,typed,))
+$(eval $(call suite,typed,,-llz4))
 $(eval $(call suite,preload,))
 $(eval $(call suite,real,))
 $(BUILD)/tests/preload $(BUILD)/tests/real: | $(PRELOAD_LIB) $(BUILD)/bin/exm $(VICTIMS)
@@ -167,11 +184,11 @@ victims: $(VICTIMS)
 check: deps
 	+@scripts/check all
 test: all
-	@scripts/run-tests $(BUILD) $(TEST_SUITES)
+	@scripts/run-tests $(BUILD) $(TEST_SUITES) $(if $(PYTHON_PACKAGE),python)
 asan:
 	+$(MAKE) --no-print-directory BUILD=build-asan SANITIZE=address,undefined \
-	  $(addprefix build-asan/tests/,unit segstore pool)
-	scripts/run-tests build-asan unit segstore pool
+	  $(addprefix build-asan/,bin/spillway $(addprefix tests/,unit segstore pool typed))
+	scripts/run-tests build-asan unit segstore pool typed
 tsan:
 	+$(MAKE) --no-print-directory BUILD=build-tsan SANITIZE=thread build-tsan/tests/unit
 	scripts/run-tests build-tsan unit
@@ -197,6 +214,14 @@ $(BUILD)/bench/%: bench/segstore/%.cc $(BUILD)/lib/libspillway.a
 $(BUILD)/bench/%: bench/pool/%.cc $(BUILD)/lib/libspillway.a
 	@mkdir -p $(@D)
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -o $@ $< $(BUILD)/lib/libspillway.a -luring $(POOL_LDLIBS) -lhiredis -pthread
+# Its rivals are packages of their own (scripts/install-deps --bench), so it is not part of `all`.
+$(BUILD)/bench/typed_cpp: bench/typed/typed_cpp.cc bench/typed/person.fbs
+	@mkdir -p $(@D) $(BUILD)/obj/flatbuffers
+	flatc --cpp -o $(BUILD)/obj/flatbuffers bench/typed/person.fbs
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -isystem $(BUILD)/obj/flatbuffers -o $@ $< -llz4
+bench-typed: $(BUILD)/bench/typed_cpp $(PYTHON_PACKAGE)
+	$(BUILD)/bench/typed_cpp
+	PYTHONPATH=$(BUILD)/python $(PYTHON) bench/typed/typed_python.py
 bench: all $(BUILD)/bench/pool_bench
 	bench/run $(BUILD)
 
@@ -225,6 +250,8 @@ install: $(PRELOAD_LIB) $(POOL_LIBS) $(DAEMON) $(BUILD)/bin/spillway
 	install -m 644 scripts/systemd/spillwayd.socket $(DESTDIR)$(PREFIX)/lib/systemd/user/
 	sed -e 's,@PREFIX@,$(PREFIX),' scripts/systemd/spillwayd.service > $(DESTDIR)$(PREFIX)/lib/systemd/user/spillwayd.service
 	install -m 644 include/spillway/*.h* $(DESTDIR)$(PREFIX)/include/spillway/
+	install -d $(DESTDIR)$(PREFIX)/include/spillway/typed
+	install -m 644 include/spillway/typed/*.hpp $(DESTDIR)$(PREFIX)/include/spillway/typed/
 	install -m 644 man/spillway.1 man/exm.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	install -m 644 man/libspillway-preload.7 $(DESTDIR)$(PREFIX)/share/man/man7/
 	install -m 644 scripts/spillway.bash-completion $(DESTDIR)$(PREFIX)/share/bash-completion/completions/spillway

@@ -21,6 +21,7 @@
 #include "tools/store.h"
 #include "tools/suggest.h"
 #include "tools/trace.h"
+#include "tools/typed.h"
 
 namespace spillway::tools {
 namespace {
@@ -98,6 +99,8 @@ struct Commands {
   bool doctor_json = false;
   CLI::App* trace = nullptr;
   TraceOptions trace_options;
+  CLI::App* typed = nullptr;
+  bool typed_json = false;
 
   explicit Commands(bool as_exm) {
     constexpr const char* kRunDescription = "Run a program; its large allocations can spill to disk";
@@ -137,6 +140,10 @@ struct Commands {
         ->option_text("PIXELS");
     trace->add_option("--height", trace_options.height, "Likewise (default 800)")->option_text("PIXELS");
     trace->footer(kTraceFooter);
+    typed = root.add_subcommand("typed", "Look into a typed blob: dump, verify, schema");
+    typed->formatter(std::make_shared<Help>("[OPTIONS] dump|verify|schema FILE"));
+    typed->add_flag("--json", typed_json, "Print JSON");
+    typed->footer(kTypedFooter);
   }
 
   CLI::App* find(const std::string& name) {
@@ -259,6 +266,7 @@ int dispatch(bool as_exm, Words words) {
                                                 : "trace takes one file, not " + words[1] + " as well");
     return show_trace(words[0], commands.trace_options);
   }
+  if (command == commands.typed) return typed(words, commands.typed_json);
   if (!words.empty())
     throw Failure(kCannotStart, fmt::format("{} takes no argument: {}", command->get_name(), words[0]));
   if (command == commands.doctor) return doctor(commands.doctor_directory, commands.doctor_json);

@@ -1,0 +1,220 @@
+// map_view.hpp - indexes in place: look-up by text, number or any key; every value of a key; entries in index
+// order.
+//
+// Entries are sorted by h (the key, or its hash); a directory holds the first entry of each range of 2^shift
+// values of h. A look-up reads one directory pair and the two or so entries between. In bytes nobody has
+// proven, whatever the directory says stays within the entries.
+#pragma once
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "spillway/typed/any_view.hpp"
+#include "spillway/typed/key.hpp"
+#include "spillway/typed/list_view.hpp"
+
+namespace spillway::typed {
+
+// The canonical bytes of a stored value, as of a native one. Errors: wrong_type for what is no key, too_much.
+status write_key(key_writer& w, const any_view& key);
+
+class map_view {
+ public:
+  static constexpr std::uint64_t npos = UINT64_MAX;
+
+  map_view() = default;
+  static result<map_view> of(const object& o) {
+    if (o.h.kind != kind::map) return {errc::wrong_type, "a map", o.position};
+    map_view m;
+    m.o_ = o;
+    m.flavour_ = static_cast<typed::flavour>(o.h.sub & ~kMultiFlag);
+    m.keys_ = load_word(o.at() + 8);
+    m.low_ = load_word(o.at() + 16);
+    const std::uint64_t form = load_word(o.at() + 24);
+    m.buckets_ = load_word(o.at() + 32);
+    m.shift_ = static_cast<unsigned>(form & 0xff), m.hash_bits_ = static_cast<unsigned>(form >> 8 & 0xff);
+    m.entry_ = entry_bytes(m.flavour_);
+    // buckets was measured against the blob, but may have changed since: measured again.
+    const std::uint64_t room = o.doc->bytes - o.position - kMapHeadBytes, n = o.h.count,
+                        width = n < UINT32_MAX ? 4 : 8;
+    if (m.shift_ > 63 || m.hash_bits_ < 1 || m.hash_bits_ > 64 || m.keys_ > n || n * m.entry_ > room ||
+        m.buckets_ >= (room - n * m.entry_) / width || (n && m.buckets_ == 0))
+      return {errc::out_of_range, "an index inside the blob", o.position};
+    return m;
+  }
+
+  std::uint64_t size() const { return keys_; }          // distinct keys
+  std::uint64_t entries() const { return o_.h.count; }  // values
+  bool empty() const { return o_.h.count == 0; }
+  bool is_multi() const { return o_.h.sub & kMultiFlag; }
+  typed::flavour flavour() const { return flavour_; }
+  unsigned hash_bits() const { return hash_bits_; }
+  const typed::object& object() const { return o_; }
+  std::uint64_t buckets() const { return buckets_; }
+  unsigned shift() const { return shift_; }
+  std::uint64_t low() const { return low_; }
+  // Bytes of everything but the values.
+  std::uint64_t index_bytes() const {
+    return kMapHeadBytes + entries() * (entry_ - (flavour_ == typed::flavour::set ? 0 : 16)) +
+           (buckets_ + 1) * (entries() < UINT32_MAX ? 4 : 8);
+  }
+  // The probability that a key which is not in an approximate map is answered with values nevertheless.
+  double false_rate() const {
+    return hash_bits_ >= 64 && flavour_ != typed::flavour::approx
+               ? 0
+               : static_cast<double>(keys_) / std::exp2(hash_bits_);
+  }
+
+  // i < entries().
+  std::uint64_t hash(std::uint64_t i) const { return load_word(entry(i)); }
+  any_view key(std::uint64_t i) const {
+    const std::uint64_t at = o_.position + kMapHeadBytes + i * entry_ + 8;
+    switch (flavour_) {
+      case typed::flavour::text:
+        return any_view::at_reference(*o_.doc, at, o_.h.depth);
+      case typed::flavour::object:
+      case typed::flavour::set:
+        return any_view::at_slot(*o_.doc, at, o_.h.depth);
+      default:
+        return any_view::at_scalar(*o_.doc, type::u64, at - 8);
+    }
+  }
+  any_view value(std::uint64_t i) const {
+    if (flavour_ == typed::flavour::set) return {};
+    return any_view::at_slot(*o_.doc, o_.position + kMapHeadBytes + (i + 1) * entry_ - 16, o_.h.depth);
+  }
+
+  // The first entry of a key, npos when there is none; next() gives the following ones. Errors: those of
+  // damaged keys.
+  result<std::uint64_t> find(std::string_view key) const {
+    if (flavour_ == typed::flavour::text) return scan_text(lower(hash_text(key)), hash_text(key), key);
+    if (flavour_ == typed::flavour::approx) return find_hash(hash_text(key));
+    if (flavour_ == typed::flavour::uint) return npos;
+    return find(any(key));
+  }
+  result<std::uint64_t> find(std::uint64_t key) const {
+    if (flavour_ == typed::flavour::uint) {
+      const std::uint64_t i = lower(key);
+      return i < entries() && hash(i) == key ? i : npos;
+    }
+    if (flavour_ == typed::flavour::text || flavour_ == typed::flavour::approx) return npos;
+    return find(any(key));
+  }
+  result<std::uint64_t> find_hash(std::uint64_t h) const {  // approximate maps
+    if (hash_bits_ < 64) h = h >> (64 - hash_bits_) << (64 - hash_bits_);
+    const std::uint64_t i = lower(h);
+    return i < entries() && hash(i) == h ? i : npos;
+  }
+  // Any key, in any kind of map. Throws wrong_type for what can be no key.
+  result<std::uint64_t> find(const any& key) const {
+    if (const auto* s = key.get<std::string>();
+        s && flavour_ != typed::flavour::object && flavour_ != typed::flavour::set)
+      return find(std::string_view(*s));
+    if (flavour_ == typed::flavour::text || flavour_ == typed::flavour::approx) return npos;
+    return find_canonical(key_of(key));
+  }
+  result<std::uint64_t> find_canonical(const std::string& key) const {
+    if (flavour_ == typed::flavour::uint) {  // tag, sign, magnitude
+      if (key.size() != 10 || key[0] != kKeyInteger || key[1] != '+') return npos;
+      std::uint64_t v;
+      std::memcpy(&v, key.data() + 2, 8);
+      return find(v);
+    }
+    if (flavour_ == typed::flavour::text) {
+      if (key.size() < 9 || key[0] != kKeyText) return npos;
+      return find(std::string_view(key).substr(9));
+    }
+    const std::uint64_t h = hash64(key.data(), key.size(), 0);
+    return scan(lower(h), h, key);
+  }
+  // The next entry with the key of entry i.
+  result<std::uint64_t> next(std::uint64_t i) const {
+    if (i + 1 >= entries() || !is_multi()) return npos;
+    const std::uint64_t h = hash(i);
+    if (hash(i + 1) != h) return npos;
+    if (flavour_ == typed::flavour::uint || flavour_ == typed::flavour::approx) return i + 1;
+    key_writer w;
+    if (auto s = write_key(w, key(i)); !s) return s.error();
+    return scan(i + 1, h, w.bytes());
+  }
+  bool contains(const any& key) const {
+    const auto i = find(key);
+    return i && *i != npos;
+  }
+
+  // The first entry whose h is not below the given one.
+  std::uint64_t lower(std::uint64_t h) const {
+    const std::uint64_t n = entries();
+    if (n == 0 || h < low_) return 0;
+    const std::uint64_t bucket = (h - low_) >> shift_;
+    if (bucket >= buckets_) return n;
+    std::uint64_t first = directory(bucket), last = directory(bucket + 1);
+    if (last > n) last = n;
+    if (first > last) first = last;
+    while (last - first > 8) {
+      const std::uint64_t middle = first + (last - first) / 2;
+      if (hash(middle) < h)
+        first = middle + 1;
+      else
+        last = middle;
+    }
+    while (first < last && hash(first) < h) ++first;
+    return first;
+  }
+  // i <= buckets()
+  std::uint64_t directory(std::uint64_t i) const {
+    const std::byte* at = o_.at() + kMapHeadBytes + entries() * entry_;
+    return entries() < UINT32_MAX ? load<std::uint32_t>(at + 4 * i) : load<std::uint64_t>(at + 8 * i);
+  }
+  // For batches: brings the directory entry of a key, then its first index entry, into the cache.
+  void prefetch_directory(std::uint64_t h) const {
+    if (h >= low_ && (h - low_) >> shift_ < buckets_)
+      __builtin_prefetch(o_.at() + kMapHeadBytes + entries() * entry_ + 4 * ((h - low_) >> shift_));
+  }
+  void prefetch_entry(std::uint64_t h) const {
+    if (h < low_ || (h - low_) >> shift_ >= buckets_) return;
+    const std::uint64_t i = directory((h - low_) >> shift_);
+    if (i < entries()) __builtin_prefetch(entry(i));
+  }
+
+ private:
+  const std::byte* entry(std::uint64_t i) const { return o_.at() + kMapHeadBytes + i * entry_; }
+
+  result<std::uint64_t> scan_text(std::uint64_t i, std::uint64_t h, std::string_view key) const {
+    for (; i < entries() && hash(i) == h; ++i) {
+      const auto o = follow(*o_.doc, o_.position + kMapHeadBytes + i * entry_ + 8, o_.h.depth);
+      if (!o) return o.error();
+      if (o->h.kind != kind::text || o->h.sub != kCodecNone)
+        return {errc::wrong_type, "a key that is text", o->position};
+      if (std::string_view(reinterpret_cast<const char*>(o->at() + 8), o->h.count) == key) return i;
+    }
+    return npos;
+  }
+  result<std::uint64_t> scan(std::uint64_t i, std::uint64_t h, const std::string& canonical) const {
+    for (; i < entries() && hash(i) == h; ++i) {
+      key_writer w;
+      if (auto s = write_key(w, key(i)); !s) return s.error();
+      if (w.bytes() == canonical) return i;
+    }
+    return npos;
+  }
+
+  typed::object o_;
+  typed::flavour flavour_ = typed::flavour::uint;
+  std::uint64_t keys_ = 0, low_ = 0, buckets_ = 0, entry_ = 24;
+  unsigned shift_ = 0, hash_bits_ = 64;
+};
+
+inline result<map_view> any_view::map() const {
+  if (!is_reference()) return mismatch("a map");
+  const auto o = object();
+  if (!o) return o.error();
+  if (o->h.kind == kind::map && (o->h.sub & ~kMultiFlag) == static_cast<unsigned>(typed::flavour::set))
+    return {errc::wrong_type, "a map, not a set", o->position};
+  return map_view::of(*o);
+}
+
+}  // namespace spillway::typed
+
+#include "spillway/typed/set_view.hpp"
