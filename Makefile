@@ -210,7 +210,7 @@ $(BUILD)/bench/%: bench/outofcore/%.cc
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -o $@ $< -pthread
 $(BUILD)/bench/%: bench/segstore/%.cc $(BUILD)/lib/libspillway.a
 	@mkdir -p $(@D)
-	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -o $@ $^ -llmdb -lleveldb -lhiredis -luring $(POOL_LDLIBS) -pthread
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -o $@ $< $(BUILD)/lib/libspillway.a -llmdb -lleveldb -lhiredis -luring $(POOL_LDLIBS) -pthread
 $(BUILD)/bench/%: bench/pool/%.cc $(BUILD)/lib/libspillway.a
 	@mkdir -p $(@D)
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -o $@ $< $(BUILD)/lib/libspillway.a -luring $(POOL_LDLIBS) -lhiredis -pthread
