@@ -44,6 +44,8 @@ POOL_FLAGS  := -fPIC -fvisibility=hidden -fvisibility-inlines-hidden
 PIC := $(BUILD)/obj/pic
 OBJ := $(BUILD)/obj/std
 PRELOAD_LIB := $(BUILD)/lib/libspillway-preload.so
+# The library's own objects serve the daemon and the tests as well: half of the build's time is compiling.
+POOL_OBJ    := $(POOL_SRC:%.cc=$(PIC)/%.o)
 VICTIMS     := $(patsubst tests/victims/%.cc,$(BUILD)/victims/%,$(wildcard tests/victims/*.cc)) \
                $(patsubst tests/victims/%.c,$(BUILD)/victims/%,$(wildcard tests/victims/*.c)) \
                $(patsubst tests/victims/plugins/%.c,$(BUILD)/victims/%.so,$(wildcard tests/victims/plugins/*.c))
@@ -101,7 +103,7 @@ $(BUILD)/lib/libspillway.so: $(POOL_SRC:%.cc=$(PIC)/%.o) $(BASE_SRC:%.cc=$(PIC)/
 
 # --- the pool's daemon -------------------------------------------------------------------------------------------
 DAEMON_LDLIBS := -lprometheus-cpp-pull -lprometheus-cpp-core -luring -lfmt
-$(BUILD)/bin/spillwayd: $(DAEMON_SRC:%.cc=$(OBJ)/%.o) $(POOL_SRC:%.cc=$(OBJ)/%.o) $(BASE_SRC:%.cc=$(OBJ)/%.o)
+$(BUILD)/bin/spillwayd: $(DAEMON_SRC:%.cc=$(OBJ)/%.o) $(POOL_OBJ) $(BASE_SRC:%.cc=$(OBJ)/%.o)
 	@mkdir -p $(@D)
 	$(CXX) $(LDFLAGS) -o $@ $^ $(DAEMON_LDLIBS) $(POOL_LDLIBS)
 
@@ -172,8 +174,8 @@ $$(BUILD)/tests/$(1): $$(patsubst %.cc,$$(OBJ)/%.o,$$(wildcard tests/$(1)/*.cc))
 	$$(CXX) $$(LDFLAGS) -o $$@ $$(filter %.o,$$^) -ldl -lfmt -luring $$(POOL_LDLIBS) $(3)
 endef
 $(eval $(call suite,unit,$$(BASE_SRC:%.cc=$$(OBJ)/%.o) $$(PRELOAD_INNER_SRC:%.cc=$$(OBJ)/%.o) $$(TOOL_INNER_OBJ)))
-$(eval $(call suite,pool,$$(BASE_SRC:%.cc=$$(OBJ)/%.o) $$(POOL_SRC:%.cc=$$(OBJ)/%.o)))
-$(eval $(call suite,segstore,$$(BASE_SRC:%.cc=$$(OBJ)/%.o) $$(POOL_SRC:%.cc=$$(OBJ)/%.o)))
+$(eval $(call suite,pool,$$(BASE_SRC:%.cc=$$(OBJ)/%.o) $$(POOL_OBJ)))
+$(eval $(call suite,segstore,$$(BASE_SRC:%.cc=$$(OBJ)/%.o) $$(POOL_OBJ)))
 $(eval $(call suite,typed,,-llz4))
 $(eval $(call suite,preload,))
 $(eval $(call suite,real,))
@@ -264,7 +266,8 @@ install: $(PRELOAD_LIB) $(POOL_LIBS) $(DAEMON) $(BUILD)/bin/spillway
 
 uninstall:
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/spillwayd lib/libspillway.so lib/libspillway.so.0 lib/libspillway.so.$(VERSION) \
-	  lib/libspillway.a share/man/man8/spillwayd.8 lib/systemd/user/spillwayd.service lib/systemd/user/spillwayd.socket)
+	  lib/libspillway.a share/man/man8/spillwayd.8 lib/systemd/user/spillwayd.service lib/systemd/user/spillwayd.socket \
+	  lib/udev/rules.d/60-spillway-userfaultfd.rules)
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/spillway bin/exm lib/libspillway-preload.so lib/pkgconfig/spillway.pc \
 	  share/man/man1/spillway.1 share/man/man1/exm.1 share/man/man7/libspillway-preload.7 \
 	  share/bash-completion/completions/spillway share/bash-completion/completions/exm)
