@@ -319,7 +319,8 @@ void Pager::forget_collected(Extent& extent) {
 
 bool Pager::lines_are_oldest() {
   const Extent* oldest = residents_.oldest();
-  return oldest == nullptr || lines_.age() > lines_.clock() - oldest->since;
+  // In doubt, lines: an extent that has just been moved back from the staging area is wanted.
+  return oldest == nullptr || lines_.age() >= lines_.clock() - oldest->since;
 }
 
 // Lines get a frame that is spare, or one of what is older than all of them. Not the last spare ones:
@@ -332,7 +333,11 @@ void Pager::grow_lines() {
     if (garbage_count_ == 0) {
       Extent* staged = staged_clean_.front();
       if (staged == nullptr) {
-        if (to_write_.empty() && vacant_count_ > 0 && write_errors_.may_write()) evict(*residents_.oldest());
+        // Not one that would be wanted back at once: those come and go within half a memory's turn.
+        Extent& oldest = *residents_.oldest();
+        const bool is_old =
+            lines_.clock() - oldest.since > static_cast<uint64_t>(budget_frames_) * kExtentPages / 2;
+        if (is_old && to_write_.empty() && vacant_count_ > 0 && write_errors_.may_write()) evict(oldest);
         return;
       }
       unlist(*staged);
@@ -449,6 +454,8 @@ void Pager::evict_ahead() {
       lines_.ring().wake();
       continue;
     }
+    // They are about to: what is resident is younger, and would be wanted back.
+    if (over <= 0 && lines_.is_shrinking() && lines_are_oldest()) return;
     Extent* victim = choose_victim();
     if (victim == nullptr) return;
     spare += evict(*victim);
