@@ -118,7 +118,8 @@ $(OBJ)/%.o: %.cc
 $(OBJ)/tools/%.o $(OBJ)/tests/%.o: OPT := -O0
 # A trace has up to 44 million events.
 $(OBJ)/tools/trace%.o: OPT := -O2
-$(OBJ)/tests/typed/%.o: OPT := -O1  # headers that only an optimiser makes quick; millions of look-ups
+# Headers that only an optimiser makes quick, and millions of look-ups; but with sanitizers it takes many minutes.
+$(OBJ)/tests/typed/%.o: OPT := $(if $(SANITIZE),-O0,-O1)
 
 # Linked with the archive, so that the command works wherever it is copied.
 $(BUILD)/bin/spillway: $(TOOL_SRC:%.cc=$(OBJ)/%.o) $(BUILD)/lib/libspillway.a
