@@ -25,8 +25,9 @@ class Strides {
   static constexpr int kRuns = 8;
   static constexpr unsigned kRecent = 16;
   static constexpr int kSmallestWindow = 4, kLargestWindow = 16;
-  // Of smaller steps much of an extent is used, and larger ones are hardly found again.
-  static constexpr int64_t kShortest = 8, kLongest = 4096;
+  // Of smaller steps much of an extent is used. Larger ones are what a stream of whole extents looks like, of
+  // which only the first pages are waited for.
+  static constexpr int64_t kShortest = 8, kLongest = 256;
   struct Run {
     const void* chunk = nullptr;
     int64_t at = 0;     // the last page that somebody waited for
