@@ -9,6 +9,8 @@
 namespace spillway::client {
 namespace {
 
+constexpr const char* kWentAway = "went away";
+
 constexpr size_t kMostIdleChannels = 8;
 
 Failure unavailable(const std::string& socket, const char* what) {
@@ -127,14 +129,14 @@ Failure State::start_session(std::shared_ptr<Session>& result) {
   if (!wakeup) return {SPILLWAY_NO_MEMORY, strerror(wakeup.error().code())};
   session->wakeup = std::move(*wakeup);
   Result<os::Fd> second = os::connect_to(options_.socket.c_str());
-  if (!second) return unavailable(options_.socket, "went away");
+  if (!second) return unavailable(options_.socket, kWentAway);
   notify = std::make_unique<wire::Channel>(std::move(*second));
   wire::Writer attach(wire::kHeaderBytes);
   attach.number(session->id).number(session->key).number(uint8_t{1});
   wire::finish_frame(attach.data(), 1, static_cast<uint16_t>(wire::Verb::kAttach), 0, 0);
   if (!notify->send(attach.data()).ok() || !notify->receive(frame, 30'000).ok() ||
       frame.header.status != SPILLWAY_OK)
-    return unavailable(options_.socket, "went away");
+    return unavailable(options_.socket, kWentAway);
   session->notify_fd = notify->fd();
   session->listener = std::thread(
       [this, session, channel = std::move(notify)]() mutable { listen(session, std::move(channel)); });
@@ -150,7 +152,11 @@ Failure State::ensure_session(std::shared_ptr<Session>& session) {
     return {};
   }
   std::shared_ptr<Session> fresh;
-  if (Failure f = start_session(fresh); f.bad()) return f;
+  Failure failure = start_session(fresh);
+  // A daemon may end between accepting us and answering (idle, stopped, one of several that started at once).
+  for (int tries = 0; failure.what.ends_with(kWentAway) && options_.start && tries < 3; ++tries)
+    failure = start_session(fresh);
+  if (failure.bad()) return failure;
   forget_leases();
   claim_again(*fresh);
   std::shared_ptr<Session> old = std::exchange(session_, fresh);
@@ -228,7 +234,7 @@ Failure State::take_channel(Session& session, std::unique_ptr<wire::Channel>& ch
     }
   }
   Result<os::Fd> socket = os::connect_to(options_.socket.c_str());
-  if (!socket) return unavailable(options_.socket, "went away");
+  if (!socket) return unavailable(options_.socket, kWentAway);
   channel = std::make_unique<wire::Channel>(std::move(*socket));
   wire::Writer attach(wire::kHeaderBytes);
   attach.number(session.id).number(session.key).number(uint8_t{0});
@@ -236,7 +242,7 @@ Failure State::take_channel(Session& session, std::unique_ptr<wire::Channel>& ch
   wire::Frame frame = no_frame();
   if (!channel->send(attach.data()).ok() || !channel->receive(frame, 30'000).ok() ||
       frame.header.status != SPILLWAY_OK)
-    return unavailable(options_.socket, "went away");
+    return unavailable(options_.socket, kWentAway);
   channel->is_main = false;
   return {};
 }
