@@ -5,6 +5,7 @@
 
 #include "tests/segstore/support.h"
 #include "tests/support/leftovers.h"
+#include "tests/support/wait.h"
 
 using namespace spillway;
 using namespace spillway::test;
@@ -335,7 +336,7 @@ TEST_CASE("expired keys are absent from gets and lists, and go with compaction")
   must(store.put("old", "for a moment", soon));
   must(store.put("later", "l", later));
   CHECK(must(store.get("later")).expires_ms() > 0);
-  ::usleep(80'000);
+  REQUIRE(wait_until([&] { return !value_of(store, "old").has_value(); }));  // the last that was put
   auto check = [&] {
     CHECK_FALSE(value_of(store, "soon3").has_value());
     CHECK_FALSE(value_of(store, "old").has_value());  // not what it was before, either
