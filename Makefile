@@ -1,5 +1,5 @@
 # One Makefile, no recursion. A folder is a layer; sources are found by pattern, so a new file needs no line here.
-#   make            everything           make check      install packages, build, run all tests
+#   make            all that is installed   make check   install packages, build, run all tests
 #   make demo       install packages, build, sort real text under a memory cap
 #   make asan tsan fuzz bench soak format deps install uninstall clean
 # Variables: PREFIX DESTDIR BUILD WERROR=1 SANITIZE=address,undefined|thread
@@ -62,9 +62,10 @@ PYTHON_PACKAGE := $(if $(PYTHON),$(patsubst bindings/python/%,$(BUILD)/python/%,
                $(BUILD)/python/spillway/_spillway.so)
 DAEMON      := $(if $(DAEMON_SRC),$(BUILD)/bin/spillwayd)
 
-.PHONY: all check test asan tsan fuzz bench bench-typed soak demo install uninstall format deps clean victims
+.PHONY: all tests check test asan tsan fuzz bench bench-typed soak demo install uninstall format deps clean victims
 .SECONDARY:
-all: $(PRELOAD_LIB) $(POOL_LIBS) $(DAEMON) $(PYTHON_PACKAGE) $(BUILD)/bin/spillway $(BUILD)/bin/exm $(TESTS) $(VICTIMS) $(BENCHES)
+all: $(PRELOAD_LIB) $(POOL_LIBS) $(DAEMON) $(PYTHON_PACKAGE) $(BUILD)/bin/spillway $(BUILD)/bin/exm
+tests: all $(TESTS) $(VICTIMS) $(BENCHES)
 
 # --- the preload library -------------------------------------------------------------------------------------------
 # Debian's jemalloc has no private prefix, so its public names are renamed in a copy of the archive and linked in:
@@ -186,7 +187,7 @@ victims: $(VICTIMS)
 
 check: deps
 	+@scripts/check all
-test: all
+test: tests
 	@scripts/run-tests $(BUILD) $(TEST_SUITES) $(if $(PYTHON_PACKAGE),python)
 asan:
 	+$(MAKE) --no-print-directory BUILD=build-asan SANITIZE=address,undefined \
@@ -197,7 +198,7 @@ tsan:
 	scripts/run-tests build-tsan unit
 fuzz:
 	scripts/fuzz
-soak: all
+soak: tests
 	scripts/soak $(BUILD)
 	SPILLWAY_SOAK=$${SOAK_FACTOR:-50} TEST_TIMEOUT=36000 scripts/run-tests $(BUILD) segstore
 demo: deps
@@ -225,7 +226,7 @@ $(BUILD)/bench/typed_cpp: bench/typed/typed_cpp.cc bench/typed/person.fbs
 bench-typed: $(BUILD)/bench/typed_cpp $(PYTHON_PACKAGE)
 	$(BUILD)/bench/typed_cpp
 	PYTHONPATH=$(BUILD)/python $(PYTHON) bench/typed/typed_python.py
-bench: all $(BUILD)/bench/pool_bench
+bench: all $(BENCHES) $(BUILD)/bench/pool_bench
 	bench/run $(BUILD)
 
 # --- house keeping -------------------------------------------------------------------------------------------------

@@ -59,6 +59,12 @@ Errno make_inaccessible(PageRange range) {
 Errno map_anonymous(PageRange range) {
   return map_fixed(range, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 }
+Result<PageRange> map_for_family(uint64_t bytes) {
+  KeepErrno keep;
+  void* at = raw_mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (at == MAP_FAILED) return Errno::last();
+  return PageRange{static_cast<char*>(at), bytes};
+}
 Errno map_file_shared(PageRange range, int fd, uint64_t offset) {
   return map_fixed(range, PROT_READ | PROT_WRITE, MAP_SHARED, fd, offset);
 }

@@ -19,6 +19,8 @@ Errno make_inaccessible(PageRange range);
 
 // Zeroed memory of the process, read-write, in place of what was there.
 Errno map_anonymous(PageRange range);
+// Zeroed memory, anywhere, that this process will share with its children, and they with theirs.
+Result<PageRange> map_for_family(uint64_t bytes);
 // The file's own bytes: writes reach the file, and everybody who maps it so.
 Errno map_file_shared(PageRange range, int fd, uint64_t offset);
 // A snapshot: reads come from the file until this process writes the page; writes stay here.

@@ -53,9 +53,16 @@ bool Budget::is_time_to_look(bool urgent) const {
   return os::monotonic_ms() - looked_ms_ >= static_cast<uint64_t>(urgent ? 1 : look_again_ms());
 }
 
-void Budget::look(uint64_t resident_bytes) {
+void Budget::look(uint64_t resident_bytes, Family::Others others) {
   looked_ms_ = os::monotonic_ms();
-  const int64_t left = room_.left();
+  is_shared_ = others.count > 0;
+  int64_t left = room_.left();
+  if (left != INT64_MAX) {
+    left -= std::min(static_cast<int64_t>(others.claimed_bytes), memory_bytes_ / 4);
+    // Of the rest each takes a part, and then a part of what the others left: all of it in the end, but never
+    // all at once.
+    if (left > 0) left /= std::min(1 + others.count, kMostParts);
+  }
   usable_bytes_ = left == INT64_MAX ? memory_bytes_ : static_cast<int64_t>(resident_bytes) + left;
 }
 

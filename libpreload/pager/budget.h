@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/os/memory_room.h"
+#include "libpreload/pager/family.h"
 
 namespace spillway {
 
@@ -25,8 +26,10 @@ class Budget {
   // In a forked child.
   void forget() { room_.forget(); }
   // `resident_bytes`: of large blocks, exact, and this process's alone.
-  void look(uint64_t resident_bytes);
+  void look(uint64_t resident_bytes, Family::Others others = {});
   bool is_time_to_look(bool urgent) const;
+  // Others of the family take from the same little memory: who is about to take some looks again.
+  bool is_stale() const { return is_shared_ && is_tight() && is_time_to_look(true); }
   // Everything else takes more.
   void admit(uint64_t bytes) { usable_bytes_ -= static_cast<int64_t>(bytes); }
   // That is about to happen, or has not happened after all.
@@ -50,6 +53,7 @@ class Budget {
 
  private:
   static constexpr int kLookMs = 10, kLookSeldomMs = 100;
+  static constexpr int kMostParts = 4;
 
   uint64_t limit_bytes_ = 0;  // 0: none was set
   int64_t memory_bytes_ = 0;
@@ -59,6 +63,7 @@ class Budget {
   int64_t usable_bytes_ = 0;
   int64_t aside_bytes_ = 0;
   uint64_t looked_ms_ = 0;
+  bool is_shared_ = false;
 };
 
 }  // namespace spillway

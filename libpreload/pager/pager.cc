@@ -186,6 +186,7 @@ char* Pager::fill_hole(char* address) {
 // First touches of small blocks as a rule, and first writes after a fork, which make copies of pages. While
 // memory is full they wait until large blocks have made room.
 void Pager::admit(const os::Userfault::Fault& fault) {
+  if (budget_.is_stale()) look_at_memory();
   if (!others_fit() && !settling_ && !frozen_ && waiting_count_ < kMostWaiting) {
     keep_budget();
     evict_ahead();
@@ -362,6 +363,7 @@ int Pager::spare_frames() const {
 // A slot with a frame to fill; 0: there is none now.
 uint16_t Pager::take_frame(bool for_demand) {
   if (garbage_count_ > 0) return garbage_[--garbage_count_];
+  if (own_frames() < allowed_frames() && budget_.is_stale()) look_at_memory();
   if (own_frames() < allowed_frames())
     if (const uint16_t slot = make_frame(); slot != 0) return slot;
   for (Extent* e = staged_clean_.front(); e != nullptr; e = staged_clean_.after(e)) {

@@ -94,6 +94,7 @@ class Pager {
   static constexpr int kMostSlots = 48;
   static constexpr int kFewSpare = 2;
   static constexpr int kFewestFrames = 6;
+  static constexpr uint64_t kChildBytes = (kFewestFrames + kFewSpare) * kExtentBytes;
   static constexpr unsigned kDoubtOften = 8, kDoubtSeldom = 256;
   static constexpr int kSparse = 4;
   using List = IntrusiveList<Extent>;
@@ -152,6 +153,7 @@ class Pager {
   bool work_once();
   void wake_workers();
   void set_budget();
+  void look_at_memory();
   void make_progress();
   void start_anew();
   bool has_stored();
@@ -241,6 +243,7 @@ class Pager {
   int budget_frames_ = 0;  // for those that are this process's own
   uint64_t holes_ = 0;     // pages that own resident extents lack
   Budget budget_;
+  Family family_;
   uint64_t most_bytes_ = 0;  // the budget, when the tables were made
   // First touches outside of large blocks that wait for room.
   static constexpr int kMostWaiting = 64;

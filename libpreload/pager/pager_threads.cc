@@ -72,6 +72,14 @@ void Pager::set_budget() {
   residents_.set_budget(budget_frames_);
 }
 
+void Pager::look_at_memory() {
+  const int lacking = std::max(kFewestFrames + kFewSpare - own_frames() - lines_.frames(), 0);
+  family_.tell(static_cast<uint64_t>(lacking) << kExtentShift);
+  budget_.look(resident_bytes(), family_.others());
+  set_budget();
+  trace.note_memory(resident_bytes(), budget_.bytes());
+}
+
 // --- requests of the program's threads
 
 Errno Pager::call(Work work, PageRange range, PagedChunk* chunk) {
@@ -239,7 +247,7 @@ Errno Pager::discard_part(PageRange pages) {
 // For the child, which cannot ask its parent for it, and for what the parent will copy.
 void Pager::make_room_for_child() {
   if (!budget_.is_tight()) return;
-  budget_.set_aside(2 * (kFewestFrames + kFewSpare) * kExtentBytes);
+  budget_.set_aside(2 * kChildBytes);
   set_budget();
   while (own_frames() + lines_.frames() > budget_frames_) {
     make_progress();
@@ -254,6 +262,7 @@ void Pager::make_room_for_child() {
 void Pager::freeze() {
   trace.note(TraceKind::kFork, nullptr, 0);
   make_room_for_child();
+  family_.expect_child(kChildBytes);
   // Faults are answered meanwhile: a worker may wait for a page of its frame.
   settling_ = true;
   while (under_way_ > 0 || !lines_.is_idle()) {
@@ -452,9 +461,10 @@ Errno Pager::set_up() {
   for (PagedChunk* c = chunks_; c != nullptr; c = c->next)
     if (Errno e = c->files.adopt(); !e.ok()) return e;
   budget_.open();
+  family_.found();
   // Of a child nothing is its own yet.
   most_bytes_ = budget_.most_bytes();
-  budget_.look(is_child_ ? 0 : os::MemoryMeter().read().anonymous_bytes);
+  budget_.look(is_child_ ? 0 : os::MemoryMeter().read().anonymous_bytes, family_.others());
   set_budget();
   trace.start(settings.limit_bytes, budget_.bytes());
   for (PagedChunk* c = chunks_; c != nullptr; c = c->next)
@@ -491,11 +501,7 @@ void Pager::answer_faults() {
     for (int i = 0; i < n; ++i) on_fault(faults[i]);
     // The device is at it while the rest is done.
     if (lines_.needs_room()) lines_.ring().submit();
-    if (budget_.is_time_to_look(waiting_count_ > 0)) {
-      budget_.look(resident_bytes());
-      set_budget();
-      trace.note_memory(resident_bytes(), budget_.bytes());
-    }
+    if (budget_.is_time_to_look(waiting_count_ > 0)) look_at_memory();
     if (!settling_) {
       lines_.make_room();
       while (Extent* extent = lines_.take_unwritable()) want(*extent);
@@ -671,6 +677,7 @@ void Pager::start_anew() {
   waiting_count_ = 0;
   is_child_ = true;
   budget_.forget();
+  family_.be_child();
   while (Extent* extent = pending_.front()) unlist(*extent);  // whose threads stayed with the parent
   while (Extent* extent = residents_.oldest()) {
     residents_.remove(*extent);
