@@ -49,7 +49,7 @@ POOL_OBJ    := $(POOL_SRC:%.cc=$(PIC)/%.o)
 VICTIMS     := $(patsubst tests/victims/%.cc,$(BUILD)/victims/%,$(wildcard tests/victims/*.cc)) \
                $(patsubst tests/victims/%.c,$(BUILD)/victims/%,$(wildcard tests/victims/*.c)) \
                $(patsubst tests/victims/plugins/%.c,$(BUILD)/victims/%.so,$(wildcard tests/victims/plugins/*.c))
-TEST_SUITES := unit $(foreach s,pool segstore typed preload real,$(if $(wildcard tests/$(s)/*.cc),$(s)))
+TEST_SUITES := unit $(foreach s,pager pool segstore typed preload real,$(if $(wildcard tests/$(s)/*.cc),$(s)))
 TESTS       := $(TEST_SUITES:%=$(BUILD)/tests/%)
 BENCHES     := $(patsubst bench/malloc/%.cc,$(BUILD)/bench/%,$(wildcard bench/malloc/*.cc)) \
                $(patsubst bench/outofcore/%.cc,$(BUILD)/bench/%,$(wildcard bench/outofcore/*.cc)) \
@@ -176,6 +176,7 @@ $$(BUILD)/tests/$(1): $$(patsubst %.cc,$$(OBJ)/%.o,$$(wildcard tests/$(1)/*.cc))
 	$$(CXX) $$(LDFLAGS) -o $$@ $$(filter %.o,$$^) -ldl -lfmt -luring $$(POOL_LDLIBS) $(3)
 endef
 $(eval $(call suite,unit,$$(BASE_SRC:%.cc=$$(OBJ)/%.o) $$(PRELOAD_INNER_SRC:%.cc=$$(OBJ)/%.o) $$(TOOL_INNER_OBJ)))
+$(eval $(call suite,pager,$$(BASE_SRC:%.cc=$$(OBJ)/%.o) $$(PRELOAD_INNER_SRC:%.cc=$$(OBJ)/%.o)))
 $(eval $(call suite,pool,$$(BASE_SRC:%.cc=$$(OBJ)/%.o) $$(POOL_OBJ)))
 $(eval $(call suite,segstore,$$(BASE_SRC:%.cc=$$(OBJ)/%.o) $$(POOL_OBJ)))
 $(eval $(call suite,typed,,-llz4))
@@ -191,11 +192,11 @@ test: tests
 	@scripts/run-tests $(BUILD) $(TEST_SUITES) $(if $(PYTHON_PACKAGE),python)
 asan:
 	+$(MAKE) --no-print-directory BUILD=build-asan SANITIZE=address,undefined \
-	  $(addprefix build-asan/,bin/spillway $(addprefix tests/,unit segstore pool typed))
-	scripts/run-tests build-asan unit segstore pool typed
+	  $(addprefix build-asan/,bin/spillway $(addprefix tests/,unit pager segstore pool typed))
+	scripts/run-tests build-asan unit pager segstore pool typed
 tsan:
-	+$(MAKE) --no-print-directory BUILD=build-tsan SANITIZE=thread build-tsan/tests/unit
-	scripts/run-tests build-tsan unit
+	+$(MAKE) --no-print-directory BUILD=build-tsan SANITIZE=thread build-tsan/tests/unit build-tsan/tests/pager
+	scripts/run-tests build-tsan unit pager
 fuzz:
 	scripts/fuzz
 soak: tests

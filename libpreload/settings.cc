@@ -111,6 +111,8 @@ void Settings::read_environment() {
     masked.perf = has_word(v.value, "perf");
     masked.uffd = has_word(v.value, "uffd");
     masked.uring = has_word(v.value, "uring");
+    masked.move = has_word(v.value, "move");
+    masked.poison = has_word(v.value, "poison");
   }
 }
 

@@ -25,7 +25,8 @@ struct Settings {
 
   // SPILLWAY_MASK: features to behave as if the kernel had not, so that their absence can be tested anywhere.
   struct {
-    bool tmpfile = false, fallocate = false, punch = false, perf = false, uffd = false, uring = false;
+    bool tmpfile = false, fallocate = false, punch = false, perf = false, uffd = false, uring = false,
+         move = false, poison = false;  // the last two: of userfaultfd
   } masked;
 
   void read_environment();

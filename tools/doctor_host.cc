@@ -91,7 +91,9 @@ Finding userfaultfd() {
       "large blocks are in files instead of managed memory: slower once memory is full";
   if (found.error == 0 && found.has_move) return ok("userfaultfd", "permitted, with MOVE");
   if (found.error == 0)
-    return {"userfaultfd", Status::kNote, "permitted, without MOVE", kCost,
+    return {"userfaultfd", Status::kNote, "permitted, without MOVE",
+            "auto uses files; --backing managed works, but not for programs that read with O_DIRECT into "
+            "large blocks",
             "upgrade the kernel (6.8 or newer)"};
   return {"userfaultfd", Status::kNote,
           fmt::format("{}{}", ::strerror(found.error),

@@ -92,6 +92,10 @@ std::optional<MemoryLimit> cgroup_memory_limit() {
 
 Userfaultfd probe_userfaultfd() {
   Userfaultfd found;
+  if (is_masked("uffd")) {
+    found.error = ENOSYS;
+    return found;
+  }
   constexpr int kFlags = O_CLOEXEC | O_NONBLOCK;
   int fd = static_cast<int>(::syscall(SYS_userfaultfd, kFlags));
   found.error = fd < 0 ? errno : 0;
@@ -109,7 +113,8 @@ Userfaultfd probe_userfaultfd() {
   if (fd < 0) return found;
   uffdio_api api{};
   api.api = UFFD_API;
-  found.has_move = ::ioctl(fd, UFFDIO_API, &api) == 0 && (api.features & kUffdFeatureMove) != 0;
+  found.has_move =
+      !is_masked("move") && ::ioctl(fd, UFFDIO_API, &api) == 0 && (api.features & kUffdFeatureMove) != 0;
   ::close(fd);
   return found;
 }

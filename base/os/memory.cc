@@ -73,6 +73,22 @@ Errno map_file_private(PageRange range, int fd, uint64_t offset) {
   return map_fixed(range, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd, offset);
 }
 
+Errno map_nothing(PageRange range) {
+  KeepErrno keep;
+  const int empty = memfd_create("nothing", MFD_CLOEXEC);
+  if (empty < 0) return Errno::last();
+  const Errno e = map_file_private(range, empty, 0);
+  close(empty);
+  return e;
+}
+
+Errno move_pages(PageRange from, PageRange to) {
+  KeepErrno keep;
+  constexpr int kFlags = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP;
+  return program_mremap(from.base, from.bytes, from.bytes, kFlags, to.base) == MAP_FAILED ? Errno::last()
+                                                                                          : Errno{};
+}
+
 Errno discard(PageRange range) { return raw_madvise(range, MADV_DONTNEED); }
 Errno punch_hole(PageRange range) { return raw_madvise(range, MADV_REMOVE); }
 Errno let_go(PageRange range) { return raw_madvise(range, MADV_DONTNEED); }

@@ -27,6 +27,12 @@ Errno map_file_shared(PageRange range, int fd, uint64_t offset);
 // Exact only while nobody writes to the file any more.
 Errno map_file_private(PageRange range, int fd, uint64_t offset);
 
+// A touch is SIGBUS, or EFAULT in a system call.
+Errno map_nothing(PageRange range);
+// The pages go there, in place of what is there; where they were stays mapped, and reads as zeroes (or, if
+// watched, waits for an answer). Of one mapping of private anonymous memory. Linux 5.7.
+Errno move_pages(PageRange from, PageRange to);
+
 // The next touch reads zeroes. Private anonymous memory only: a file mapping would give the old bytes back.
 Errno discard(PageRange range);
 // Shared file mappings: the pages and the disk blocks behind them are gone, the next touch reads zeroes from

@@ -4,10 +4,12 @@
 #include <linux/userfaultfd.h>
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/os/keep_errno.h"
 #include "base/os/memory.h"
@@ -56,19 +58,31 @@ Fd open_full_mode() {
   return Fd(static_cast<int>(syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK)));
 }
 
+// True: the kernel has all of the features. It refuses those it does not know, and may be asked again; some
+// kernels dropped them silently, so the answer is read back.
+bool accepts(const Fd& fd, uint64_t features) {
+  uffdio_api api{};
+  api.api = UFFD_API;
+  api.features = features;
+  return ioctl(fd.get(), UFFDIO_API, &api) == 0 && (api.features & features) == features;
+}
+
 }  // namespace
 
-Errno Userfault::open() {
+Errno Userfault::open(Without without) {
   KeepErrno keep;
   Fd fd = open_full_mode();
   if (!fd.valid()) return Errno::last();
-  // A kernel refuses features it does not know; some dropped them silently, so the answer is read back.
-  uffdio_api api{};
-  api.api = UFFD_API;
-  api.features =
-      UFFD_FEATURE_MOVE | UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_POISON | UFFD_FEATURE_THREAD_ID;
-  if (ioctl(fd.get(), UFFDIO_API, &api) != 0) return Errno(errno == EINVAL ? EOPNOTSUPP : errno);
-  if ((api.features & UFFD_FEATURE_MOVE) == 0) return Errno(EOPNOTSUPP);
+  constexpr uint64_t kNeeded = UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_THREAD_ID;  // Linux 5.7
+  has_move_ =
+      !without.move && !without.poison && accepts(fd, kNeeded | UFFD_FEATURE_POISON | UFFD_FEATURE_MOVE);
+  has_poison_ = has_move_ || (!without.poison && accepts(fd, kNeeded | UFFD_FEATURE_POISON));  // 6.6
+  if (!has_poison_ && !accepts(fd, kNeeded)) return Errno(EOPNOTSUPP);
+  if (!has_move_ && doorstep_ == nullptr) {
+    Result<PageRange> doorstep = reserve(kPageBytes, kPageBytes);
+    if (!doorstep) return doorstep.error();
+    doorstep_ = doorstep->base;
+  }
   fd_ = move_high(std::move(fd)).release();
   return {};
 }
@@ -108,11 +122,66 @@ void Userfault::make_own(PageRange range) {
   os::make_own(range);
 }
 
+Errno Userfault::add_staging(PageRange range) {
+  CHECK(staging_count_ < kMostStaging, "too many staging areas");
+  staging_[staging_count_++] = range;
+  // UFFDIO_MOVE goes to watched places only.
+  return has_move_ ? watch(range) : Errno{};
+}
+
+bool Userfault::is_staging(const char* p) const {
+  return std::any_of(staging_, staging_ + staging_count_, [&](PageRange area) { return area.contains(p); });
+}
+
 Errno Userfault::move(char* to, PageRange from, uint64_t& done, Holes holes) {
   KeepErrno keep;
+  done = 0;
+  if (has_move_) return move_by_kernel(to, from, done, holes);
+  if (!is_staging(to)) return move_in(to, from, done);
+  if (!is_staging(from.base)) return move_out(to, from, done, holes);
+  memcpy(to, from.base, from.bytes);
+  done = from.bytes;
+  return discard(from);
+}
+
+// The pages leave in one step, as seen by those who use them; what held them stays, watched, without pages.
+Errno Userfault::move_out(char* to, PageRange from, uint64_t& done, Holes holes) {
+  if (holes == Holes::kRefuse && !is_there(from.base)) return Errno(ENOENT);
+  // Locked memory, which is to stay, is refused by this advice, and would not be by the move.
+  if (advise(from, MADV_COLD) == EINVAL) return Errno(EINVAL);
+  // Each place that pages were moved to is a mapping of its own: extents may have one each, pages not.
+  const bool is_page = from.bytes < kExtentBytes;
+  CHECK(!is_page || from.bytes == kPageBytes, "what moves out is an extent or a page");
+  const PageRange there{is_page ? doorstep_ : to, from.bytes};
+  // EFAULT: several mappings, of different protections as a rule.
+  if (Errno e = move_pages(from, there); !e.ok()) return e == EFAULT ? Errno(EINVAL) : e;
+  if (Errno e = make_accessible(there); !e.ok()) return e;
+  if (is_page) {
+    memcpy(to, there.base, kPageBytes);
+    (void)discard(there);
+  } else {
+    (void)not_in_children(there);
+  }
+  done = from.bytes;
+  return {};
+}
+
+Errno Userfault::move_in(char* to, PageRange from, uint64_t& done) {
+  constexpr uint64_t kAtOnce = 64 * kPageBytes;  // so much is there twice for a moment
+  while (done < from.bytes) {
+    const PageRange part = from.sub(done, std::min(kAtOnce, from.bytes - done));
+    uint64_t copied = 0;
+    const Errno e = copy({to + done, part.bytes}, part.base, copied);
+    if (copied != 0) (void)discard(part.sub(0, copied));
+    done += copied;
+    if (!e.ok()) return e;
+  }
+  return {};
+}
+
+Errno Userfault::move_by_kernel(char* to, PageRange from, uint64_t& done, Holes holes) {
   const uint64_t mode =
       UFFDIO_MOVE_MODE_DONTWAKE | (holes == Holes::kMove ? UFFDIO_MOVE_MODE_ALLOW_SRC_HOLES : 0);
-  done = 0;
   while (done < from.bytes) {
     uffdio_move request{number(to) + done, number(from.base) + done, from.bytes - done, mode, 0};
     if (ioctl(fd_, UFFDIO_MOVE, &request) == 0) break;
@@ -147,6 +216,11 @@ Errno Userfault::copy(PageRange to, const char* from, uint64_t& done, bool wakes
 
 Errno Userfault::poison(PageRange range) {
   KeepErrno keep;
+  if (!has_poison_) {
+    const Errno e = map_nothing(range);
+    wake(range);
+    return e;
+  }
   while (!range.empty()) {
     uffdio_poison request{{number(range.base), range.bytes}, 0, 0};
     if (ioctl(fd_, UFFDIO_POISON, &request) == 0) return {};

@@ -1,5 +1,8 @@
 // userfault.h - userfaultfd(2): page faults of watched memory are answered by this process, and whole pages
-// move between places by UFFDIO_MOVE (Linux 6.8), huge ones in one step and without a copy.
+// move between places by UFFDIO_MOVE (Linux 6.8), huge ones in one step and without a copy. Where that is
+// missing (from Linux 5.7 on) they leave by mremap(2) and come back as copies. mremap does not spare pages
+// that are pinned: what a device writes to them after that (O_DIRECT, registered buffers of io_uring, RDMA)
+// is lost.
 //
 // Faults inside system calls and of other processes (process_vm_readv) must be answered, too, which takes the
 // full mode: CAP_SYS_PTRACE, access to /dev/userfaultfd, or vm.unprivileged_userfaultfd=1.
@@ -14,14 +17,23 @@ namespace spillway::os {
 // too.
 class Userfault {
  public:
-  // EPERM: not permitted; ENOSYS: no such system call (or forbidden by seccomp); EOPNOTSUPP: no UFFDIO_MOVE.
-  Errno open();
+  // Of what the kernel has, not to be used: as if it were an older one.
+  struct Without {
+    bool move = false, poison = false;
+  };
+  // EPERM: not permitted; ENOSYS: no such system call (or forbidden by seccomp); EOPNOTSUPP: older than 5.7.
+  Errno open(Without without);
   void close();
-  // In a forked child the number means something else.
-  void forget() { fd_ = -1; }
+  // In a forked child the number means something else, and there are no staging areas.
+  void forget() {
+    fd_ = -1;
+    staging_count_ = 0;
+  }
 
   // From now on the first touch of a page that is not there waits for an answer. Private anonymous memory.
   Errno watch(PageRange range);
+  // Private anonymous memory of this process's own, where pages wait between memory and disk.
+  Errno add_staging(PageRange range);
   // Of watched memory: the next write to each page that is there waits for an answer, too.
   void protect(PageRange range);
   // Not any more; who waits is woken. ENOENT: not all of it is watched.
@@ -29,12 +41,16 @@ class Userfault {
   // As os::make_own, by a thread that must not wait for an answer.
   void make_own(PageRange range);
 
-  // Moves pages to where nothing is, in watched memory; holes move as holes, or are ENOENT. Waiters are not
-  // woken. EBUSY: shared with a forked child, or pinned; EINVAL: protection or locks of the two places
-  // differ; EEXIST: something is there; ENOENT: one of the places is gone. `done`: how many bytes moved, also
-  // on an error.
+  // Moves pages to where nothing is, between watched memory and staging areas or within those; holes move as
+  // holes (see fills_holes), or are ENOENT. Waiters are not woken. EBUSY: shared with a forked child, or
+  // pinned; EINVAL: protection or locks of the two places differ; EEXIST: something is there; ENOENT: one of
+  // the places is gone. `done`: how many bytes moved, also on an error.
   enum class Holes { kMove, kRefuse };
   Errno move(char* to, PageRange from, uint64_t& done, Holes holes = Holes::kMove);
+  // What comes out of a staging area has no holes: they are pages of zeroes.
+  bool fills_holes() const { return !has_move_; }
+  // Pages that a device may be writing to stay.
+  bool respects_pins() const { return has_move_; }
   // Copies pages to where nothing is, in watched memory; `wakes`: those who wait for them. `done`: how many
   // bytes, also on an error.
   Errno copy(PageRange to, const char* from, uint64_t& done, bool wakes = false);
@@ -57,8 +73,19 @@ class Userfault {
   bool wait(int timeout_ms);
 
  private:
+  static constexpr int kMostStaging = 4;
+
+  bool is_staging(const char* p) const;
+  Errno move_by_kernel(char* to, PageRange from, uint64_t& done, Holes holes);
+  Errno move_out(char* to, PageRange from, uint64_t& done, Holes holes);
+  Errno move_in(char* to, PageRange from, uint64_t& done);
+
   int fd_ = -1;
+  bool has_move_ = true, has_poison_ = true;
   bool protects_ = false;  // or did
+  PageRange staging_[kMostStaging];
+  int staging_count_ = 0;
+  char* doorstep_ = nullptr;  // where single pages are, on their way out by mremap
 };
 
 }  // namespace spillway::os

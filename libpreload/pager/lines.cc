@@ -73,7 +73,7 @@ Errno Lines::set_up(os::Userfault& userfault, PagedChunk*& chunks, const char* d
   if (!area) return area.error();
   area_ = *area;
   if (Errno e = os::not_in_children(area_); !e.ok()) return e;
-  return userfault.watch(area_);
+  return userfault.add_staging(area_);
 }
 
 void Lines::start_anew() {
@@ -539,11 +539,12 @@ bool Lines::collect(Extent& extent, char* area) {
 }
 
 void Lines::scatter(Extent& extent, char* area) {
-  uint64_t done = 0;
-  if (!userfault_->move(address_of(extent), {area, kExtentBytes}, done).ok())
-    os::die("cannot put pages of a scattered extent back");
-  for (unsigned page = extent.present.next(0); page < kExtentPages; page = extent.present.next(page + 1))
+  for (unsigned page = extent.present.next(0); page < kExtentPages; page = extent.present.next(page + 1)) {
+    uint64_t done = 0;
+    if (!userfault_->move(page_address(extent, page), {area + page * kPageBytes, kPageBytes}, done).ok())
+      os::die("cannot put pages of a scattered extent back");
     present(extent, page, words_.get(page_address(extent, page), 0), new_);
+  }
   extent.state = Extent::State::kScattered;
 }
 

@@ -588,7 +588,7 @@ void Pager::install(Extent& extent) {
     e = userfault_.move(to + done, slot_range(slot).sub(done, kExtentBytes - done), more);
     done += more;
   }
-  if (whole_[slot]) extent.holes = 0;
+  if (whole_[slot] || userfault_.fills_holes()) extent.holes = 0;
   if (e.ok()) {
     extent.slot = 0;
     vacant_[vacant_count_++] = slot;

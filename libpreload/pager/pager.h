@@ -135,6 +135,7 @@ class Pager {
   void follow(Advice advice, PageRange extents);
   void send_out(Extent& extent);
   void drop(PageRange granules);
+  bool is_worked_on(PagedChunk& chunk) const;
   void map_anew(Extent& extent);
   Errno discard_part(PageRange pages);
   void freeze();

@@ -46,6 +46,10 @@ void copy_pages(char* to, const char* from, const PageSet& pages) {
     memcpy(to + page * kPageBytes, from + page * kPageBytes, kPageBytes);
 }
 
+os::Userfault::Without kernel_without() {
+  return {.move = settings.masked.move, .poison = settings.masked.poison};
+}
+
 bool is_on_disk(const Extent& extent) {
   return extent.state == Extent::State::kStored || extent.state == Extent::State::kScattered;
 }
@@ -54,9 +58,11 @@ bool is_on_disk(const Extent& extent) {
 
 Errno Pager::probe() {
   os::Userfault userfault;
-  const Errno e = userfault.open();
+  const Errno e = userfault.open(kernel_without());
   userfault.close();
-  return e;
+  // Not unasked: nothing but UFFDIO_MOVE tells which pages a device is writing to.
+  const bool is_safe = userfault.respects_pins() || settings.backing == Settings::BackingChoice::kManaged;
+  return e.ok() && !is_safe ? Errno(EOPNOTSUPP) : e;
 }
 
 void Pager::configure() { budget_.configure(settings.limit_bytes); }
@@ -124,6 +130,11 @@ Errno Pager::perform(Work work) {
       break;
     case Work::kForgetChunk:
       drop(request.chunk->range);
+      while (is_worked_on(*request.chunk)) {
+        lock_.unlock();
+        os::sleep_us(50);
+        lock_.lock();
+      }
       request.chunk->files.close_all();
       unlink(*request.chunk);
       break;
@@ -147,6 +158,15 @@ Errno Pager::watch_and_preallocate(PageRange granules) {
   const uint8_t file = chunk->files.current(directory_, chunk->range.bytes, error);
   if (file == 0) return error;
   return chunk->files.preallocate(file, chunk->range.offset_of(granules.base), granules.bytes);
+}
+
+// Workers still have frames of dropped extents in hand.
+bool Pager::is_worked_on(PagedChunk& chunk) const {
+  if (under_way_ == 0) return false;
+  bool any = false;
+  for (char* at = chunk.range.base; at < chunk.range.end(); at += kExtentBytes)
+    any |= chunk.extent(at).dropped;
+  return any;
 }
 
 // Poison outlives a discard.
@@ -413,7 +433,7 @@ Errno Pager::make_staging() {
   staging_ = range->sub(kExtentBytes, static_cast<uint64_t>(slots_) * kExtentBytes);
   vacant_count_ = garbage_count_ = 0;
   for (int slot = slots_; slot > 0; --slot) vacant_[vacant_count_++] = static_cast<uint16_t>(slot);
-  return userfault_.watch(staging_);
+  return userfault_.add_staging(staging_);
 }
 
 // Everything mapped is watched from here on, and what is there is known: a touch meanwhile waits for an
@@ -456,7 +476,7 @@ int Pager::most_frames() const {
 Errno Pager::set_up() {
   os::PageTable pages;
   if (Errno e = pages.open(); !e.ok()) return e;
-  if (Errno e = userfault_.open(); !e.ok()) return e;
+  if (Errno e = userfault_.open(kernel_without()); !e.ok()) return e;
   if (digest_of_zeroes_ == Digest{}) digest_of_zeroes_ = Digest::of_zeroes();
   for (PagedChunk* c = chunks_; c != nullptr; c = c->next)
     if (Errno e = c->files.adopt(); !e.ok()) return e;

@@ -33,9 +33,11 @@ void require_ok(const Outcome& outcome) {
 }
 
 Words environment_of(const std::string& backing, const Words& more) {
-  const size_t plus = std::min(backing.find('+'), backing.size());
+  const size_t minus = std::min(backing.find('-'), backing.size());
+  const size_t plus = std::min(backing.find('+'), minus);
   Words words = {"SPILLWAY_BACKING=" + backing.substr(0, plus)};
-  if (plus != backing.size()) words.push_back("SPILLWAY_LIMIT=" + backing.substr(plus + 1));
+  if (plus != minus) words.push_back("SPILLWAY_LIMIT=" + backing.substr(plus + 1, minus - plus - 1));
+  if (minus != backing.size()) words.push_back("SPILLWAY_MASK=" + backing.substr(minus + 1));
   // An ordinary user gets files and one line that says so.
   if (backing.starts_with("managed") && ::geteuid() != 0) words.push_back("SPILLWAY_QUIET=1");
   words.insert(words.end(), more.begin(), more.end());

@@ -13,7 +13,7 @@ namespace spillway::test {
 
 using Words = std::vector<std::string>;
 
-// As SPILLWAY_BACKING, and after a plus sign, if there is one, the limit.
+// As SPILLWAY_BACKING; after a plus sign, if there is one, the limit; after a minus sign the SPILLWAY_MASK.
 inline const Words kBackings = {"file", "plain", "managed"};
 
 // What the environment must say for it, and `more`.
