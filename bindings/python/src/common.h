@@ -61,6 +61,14 @@ struct BufferView {
   std::size_t size;
 };
 
+// Memory of somebody else, for as long as its owner lives: pinned pool objects, values of a store.
+struct Memory {
+  void* data;
+  std::size_t size;
+  bool readonly;
+  py::object owner;
+};
+
 // A value already in a blob under construction.
 struct Ref {
   typed::ref ref;

@@ -523,6 +523,13 @@ void bind_views(py::module_& m) {
   py::class_<BufferView>(m, "BufferView", py::buffer_protocol()).def_buffer([](BufferView& b) {
     return py::buffer_info(const_cast<char*>(b.data), 1, "B", 1, {b.size}, {1}, true);
   });
+  py::class_<Memory>(m, "Memory", py::buffer_protocol(),
+                     "Bytes at an address that `owner` keeps valid, as a buffer.")
+      .def(py::init([](std::uintptr_t address, std::size_t size, bool readonly, py::object owner) {
+             return Memory{reinterpret_cast<void*>(address), size, readonly, std::move(owner)};
+           }),
+           py::arg("address"), py::arg("size"), py::arg("readonly"), py::arg("owner"))
+      .def_buffer([](Memory& v) { return py::buffer_info(v.data, 1, "B", 1, {v.size}, {1}, v.readonly); });
 }
 
 }  // namespace spillway::python
