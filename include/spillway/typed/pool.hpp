@@ -81,9 +81,9 @@ class pool_sink final : public sink {
 };
 
 // A pinned object as memory for a blob, which keeps the pin. The pool must be open until the last blob of it
-// is gone. `access`: objects that were published by put or create are sealed, nobody can change them any
-// more, and sharing::exclusive, which verify() asks for, is true of them; of one that was restored from a
-// user's file it is not.
+// is gone. `access`: what put and create publish is sealed, and only the daemon writes the files it spills
+// to, so sharing::exclusive, which verify() asks for, is true of it where this user's other programs leave
+// the spill directory alone. Of an object that was restored from a user's file it is not.
 inline region pool_region(spillway_pin* pin, sharing access = sharing::shared) {
   std::shared_ptr<const void> held(
       pin, [](const void* p) { spillway_pin_release(static_cast<spillway_pin*>(const_cast<void*>(p))); });

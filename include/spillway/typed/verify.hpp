@@ -162,7 +162,7 @@ class verifier : verify_index {
       if (!alike) continue;
       alike = load_slot(d_.base + from - kSlotPayload).what == code::ref;
       if (!alike) continue;
-      const head h = head::of(load_word(d_.base + from + load_word(d_.base + from)));
+      const head h = head::of(load_word(d_.base + (from + load_word(d_.base + from))));
       if (i == 0) type = h.count;
       alike = h.kind == kind::record && h.count == type;
     }
