@@ -13,7 +13,6 @@ import contextlib
 import ctypes
 import json
 import os
-import pickle
 import tempfile
 import threading
 import weakref
@@ -22,16 +21,13 @@ from typing import Any, Iterator, NamedTuple, Optional, Union
 import numpy
 
 from . import _library
-from ._columns import Columns
-from ._errors import TypedError
-from ._fields import Record
+from ._handles import Making, Pin, Session
 from ._library import FOREVER, InvalidError, NotFoundError, check, library
-from ._spillway import Builder, ListView, MapView, Memory, RecordView, SetView
-from ._views import _dtype_from_json, _dtype_to_json
+from ._spillway import Builder
+from ._values import decode, encode, kind_of, size_of
 
 _HINTS = {"normal": 0, "keep": 1, "first-to-go": 2, "recomputable": 3}
 _WHEN_FULL = {"spill": 0, "wait": 1, "fail": 2}
-_MOST_TAG = 2048
 _SMALL = 64 << 10  # below, one message with the bytes is quicker than memory to write them to
 
 
@@ -70,7 +66,7 @@ class DRef:
     def token(self, expiry: float = 60) -> str:
         """Text that keeps the object alive until it is picked up by Pool.from_token(), once, or for `expiry` seconds."""
         token = ctypes.create_string_buffer(80)
-        check(library().spillway_ref_to_token(self._pool._handle(), self._raw, max(1, int(expiry * 1000)), token))
+        check(library().spillway_ref_to_token(self._pool._handle(), self._raw, max(1, _ms(expiry)), token))
         return token.value.decode()
 
     @property
@@ -102,45 +98,15 @@ class DRef:
             library().spillway_ref_release(pool._session.handle, self._raw)
 
 
-class _Session:
-    """The C handle, closed when the pool, every reference and every view are gone: a view may outlive them all."""
-
-    def __init__(self, handle: ctypes.c_void_p) -> None:
-        self.handle = handle
-
-    def __del__(self) -> None:
-        library().spillway_pool_close(self.handle)
-
-
-class _Pin:
-    """Holds an object in memory. The views of it hold the pin."""
-
-    def __init__(self, session: _Session, raw: ctypes.c_void_p) -> None:
-        self.session, self.raw = session, raw
-
-    def memory(self) -> memoryview:
-        lib = library()
-        size = lib.spillway_pin_size(self.raw)
-        return memoryview(Memory(lib.spillway_pin_data(self.raw), size, True, self)) if size else memoryview(b"")
-
-    def tag(self) -> bytes:
-        size = ctypes.c_size_t()
-        at = library().spillway_pin_tag(self.raw, size)
-        return ctypes.string_at(at, size.value) if size.value else b""
-
-    def __del__(self) -> None:
-        library().spillway_pin_release(self.raw)
-
-
 class Pool:
     """A session with this machine's pool. Any thread may use it; after fork() the child has a session of its own by itself."""
 
     def __init__(self, socket: Optional[str] = None, *, start: bool = True, daemon: Optional[str] = None, timeout: float = 10) -> None:
-        options = _library.PoolOptions(_encoded(socket), _encoded(daemon), not start, int(timeout * 1000), 0)
+        options = _library.PoolOptions(_encoded(socket), _encoded(daemon), not start, _ms(timeout), 0)
         handle = ctypes.c_void_p()
-        self._session: Optional[_Session] = None
+        self._session: Optional[Session] = None
         check(library().spillway_pool_open(options, handle))
-        self._session = _Session(handle)
+        self._session = Session(handle)
 
     def _handle(self) -> ctypes.c_void_p:
         if self._session is None:
@@ -174,9 +140,9 @@ class Pool:
         it returns. exclusive: ExistsError when the name is taken. filters: on the way to disk: 'lz4', 'zstd', 'checksum', with commas.
         Raises FullError, ExistsError, DeniedError, UnavailableError.
         """
-        tag, parts = _encode(value)
+        tag, parts = encode(value)
         options = self._put_options(tag, name, hint, when_full, timeout, mode, durable, retain, exclusive, filters)
-        total = sum(_size(p) for p in parts)
+        total = sum(size_of(p) for p in parts)
         raw = _library.Ref()
         if total <= _SMALL:
             check(library().spillway_put(self._handle(), b"".join(bytes(p) if not isinstance(p, numpy.ndarray) else p.tobytes("A") for p in parts),
@@ -185,7 +151,7 @@ class Pool:
         with self._create(total, options) as making:
             at = 0
             for p in parts:
-                n = _size(p)
+                n = size_of(p)
                 if isinstance(p, numpy.ndarray):
                     # C order, Fortran order where that is how it lies: the numbers move once, whatever their strides are.
                     order = "F" if p.flags.f_contiguous and not p.flags.c_contiguous else "C"
@@ -193,7 +159,7 @@ class Pool:
                 elif n:
                     making.memory[at:at + n] = memoryview(p).cast("B")
                 at += n
-            return making.seal()
+            return DRef(self, making.seal())
 
     def target(self, name: Optional[str] = None, *, scratch: Optional[str] = None, hint: str = "normal", when_full: str = "spill",
                timeout: Optional[float] = None, mode: int = 0o600, durable: bool = False, retain: bool = False, exclusive: bool = False,
@@ -207,16 +173,16 @@ class Pool:
                      exclusive: bool, filters: Optional[str]) -> _library.PutOptions:
         text = json.dumps(tag, separators=(",", ":")).encode()
         made = _library.PutOptions(_encoded(name), ctypes.cast(ctypes.c_char_p(text), ctypes.c_void_p), len(text), mode, _one_of("hint", hint, _HINTS),
-                                   _one_of("when_full", when_full, _WHEN_FULL), FOREVER if timeout is None else int(timeout * 1000),
+                                   _one_of("when_full", when_full, _WHEN_FULL), _ms(timeout),
                                    durable * 1 | retain * 2 | exclusive * 4, _encoded(filters))
         made.keep = text  # the structure only points to it
         return made
 
     @contextlib.contextmanager
-    def _create(self, size: int, options: _library.PutOptions) -> Iterator["_Making"]:
+    def _create(self, size: int, options: _library.PutOptions) -> Iterator["Making"]:
         builder = ctypes.c_void_p()
         check(library().spillway_create(self._handle(), size, options, builder))
-        making = _Making(self, builder, size)
+        making = Making(self._session, builder, size)
         try:
             yield making
         finally:
@@ -224,7 +190,7 @@ class Pool:
 
     # ---- reading
 
-    def get(self, what: Union[DRef, str], timeout: float = 0) -> Any:
+    def get(self, what: Union[DRef, str], timeout: Optional[float] = 0) -> Any:
         """The object that a DRef or a name means, without copying it: arrays, Columns, views and the arrays inside pickled objects lie on the
         mapping, and are read-only. bytes come back as a read-only memoryview, as does what other programs stored.
 
@@ -232,7 +198,7 @@ class Pool:
         trust have put there. Raises NotFoundError, TimedOutError, StorageError.
         """
         pin = self._pin(what, timeout)
-        return _decode(pin)
+        return decode(pin.memory(), pin.tag())
 
     @contextlib.contextmanager
     def pin(self, what: Union[DRef, str], timeout: float = 0) -> Iterator[memoryview]:
@@ -244,31 +210,31 @@ class Pool:
         finally:
             memory.release()
 
-    def _pin(self, what: Union[DRef, str], timeout: float) -> _Pin:
-        raw, options = ctypes.c_void_p(), _library.GetOptions(int(timeout * 1000), 0)
+    def _pin(self, what: Union[DRef, str], timeout: Optional[float]) -> Pin:
+        raw, options = ctypes.c_void_p(), _library.GetOptions(_ms(timeout), 0)
         if isinstance(what, DRef):
             check(library().spillway_get(self._handle(), what._raw, options, raw))
         elif isinstance(what, str):
-            check(library().spillway_get_name(self._handle(), what.encode(), options, raw))
+            check(library().spillway_get_name(self._handle(), _encoded(what), options, raw))
         else:
             raise TypeError(f"expected a DRef or a name, got {type(what).__name__}")
         assert self._session is not None
-        return _Pin(self._session, raw)
+        return Pin(self._session, raw)
 
     def wait(self, name: str, timeout: Optional[float] = None) -> Any:
         """As get(), once the name exists. None waits for ever; TimedOutError otherwise."""
-        return self.get(name, FOREVER // 1000 if timeout is None else timeout)
+        return self.get(name, timeout)
 
     def lookup(self, name: str) -> DRef:
         """A reference to the newest version of the name."""
         raw = _library.Ref()
-        check(library().spillway_lookup(self._handle(), name.encode(), raw))
+        check(library().spillway_lookup(self._handle(), _encoded(name), raw))
         return DRef(self, raw)
 
     def from_token(self, token: str) -> DRef:
         """Picks up DRef.token(). NotFoundError: it expired, or was picked up, and nobody else keeps the object."""
         raw = _library.Ref()
-        check(library().spillway_ref_from_token(self._handle(), token.encode(), raw))
+        check(library().spillway_ref_from_token(self._handle(), _encoded(token), raw))
         return DRef(self, raw)
 
     # ---- what is there
@@ -287,13 +253,13 @@ class Pool:
         if isinstance(what, DRef):
             check(library().spillway_stat(self._handle(), what._raw, call, None))
         else:
-            check(library().spillway_stat_name(self._handle(), what.encode(), call, None))
+            check(library().spillway_stat_name(self._handle(), _encoded(what), call, None))
         return found[0]
 
     def list(self, prefix: str = "") -> "list[Info]":
         """The objects whose names begin so, in the order of names."""
         found: list[Info] = []
-        check(library().spillway_list(self._handle(), prefix.encode(), _library.InfoCall(lambda _, info: found.append(_info(info.contents)) or 0), None))
+        check(library().spillway_list(self._handle(), _encoded(prefix), _library.InfoCall(lambda _, info: found.append(_info(info.contents)) or 0), None))
         return found
 
     def names(self, prefix: str = "") -> "list[str]":
@@ -313,7 +279,7 @@ class Pool:
         if isinstance(what, DRef):
             check(library().spillway_erase(self._handle(), what._raw))
         else:
-            check(library().spillway_erase_name(self._handle(), what.encode()))
+            check(library().spillway_erase_name(self._handle(), _encoded(what)))
 
     def spill(self, what: Union[DRef, str]) -> None:
         """Writes it to disk and frees its memory; a later get() reads it back. BusyError: views hold it, and it stays in memory, too."""
@@ -333,25 +299,6 @@ class Pool:
     def drain(self) -> None:
         """Writes everything that is only in memory."""
         check(library().spillway_drain(self._handle()))
-
-
-class _Making:
-    """An object under construction."""
-
-    def __init__(self, pool: Pool, builder: ctypes.c_void_p, size: int) -> None:
-        self.pool, self._builder = pool, builder
-        self.memory = memoryview(Memory(library().spillway_builder_data(builder), size, False, self)) if size else memoryview(bytearray())
-
-    def seal(self) -> DRef:
-        self.memory.release()  # BufferError rather than a view of memory that is not there any more
-        raw, builder, self._builder = _library.Ref(), self._builder, None
-        check(library().spillway_builder_seal(builder, raw))
-        return DRef(self.pool, raw)
-
-    def abort(self) -> None:
-        if self._builder is not None:
-            builder, self._builder = self._builder, None
-            library().spillway_builder_abort(builder)
 
 
 class Target:
@@ -378,7 +325,7 @@ class Target:
                 if got == 0:
                     raise _library.StorageError("the scratch file of a build became shorter")
                 at += got
-            self.ref = making.seal()
+            self.ref = DRef(self.pool, making.seal())
         return self.ref
 
 
@@ -404,8 +351,24 @@ def _from_token(socket: str, token: str) -> DRef:
         return _sessions[socket].from_token(token)
 
 
-def _encoded(text: Optional[str]) -> Optional[bytes]:
-    return None if text is None else os.fspath(text).encode()
+def _encoded(text: Any) -> Optional[bytes]:
+    if text is None:
+        return None
+    if not isinstance(text, (str, os.PathLike)):
+        raise TypeError(f"expected str, got {type(text).__name__}")
+    words = os.fsencode(text)
+    if b"\0" in words:
+        raise InvalidError(f"{text!r}: names and paths hold no NUL")
+    return words
+
+
+def _ms(seconds: Optional[float]) -> int:
+    """Milliseconds for the library; None and infinity: for ever."""
+    if seconds is None or seconds * 1000 >= FOREVER:
+        return FOREVER
+    if not seconds >= 0:
+        raise InvalidError(f"a timeout: expected seconds from 0 on, or None, got {seconds!r}")
+    return int(seconds * 1000)
 
 
 def _one_of(what: str, word: str, known: dict) -> int:
@@ -416,90 +379,5 @@ def _one_of(what: str, word: str, known: dict) -> int:
 
 def _info(i: _library.Info) -> Info:
     tag = ctypes.string_at(i.tag, i.tag_bytes) if i.tag_bytes else b""
-    return Info(i.name.decode(errors="replace"), i.bytes, library().spillway_state_text(i.state).decode(), i.version, _kind(tag).get("spillway", ""), tag, i.uid,
+    return Info(i.name.decode(errors="replace"), i.bytes, library().spillway_state_text(i.state).decode(), i.version, kind_of(tag).get("spillway", ""), tag, i.uid,
                 i.mode, i.owner_pid, i.references, i.pins, i.idle_ms, i.file.decode(errors="replace"))
-
-
-# ---- values as bytes: a tag that says what they are, and the parts they consist of
-
-def _size(part: Any) -> int:
-    return part.nbytes if isinstance(part, (numpy.ndarray, memoryview)) else len(part)
-
-
-def _kind(tag: bytes) -> dict:
-    if tag.startswith(b'{"spillway":'):
-        try:
-            return json.loads(tag)
-        except ValueError:
-            pass
-    return {}
-
-
-def _encode(value: Any) -> tuple[dict, list]:
-    if isinstance(value, numpy.ndarray) and type(value) is numpy.ndarray:
-        try:
-            order = "F" if value.flags.f_contiguous and not value.flags.c_contiguous else "C"
-            tag = {"spillway": "ndarray", "dtype": _dtype_to_json(value.dtype), "item": value.dtype.itemsize, "shape": value.shape, "order": order}
-            if len(json.dumps(tag)) <= _MOST_TAG:
-                return tag, [value]
-        except TypeError:
-            pass  # of Python objects, or of a dtype that has no words: pickled
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return {"spillway": "bytes"}, [memoryview(value).cast("B") if memoryview(value).c_contiguous else memoryview(value).tobytes()]
-    if isinstance(value, str):
-        return {"spillway": "text"}, [value.encode()]
-    if isinstance(value, Columns):
-        return {"spillway": "columns"}, _framed(value._parts())
-    if isinstance(value, (Record, RecordView, ListView, SetView, MapView)):
-        from ._files import dumps
-        return {"spillway": "typed"}, [dumps(value)]
-    beside: list[pickle.PickleBuffer] = []
-    stream = pickle.dumps(value, protocol=5, buffer_callback=beside.append)
-    return {"spillway": "pickle"}, _framed([stream, *(b.raw() for b in beside)])
-
-
-def _framed(parts: list) -> list:
-    """The parts one after the other at multiples of 64, behind a table of where they are."""
-    table, at = [len(parts)], (8 + 16 * len(parts) + 63) // 64 * 64
-    for p in parts:
-        table += [at, _size(p)]
-        at = (at + _size(p) + 63) // 64 * 64
-    head = numpy.array(table, "<u8").tobytes()
-    out: list[Any] = [head, bytes(-len(head) % 64)]
-    for p in parts:
-        out += [p, bytes(-_size(p) % 64)]
-    return out
-
-
-def _unframed(memory: memoryview) -> list[memoryview]:
-    try:
-        count = int.from_bytes(memory[:8], "little")
-        if not 0 < count <= len(memory) // 16:
-            raise ValueError("parts that fit the object")
-        table = numpy.frombuffer(memory[8:8 + 16 * count], "<u8").reshape(count, 2).tolist()
-        if any(at + size > len(memory) for at, size in table):
-            raise ValueError("parts inside the object")
-        return [memory[at:at + size] for at, size in table]
-    except ValueError as e:
-        raise TypedError(f"an object of the pool is damaged: expected {e}", "out of range") from None
-
-
-def _decode(pin: _Pin) -> Any:
-    memory, tag = pin.memory(), _kind(pin.tag())
-    kind = tag.get("spillway")
-    if kind == "ndarray":
-        dtype = _dtype_from_json(tag["dtype"], tag["item"])
-        if int(numpy.prod(tag["shape"], dtype=object)) * dtype.itemsize != len(memory):
-            raise TypedError("an object of the pool is damaged: its size is not its array's", "contradiction")
-        return numpy.ndarray(tag["shape"], dtype, memory, order=tag["order"])
-    if kind == "text":
-        return str(memory, "utf-8")
-    if kind == "columns":
-        return Columns._from_parts(_unframed(memory))
-    if kind == "typed":
-        from ._files import open as open_typed
-        return open_typed(memory)
-    if kind == "pickle":
-        parts = _unframed(memory)
-        return pickle.loads(parts[0], buffers=parts[1:])
-    return memory

@@ -127,6 +127,7 @@ T take(typed::result<T> r) {
   return std::move(r).value();
 }
 
+void bind_record_view(py::module_& m);
 void bind_views(py::module_& m);
 void bind_writer(py::module_& m);
 void bind_blob(py::module_& m);

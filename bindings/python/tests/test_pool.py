@@ -18,6 +18,7 @@ import unittest
 import numpy
 
 import spillway
+import spillway.mapped_struct
 from pool_daemon import Daemon, build
 from spillway import _library
 
@@ -186,6 +187,12 @@ class Values(WithPool):
         self.assertEqual((self.pool.stat("typed/dump").nbytes, self.pool.get("typed/dump")[1]), (size, "x"))
         merged = spillway.merge_maps([users, spillway.build_map({"nobody": None})], self.pool.target("typed/merged"))
         self.assertEqual(len(merged), 60001)
+        class Points(spillway.mapped_struct.MappedArrayProxyBase):
+            schema = spillway.mapped_struct.Schema.from_typed_slots({"x": int})
+
+        points = Points.build(({"x": i} for i in range(5)), destfile=self.pool.target("typed/points"))
+        self.assertEqual(len(points), 5)
+        self.assertEqual(len(self.pool.get("typed/points")), 5)
         with self.assertRaises(ZeroDivisionError):  # a build that fails leaves no object
             spillway.build_list((1 // (5 - i) for i in range(10)), self.pool.target("typed/failed"))
         self.assertNotIn("typed/failed", self.pool)
@@ -234,7 +241,9 @@ class Names(WithPool):
                                    (lambda: self.pool.get(5), TypeError, "a DRef or a name"), (lambda: self.pool.from_token("rubbish"), spillway.PoolError, ""),
                                    (lambda: spillway.dump(1, self.pool.target(), offset=64), ValueError, "no offset"),
                                    (lambda: spillway.connect("/nowhere/pool.sock", start=False), ConnectionError, "/nowhere/pool.sock"),
-                                   (lambda: self.pool.set(bytes(100), mode=0o777777), ValueError, "")):
+                                   (lambda: self.pool.set(bytes(100), mode=0o777777), ValueError, ""), (lambda: self.pool.set(1, name="a\0b"), ValueError, "NUL"),
+                                   (lambda: self.pool.get("x", timeout=-1), ValueError, "-1"), (lambda: self.pool.set(1, name=5), TypeError, "int"),
+                                   (lambda: self.pool.set(1, name="x" * 2000), ValueError, ""), (lambda: self.pool.lookup(5), TypeError, "int")):
             with self.assertRaises(error) as raised:
                 call()
             self.assertIn(words, str(raised.exception))

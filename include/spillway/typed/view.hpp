@@ -54,7 +54,7 @@ class view {
     if constexpr (std::is_arithmetic_v<I>) {
       constexpr detail::native_field f = detail::kNativeLayout<T>.fields[index<M>()];
       if ((std::is_same_v<Trust, proven> && reading_ == reading::complete) ||
-          (reading_ == reading::native && f.is_set(record_))) [[likely]]
+          (reading_ != reading::planned && f.is_set(record_))) [[likely]]
         return load<I>(record_ + f.offset);
     }
     return get_slow<M>(plan_, record_, depth_);
