@@ -119,8 +119,8 @@ $(OBJ)/%.o: %.cc
 $(OBJ)/tools/%.o $(OBJ)/tests/%.o: OPT := -O0
 # A trace has up to 44 million events.
 $(OBJ)/tools/trace%.o: OPT := -O2
-# Headers that only an optimiser makes quick, and millions of look-ups; but with sanitizers it takes many minutes.
-$(OBJ)/tests/typed/%.o: OPT := $(if $(SANITIZE),-O0,-O1)
+# Headers that only an optimiser makes quick: what looks up millions of keys needs one; but with sanitizers it takes many minutes.
+$(OBJ)/tests/typed/containers.o $(OBJ)/tests/typed/values.o: OPT := $(if $(SANITIZE),-O0,-O1)
 
 # Linked with the archive, so that the command works wherever it is copied.
 $(BUILD)/bin/spillway: $(TOOL_SRC:%.cc=$(OBJ)/%.o) $(BUILD)/lib/libspillway.a
@@ -201,7 +201,8 @@ fuzz:
 	scripts/fuzz
 soak: tests
 	scripts/soak $(BUILD)
-	SPILLWAY_SOAK=$${SOAK_FACTOR:-50} TEST_TIMEOUT=36000 scripts/run-tests $(BUILD) segstore
+	FUZZ_INPUTS=1000000 scripts/fuzz typed
+	SPILLWAY_SOAK=$${SOAK_FACTOR:-50} TEST_TIMEOUT=36000 scripts/run-tests $(BUILD) segstore $(if $(PYTHON_PACKAGE),python)
 demo: deps
 	+$(MAKE) --no-print-directory $(PRELOAD_LIB) $(BUILD)/bin/exm
 	scripts/demo $(BUILD)

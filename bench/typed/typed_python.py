@@ -51,8 +51,8 @@ def memory_of(pids):
 
 
 def reader(path, ready, done):
-    total = float(spillway.open(path)["numbers"].sum())
-    ready.put((os.getpid(), total))
+    numbers = spillway.open(path)["numbers"]  # stays mapped until everybody's share was counted
+    ready.put((os.getpid(), float(numbers.sum())))
     done.wait()
 
 

@@ -17,7 +17,7 @@ except ImportError:
 setup(
     name="spillway",
     version="0.1.0",
-    description="Typed buffers: structured data read in place from files and shared memory",
+    description="Objects that processes share without copying: the pool, the segment store, typed buffers",
     license="BSD-2-Clause",
     python_requires=">=3.10",
     install_requires=["numpy"],

@@ -111,6 +111,7 @@ extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t s
     Outer o;
     o.text = "text of some length", o.list = {{"a", 1}, {"b", 2}}, o.table = {{"key", 1}, {"other key", 2}},
     o.set = {1, 2, 3, 700}, o.numbers = {1, 2};
+    if (seed % 3 == 0) o.list.resize(20, {"c", 3});  // long enough for the quick way of proven lists
     o.anything = t::any_map{{{1, t::any_tuple{{true, 2.5}}},
                              {"d", t::decimal::parse("1.5").value()},
                              {t::instant{1, t::unit::s, 0, "UTC"}, t::any_set{{"x", 1}}}}};

@@ -116,6 +116,32 @@ TEST_CASE("slices of slices, reversed, behave as a native sequence's") {
   }
 }
 
+TEST_CASE("comparison, membership and masks of lists and slices behave as the native sequence's") {
+  const Bytes bytes =
+      build_any(typed::any_list{{typed::any_list{{1, 2, 3, 2, 1}}, typed::any_list{{1, 2, any(nullptr)}},
+                                 typed::any_list{{1, 2, 300}}, typed::any_list{{1.0, 2.0}}}});
+  const auto all = *typed::root(bytes.open())->list();
+  const auto numbers = *all[0].list(), mixed = *all[1].list(), wide = *all[2].list(), reals = *all[3].list();
+  CHECK(numbers.element() == typed::type::u8);
+  CHECK(wide.element() == typed::type::u16);
+  CHECK(*numbers.equals(numbers.reversed()));
+  CHECK(*numbers.slice(0, 1, 2).equals(mixed.slice(0, 1, 2)));
+  CHECK(*numbers.slice(0, 1, 2).equals(wide.slice(0, 1, 2)));
+  CHECK_FALSE(*numbers.equals(numbers.slice(0, 1, 4)));
+  CHECK_FALSE(*numbers.slice(0, 1, 3).equals(wide));
+  CHECK_FALSE(*numbers.slice(0, 1, 2).equals(reals));  // another type, as any's ==
+  CHECK(*numbers.contains(3));
+  CHECK_FALSE(*numbers.slice(0, 1, 2).contains(3));
+  CHECK_FALSE(*numbers.contains(nullptr));
+  CHECK(*mixed.contains(nullptr));
+  CHECK_FALSE(*mixed.contains(true));
+  const auto chosen = numbers.reversed().select({true, false, true, false, true}).value();
+  REQUIRE(chosen.size() == 3);
+  CHECK(*chosen[1].integer() == 3);
+  CHECK(numbers.slice(0, 1, 0).select({}).value().empty());
+  CHECK(numbers.select({true}).code() == errc::wrong_type);
+}
+
 TEST_CASE(
     "integer sets are bitmaps or blocks when that is smaller, and agree with native sets across encodings") {
   std::mt19937 random(7);

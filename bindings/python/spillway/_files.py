@@ -8,6 +8,7 @@ from typing import Any, Iterable, Optional, Union
 
 from ._errors import IncompatibleError
 from ._fields import check_compatible
+from ._pool import Target
 from ._spillway import Blob, Builder, MapView, RecordView
 
 Source = Union[str, os.PathLike, int, bytes, bytearray, memoryview, mmap.mmap]
@@ -51,6 +52,10 @@ def open(source: Source, cls: Optional[type] = None, *, offset: int = 0, size: i
 
 
 def _builder(destination: Any, offset: int, options: dict) -> Builder:
+    if isinstance(destination, Target):
+        if offset:
+            raise ValueError("an object of the pool has no offset")
+        return destination.builder(options)
     if isinstance(destination, (str, os.PathLike)):
         if offset:
             raise ValueError("an offset needs an open file; a path gives a file of its own")
@@ -64,12 +69,16 @@ def _builder(destination: Any, offset: int, options: dict) -> Builder:
 
 
 def dump(value: Any, destination: Any, *, offset: int = 0, user_data: Any = None, **options: Any) -> int:
-    """Stores a value: in a new file, which appears under its path when it is complete; in an open file at `offset`; or in a writable
-    buffer. Returns the size in bytes. Options: dedupe, compress, checksum, memory, scratch (see Builder)."""
+    """Stores a value: in a new file, which appears under its path when it is complete; in an open file at `offset`; in a writable
+    buffer; or in an object of the pool (Pool.target()). Returns the size in bytes. Options: dedupe, compress, checksum, memory, scratch
+    (see Builder)."""
     builder = _builder(destination, offset, options)
     if user_data is not None:
         builder.set_user_data(user_data)
-    return builder.finish(value)
+    size = builder.finish(value)
+    if isinstance(destination, Target):
+        destination.publish(size)
+    return size
 
 
 def dumps(value: Any, *, user_data: Any = None, **options: Any) -> bytearray:
@@ -122,8 +131,8 @@ def build_map(items: Iterable, destination: Any = None, *, keys: str = "text", d
     """A mapping from an iterable of (key, value), which may be far larger than memory; returns its view.
 
     keys: 'text', 'uint', 'object' (any keys) or 'approx' (text keys of which only a hash is kept). duplicates: 'error', 'first', 'last',
-    'all' (a multimap) or 'distinct' (a multimap without equal pairs). destination: a path, an open file, a writable buffer, or
-    None for new memory.
+    'all' (a multimap) or 'distinct' (a multimap without equal pairs). destination: a path, an open file, a writable buffer,
+    Pool.target(), or None for new memory.
     """
     builder = Builder.to_memory(**options) if destination is None else _builder(destination, offset, options)
     if user_data is not None:
@@ -156,5 +165,7 @@ def merge_maps(maps: Iterable[MapView], destination: Any = None, *, duplicates: 
 
 
 def _finish(builder: Builder, root: Any, destination: Any, offset: int) -> Any:
-    builder.finish(root)
+    size = builder.finish(root)
+    if isinstance(destination, Target):
+        return destination.publish(size).get()
     return open(builder.data() if destination is None else destination, offset=offset)

@@ -61,6 +61,14 @@ struct BufferView {
   std::size_t size;
 };
 
+// Memory of somebody else, for as long as its owner lives: pinned pool objects, values of a store.
+struct Memory {
+  void* data;
+  std::size_t size;
+  bool readonly;
+  py::object owner;
+};
+
 // A value already in a blob under construction.
 struct Ref {
   typed::ref ref;
@@ -119,6 +127,7 @@ T take(typed::result<T> r) {
   return std::move(r).value();
 }
 
+void bind_record_view(py::module_& m);
 void bind_views(py::module_& m);
 void bind_writer(py::module_& m);
 void bind_blob(py::module_& m);

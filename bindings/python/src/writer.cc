@@ -197,10 +197,12 @@ void bind_writer(py::module_& m) {
                   [](const std::string& path, const py::kwargs& k) {
                     return make_writer(std::make_unique<typed::file_sink>(path), k);
                   })
-      .def_static("to_fd",
-                  [](int fd, std::uint64_t offset, const py::kwargs& k) {
-                    return make_writer(std::make_unique<typed::file_sink>(fd, offset), k);
-                  })
+      .def_static(
+          "to_fd",
+          [](int fd, std::uint64_t offset, bool scratch, const py::kwargs& k) {
+            return make_writer(std::make_unique<typed::file_sink>(fd, offset, !scratch), k);
+          },
+          py::arg("fd"), py::arg("offset"), py::arg("is_scratch") = false)
       .def_static("to_buffer",
                   [](py::object buffer, std::uint64_t offset, const py::kwargs& k) {
                     auto view = std::make_unique<Py_buffer>();

@@ -38,15 +38,22 @@ class Containers(unittest.TestCase):
         with self.assertRaises(BufferError):
             spillway.build_map(items(), bytearray(1000))
 
-    def test_numbers_and_any_keys(self):
+    def test_numbers_and_any_keys_in_ascending_descending_and_shuffled_order(self):
+        end = 6_000_000 if os.environ.get("SPILLWAY_SOAK") else 60000  # two million keys, or fewer
         for order in (1, -1, 0):
-            keys = list(range(0, 60000, 3))[::order or 1]
+            keys = list(range(0, end, 3))[::order or 1]
             if order == 0:
                 random.Random(1).shuffle(keys)
             m = spillway.build_map(((k, [k]) for k in keys), keys="uint", memory=1 << 16)
-            self.assertTrue(all((k in m) == (k % 3 == 0) for k in range(60000)))
-            self.assertEqual(m[59997], [59997])
+            self.assertEqual(len(m), len(keys))
+            self.assertTrue(all((k in m) == (k % 3 == 0) for k in range(end)))
+            self.assertEqual(m[end - 3], [end - 3])
             self.assertEqual(list(m), sorted(keys))
+            self.assertTrue(all(list(v) == [k] and w == v for k, v, (_, w) in zip(m.iterkeys(), m.itervalues(), m.iteritems())))
+            texts = spillway.build_map(((str(k), k) for k in keys), memory=1 << 16)
+            self.assertEqual(len(texts), len(keys))
+            self.assertTrue(all(texts.get(str(k)) == (k if k % 3 == 0 else None) for k in range(end)))
+            self.assertTrue(all(k == str(v) for k, v in texts.iteritems()))
         m = spillway.build_map((((i, str(i)), i) for i in range(2000)), keys="object")
         self.assertEqual(m[5, "5"], 5)
         with self.assertRaises(OverflowError):

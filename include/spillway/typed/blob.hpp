@@ -6,6 +6,7 @@
 // any size); it is checked at each step, unless verify() has proven it. Views hold a plain pointer to the
 // document: keep the blob. Threads: any number of readers.
 #pragma once
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <span>
@@ -88,7 +89,21 @@ struct document {
   std::uint64_t root = 0, schema = 0, user_data = 0;
   std::vector<type_info> types;
   mutable plan_chain plans;
+  // What verify() saw on its way: lists of 16 elements and more that are all records of one type, by
+  // position.
+  struct record_list {
+    std::uint64_t position;
+    std::uint32_t type;
+  };
+  std::vector<record_list> record_lists;
+  std::vector<bool> complete;
 
+  bool holds_only(std::uint64_t list, std::uint64_t type) const {
+    const auto found =
+        std::lower_bound(record_lists.begin(), record_lists.end(), list,
+                         [](const record_list& l, std::uint64_t at) { return l.position < at; });
+    return found != record_lists.end() && found->position == list && found->type == type;
+  }
   bool writable() const { return memory.writable && !proven && !checksummed; }
 };
 

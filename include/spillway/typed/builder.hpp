@@ -71,7 +71,8 @@ class builder {
     draft_stack::lease d(drafts_);
     d->word(0);
     for (const item& i : items) d->add(i);
-    return writer_.place(*d, {kind::list, tuple ? kTupleFlag : std::uint8_t{0}, 0, items.size()});
+    return writer_.place(*d, {kind::list, tuple ? kTupleFlag : std::uint8_t{0}, 0, items.size()},
+                         align_elements(16 * items.size()));
   }
   // A set of integers in its smallest form; values in any order.
   ref integer_set(std::vector<std::int64_t> values);

@@ -73,7 +73,7 @@ T view<T, Trust>::clone() const {
   for_each_member<T>([&](const auto& m, std::size_t i) {
     using U = std::remove_cvref_t<decltype(out.*m.pointer)>;
     if constexpr (!detail::is_ref_to<U>::value) {
-      const field_plan& f = fields_[i];
+      const field_plan& f = plan_->fields[i];
       const auto s = state_of(f);
       if (s == state::absent) return;
       if (s == state::null && !detail::unwrap<U>::nullable)

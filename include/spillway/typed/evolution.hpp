@@ -13,6 +13,7 @@
 
 #include "spillway/typed/blob.hpp"
 #include "spillway/typed/describe.hpp"
+#include "spillway/typed/layout.hpp"
 #include "spillway/typed/list_view.hpp"
 
 namespace spillway::typed {
@@ -22,14 +23,20 @@ struct field_plan {
   std::uint32_t index = 0;   // among the writer's
   type written = type::none;
   bool exact = false;
-  // The short way, for a field that is set and stored as the reader's type: has & ~null & mask is not 0. An 0
-  // mask: never.
-  std::uint8_t fast_mask = 0;
   std::uint32_t has_at = 8, null_at = 8;
 };
 
+// How the fields of a record are found, from the quickest way to the most general.
+enum class reading : std::uint8_t {
+  complete,  // as native, and verify() saw that every field of all these records is set
+  native,    // the writer's fields are the reader's, and lie where layout.hpp puts them
+  planned,   // as the plan says
+};
+
 struct plan {
+  const document* doc = nullptr;
   error problem;  // ok, or why the reader's type cannot read this writer's
+  typed::reading reading = reading::planned;
   std::uint32_t presence_bytes = 0;
   std::vector<field_plan> fields;  // in the reader's order
 };
@@ -72,8 +79,9 @@ constexpr bool readable(wire reader, const field_info& f) {
 }
 
 template <described T>
-plan make_plan(const type_info& writer) {
+plan make_plan(const document& d, const type_info& writer) {
   plan p;
+  p.doc = &d;
   p.presence_bytes = writer.presence_bytes();
   const bool same_name = writer.name == describe<T>::name;
   for_each_member<T>([&](const auto& m, std::size_t) {
@@ -92,10 +100,17 @@ plan make_plan(const type_info& writer) {
       fp = {found->offset, static_cast<std::uint32_t>(writer.index_of(*found)), found->type,
             found->type == w.type};
       fp.has_at = 8 + fp.index / 8, fp.null_at = fp.has_at + p.presence_bytes;
-      if (fp.exact) fp.fast_mask = static_cast<std::uint8_t>(1u << fp.index % 8);
     }
     p.fields.push_back(fp);
   });
+  const auto& mine = kNativeLayout<T>;
+  bool native = writer.fields.size() == member_count<T> && writer.record_bytes == mine.record_bytes;
+  for (std::size_t i = 0; native && i < p.fields.size(); ++i)
+    native = p.fields[i].exact && p.fields[i].index == i && p.fields[i].offset == mine.fields[i].offset;
+  if (native) {
+    const auto t = static_cast<std::size_t>(&writer - d.types.data());
+    p.reading = d.proven && d.complete[t] ? reading::complete : reading::native;
+  }
   return p;
 }
 
@@ -105,7 +120,7 @@ const plan_node* plans_of(const document& d) {
     if (n->reader == &type_key<T>) return n;
   auto made = std::make_unique<plan_node>();
   made->reader = &type_key<T>;
-  for (const type_info& t : d.types) made->by_writer.push_back(make_plan<T>(t));
+  for (const type_info& t : d.types) made->by_writer.push_back(make_plan<T>(d, t));
   // Two threads may make the same plans; both stay, either serves.
   made->next = d.plans.first.load(std::memory_order_relaxed);
   const plan_node* node = made.release();

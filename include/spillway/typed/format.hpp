@@ -286,9 +286,11 @@ struct head {
 
 constexpr std::uint64_t round_up(std::uint64_t n, std::uint64_t to) { return (n + to - 1) / to * to; }
 
-// One load that the compiler may not repeat: the memory may belong to somebody who is writing it.
+// One load that the compiler may not repeat: the memory may belong to somebody who is writing it. Volatile
+// and not a relaxed atomic, which GCC takes for a write to all other memory: loops would load what they know
+// again and again.
 inline std::uint64_t load_word(const std::byte* p) {
-  return __atomic_load_n(reinterpret_cast<const std::uint64_t*>(p), __ATOMIC_RELAXED);
+  return *reinterpret_cast<const volatile std::uint64_t*>(p);
 }
 
 template <class T>

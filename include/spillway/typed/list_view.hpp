@@ -4,6 +4,7 @@
 #include <iterator>
 #include <optional>
 #include <span>
+#include <vector>
 
 #include "spillway/typed/any_view.hpp"
 
@@ -66,6 +67,36 @@ class list_view {
   }
   const std::byte* data() const { return o_.at() + 8 + bytes_of(element_) * start_; }
   std::int64_t step() const { return step_; }
+
+  // Whether an element is of this type and value (as any's ==). Errors: those of damaged bytes, too_much.
+  result<bool> contains(const any& wanted) const {
+    for (const any_view& e : *this) {
+      const auto mine = e.clone();
+      if (!mine) return mine.error();
+      if (*mine == wanted) return true;
+    }
+    return false;
+  }
+  // Whether both have as many elements, equal ones in the same places, in whatever encodings.
+  result<bool> equals(const list_view& other) const {
+    if (size() != other.size()) return false;
+    for (std::uint64_t i = 0; i < size(); ++i) {
+      const auto mine = (*this)[i].clone(), theirs = other[i].clone();
+      if (!mine) return mine.error();
+      if (!theirs) return theirs.error();
+      if (!(*mine == *theirs)) return false;
+    }
+    return true;
+  }
+  // The elements where the mask is true. Errors: wrong_type unless it has a place for each.
+  result<std::vector<any_view>> select(const std::vector<bool>& mask) const {
+    if (mask.size() != size())
+      return {errc::wrong_type, "a mask of as many places as there are elements", o_.position};
+    std::vector<any_view> out;
+    for (std::uint64_t i = 0; i < size(); ++i)
+      if (mask[i]) out.push_back((*this)[i]);
+    return out;
+  }
 
   class iterator {
    public:

@@ -1,8 +1,7 @@
 // registry.hpp - the record types of a blob under construction: which there are, and where their fields lie.
 //
-// Layout: header word, `has` bits, `null` bits, zeros to a multiple of 8, then the fields, larger ones first
-// and equal ones in the order they were described; zeros to a multiple of 8. Readers take offsets from the
-// schema and need no such rule, but every writer follows it, so that the same type gives the same bytes.
+// Readers take offsets from the schema, but every writer follows the rule of layout.hpp, so that the same
+// type gives the same bytes.
 #pragma once
 #include <algorithm>
 #include <string>
@@ -11,6 +10,7 @@
 
 #include "spillway/typed/blob.hpp"
 #include "spillway/typed/describe.hpp"
+#include "spillway/typed/layout.hpp"
 
 namespace spillway::typed {
 
@@ -58,11 +58,9 @@ class registry {
     type_info& t = types_[index];
     t.fields = std::move(fields);
     if (t.fields.size() > 65535) fail(errc::value_range, t.name + ": at most 65535 fields");
-    std::uint32_t at = 8 + static_cast<std::uint32_t>(round_up(2 * t.presence_bytes(), 8));
-    for (const std::uint32_t bytes : {16u, 8u, 4u, 2u, 1u})
-      for (field_info& f : t.fields)
-        if (bytes_of(f.type) == bytes) f.offset = at, at += bytes;
-    t.record_bytes = static_cast<std::uint32_t>(round_up(at, 8));
+    t.record_bytes = lay_out(
+        t.fields.size(), [&](std::size_t i) { return t.fields[i].type; },
+        [&](std::size_t i) -> std::uint32_t& { return t.fields[i].offset; });
   }
   // The types of another registry, which this one must then begin with.
   void adopt(const registry& other) { types_ = other.types_, by_key_ = other.by_key_, last_key_ = nullptr; }

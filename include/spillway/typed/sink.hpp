@@ -105,8 +105,10 @@ class file_sink final : public sink {
 #endif
     if (!file_) open_named();
   }
-  // The blob goes into an open file at `offset`, which the caller chose; commit() flushes it.
-  file_sink(int file, std::uint64_t offset) : borrowed_(file), offset_(offset), path_("file") {
+  // The blob goes into an open file at `offset`, which the caller chose; commit() makes it durable unless it
+  // is only scratch.
+  file_sink(int file, std::uint64_t offset, bool durable = true)
+      : borrowed_(file), durable_(durable), offset_(offset), path_("file") {
     if (offset % 64) fail(errc::misaligned, "building at an offset: expected a multiple of 64");
   }
   ~file_sink() override {
@@ -148,7 +150,8 @@ class file_sink final : public sink {
   void commit() override {
     flush();
     if (borrowed_ >= 0) {
-      if (::fsync(number()) != 0 && errno != EINVAL && errno != EROFS) detail::fail_io("flushing " + path_);
+      if (durable_ && ::fsync(number()) != 0 && errno != EINVAL && errno != EROFS)
+        detail::fail_io("flushing " + path_);
       return;
     }
     if (::ftruncate(number(), static_cast<off_t>(position_)) != 0) detail::fail_io("sizing " + path_);
@@ -213,6 +216,7 @@ class file_sink final : public sink {
 
   detail::fd file_;
   int borrowed_ = -1;
+  bool durable_ = true;
   std::uint64_t offset_ = 0;
   std::string path_, directory_, temporary_;
   mode_t mode_ = 0644;

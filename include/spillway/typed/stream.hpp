@@ -93,7 +93,7 @@ class list_builder {
   }
   std::uint64_t size() const { return items_.size(); }
   ref finish() {
-    object_out out(b_, 8 + 16 * items_.size());
+    object_out out(b_, 8 + 16 * items_.size(), align_elements(16 * items_.size()));
     items_.for_each([&](const item& i) { out.add(i); });
     return out.finish({kind::list, 0, 0, items_.size()}, depth_);
   }
@@ -113,7 +113,7 @@ class array_builder {
   std::uint64_t size() const { return values_.size(); }
   ref finish() {
     const std::uint64_t bytes = values_.size() * sizeof(T);
-    object_out out(b_, 8 + bytes, bytes >= 256 ? 8 : 0);
+    object_out out(b_, 8 + bytes, align_elements(bytes));
     values_.for_each([&](T v) { out.raw(&v, sizeof v); });
     return out.finish({kind::array, static_cast<std::uint8_t>(type_of_arithmetic<T>()), 0, values_.size()},
                       0);

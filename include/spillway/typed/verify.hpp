@@ -2,32 +2,23 @@
 // depth, every text UTF-8, every index in order, every tag, count, bitmap and checksum consistent.
 //
 // One pass from the first byte to the last, no recursion: references only point backward, so what an object
-// refers to was looked at before it. Memory: a bit per word of the blob and four bytes per object, and
-// nothing a count in the blob could enlarge. Only memory that nobody else can write is proven; see
-// region::access.
+// refers to was looked at before it. Only memory that nobody else can write is proven; see region::access.
 #pragma once
-#include <cmath>
-#include <limits>
-#include <vector>
-
-#include "spillway/typed/view.hpp"
+#include "spillway/typed/verify_index.hpp"
 
 namespace spillway::typed {
 
-struct verify_options {
-  unsigned max_depth = kMaxDepth;  // of nesting
-  double max_visits =
-      1 << 26;  // values met when everything is expanded as a tree (or 64 per object, if more)
-  std::uint64_t max_expanded_bytes = std::uint64_t{4} << 30;  // of all compressed texts together
-  bool checksum = true;                                       // when the blob has one
-  bool hashes = true;                                         // the hash of every key in an index
-};
-
 namespace detail {
 
-class verifier {
+class verifier : verify_index {
  public:
-  verifier(const blob& b, const verify_options& options) : d_(b.doc()), o_(options) {}
+  verifier(const blob& b, const verify_options& options)
+      : verify_index(b.doc(), options), complete_(d_.types.size(), true) {}
+
+  void tell(document& d) {
+    d.record_lists = std::move(record_lists_);
+    d.complete = std::move(complete_);
+  }
 
   status run() {
     if (d_.checksummed && o_.checksum)
@@ -75,118 +66,6 @@ class verifier {
   }
 
  private:
-  bool is_start(std::uint64_t position) const {
-    return position % 8 == 0 && position >= kHeaderBytes && position < d_.bytes &&
-           (starts_[position / 512] >> position / 8 % 64 & 1);
-  }
-  std::uint64_t ordinal(std::uint64_t position) const {
-    const std::uint64_t below = starts_[position / 512] & ((std::uint64_t{1} << position / 8 % 64) - 1);
-    return rank_[position / 512] + static_cast<std::uint64_t>(std::popcount(below));
-  }
-
-  // The reference at `from`: null is for the caller to permit.
-  result<head> refers(std::uint64_t from) {
-    const std::uint64_t target = from + load_word(d_.base + from);
-    if (target % 8) return {errc::misaligned, "a reference to a multiple of 8", from};
-    if (target >= here_.position) return {errc::forward, "a reference that points backward", from};
-    if (!is_start(target)) return {errc::out_of_range, "a reference to the start of an object", from};
-    const head h = head::of(load_word(d_.base + target));
-    if (h.depth >= here_.h.depth)
-      return {errc::too_deep, "an object less deep than the one that refers to it", from};
-    if (h.kind == kind::schema || h.kind == kind::box) return {errc::bad_tag, "a reference to a value", from};
-    visits_now_ += visits_[ordinal(target)];
-    return h;
-  }
-
-  static bool fits(type t, type element, head h) {
-    const auto map_flavour = static_cast<flavour>(h.sub & ~kMultiFlag);
-    switch (t) {
-      case type::text:
-        return h.kind == kind::text;
-      case type::bytes:
-        return h.kind == kind::bytes;
-      case type::buffer:
-        return h.kind == kind::buffer;
-      case type::array:
-        if (h.kind == kind::array)
-          return element == type::none || element == static_cast<type>(h.sub & ~kTupleFlag);
-        return h.kind == kind::list && h.count == 0;
-      case type::list:
-        return (h.kind == kind::list || h.kind == kind::array) && !(h.sub & kTupleFlag);
-      case type::tuple:
-        return (h.kind == kind::list || h.kind == kind::array) && (h.sub & kTupleFlag);
-      case type::set:
-        return h.kind == kind::set_sorted || h.kind == kind::set_bits || h.kind == kind::set_blocks ||
-               (h.kind == kind::map && map_flavour == flavour::set);
-      case type::map:
-        return h.kind == kind::map && map_flavour != flavour::set;
-      case type::record:
-        return h.kind == kind::record;
-      case type::nd:
-        return h.kind == kind::nd;
-      case type::decimal:
-        return h.kind == kind::decimal;
-      default:
-        return true;
-    }
-  }
-
-  status slot_at(std::uint64_t at, type declared = type::any) {
-    const slot s = load_slot(d_.base + at);
-    visits_now_ += 1;
-    const any_view v = any_view::at_slot(d_, at, here_.h.depth);
-    const auto clean = [&](bool sub, bool aux) {
-      return s.zero == 0 && (sub || s.sub == 0) && (aux || s.aux == 0);
-    };
-    const error bad{errc::bad_value, 0, at, "a slot whose parts agree", nullptr};
-    const auto only = [&](type t) { return declared == type::any || declared == t; };
-    const error wrong{errc::bad_tag, 0, at, "a value of the field's type", nullptr};
-    switch (s.what) {
-      case code::null:
-        if (!clean(false, false) || s.payload) return bad;
-        return only(type::any) ? status() : wrong;
-      case code::boolean:
-        if (!clean(false, false) || s.payload > 1) return bad;
-        return only(type::any) ? status() : wrong;
-      case code::integer:
-      case code::uinteger:
-      case code::f64:
-        return !clean(false, false) ? status(bad) : only(type::any) ? status() : wrong;
-      case code::f32:
-        return !clean(false, false) || s.payload >> 32 ? status(bad) : only(type::any) ? status() : wrong;
-      case code::short_text:
-      case code::short_bytes: {
-        if (!clean(false, true) || s.aux < 0 || s.aux > 8 || (s.aux < 8 && s.payload >> 8 * s.aux))
-          return bad;
-        if (s.what == code::short_text && !is_utf8(std::string_view(reinterpret_cast<const char*>(&s.payload),
-                                                                    static_cast<std::size_t>(s.aux))))
-          return {errc::bad_utf8, "a text in UTF-8", at};
-        return only(type::any) ? status() : wrong;
-      }
-      case code::date:
-        if (!clean(false, false) || !v.date()) return bad;
-        return only(type::any) ? status() : wrong;
-      case code::instant:
-        if (!clean(true, true) || !v.instant()) return bad;
-        return only(type::instant) ? status() : wrong;
-      case code::local_time:
-        if (!clean(true, true) || !v.local_time()) return bad;
-        return only(type::local_time) ? status() : wrong;
-      case code::time_of_day:
-        if (!clean(false, true) || !v.time_of_day()) return bad;
-        return only(type::time_of_day) ? status() : wrong;
-      case code::ref: {
-        if (!clean(false, false)) return bad;
-        const auto h = refers(at + kSlotPayload);
-        if (!h) return h.error();
-        return declared == type::any || (declared == type::instant && h->kind == kind::zoned) ? status()
-                                                                                              : wrong;
-      }
-      default:
-        return {errc::bad_tag, "a known code", at};
-    }
-  }
-
   status text_body() {
     const head& h = here_.h;
     if (h.sub > kCodecLz4 || (h.kind == kind::buffer && h.sub))
@@ -236,6 +115,7 @@ class verifier {
       const field_info& f = t.fields[i];
       visits_now_ += 1;
       if (r.state(i) != state::set) {
+        complete_[here_.h.count] = false;
         if (!zero(f.offset, f.offset + bytes_of(f.type))) return contradiction;
       } else if (is_slot(f.type)) {
         if (auto s = slot_at(at + f.offset, f.type); !s) return s;
@@ -271,125 +151,22 @@ class verifier {
     return {};
   }
 
-  status set_body() {
-    const std::uint64_t n = here_.h.count, at = here_.position;
-    const std::byte* p = here_.at();
-    const error unsorted{errc::unsorted, 0, at, "members in ascending order, each once", nullptr};
-    if (here_.h.kind == kind::set_sorted) {
-      if (here_.h.sub == static_cast<unsigned>(type::boolean) ||
-          here_.h.sub == static_cast<unsigned>(type::date))
-        return {errc::bad_tag, "a set of numbers", at};
-      const bool sorted = with_element(static_cast<type>(here_.h.sub), [&](auto like) {
-        using S = decltype(like);
-        for (std::uint64_t i = 1; i < n; ++i)
-          if (!(load<S>(p + 8 + (i - 1) * sizeof(S)) < load<S>(p + 8 + i * sizeof(S)))) return false;
-        if constexpr (std::is_floating_point_v<S>)
-          return n == 0 || load<S>(p + 8) == load<S>(p + 8);  // NaN has no place in an order
-        return true;
-      });
-      return sorted ? status() : unsorted;
-    }
-    std::uint64_t members = 0;
-    if (here_.h.kind == kind::set_bits) {
-      const auto base = static_cast<std::int64_t>(load_word(p + 8));
-      for (std::uint64_t i = 0; i < n; ++i)
-        members += static_cast<std::uint64_t>(std::popcount(load_word(p + 24 + 8 * i)));
-      if (base % 64 || n == 0 ||
-          n > (static_cast<std::uint64_t>(INT64_MAX) - static_cast<std::uint64_t>(base)) / 64 + 1 ||
-          !load_word(p + 24) || !load_word(p + 24 + 8 * (n - 1)))
-        return {errc::contradiction, "bits that start and end with a member", at};
-      if (members != load_word(p + 16)) return {errc::contradiction, "as many bits as members", at};
-      return {};
-    }
+  status list_body() {
+    const std::uint64_t at = here_.position, n = here_.h.count;
+    if (here_.h.sub & ~kTupleFlag) return {errc::bad_tag, "a list or a tuple", at};
+    bool alike = n >= 16;
+    std::uint64_t type = 0;
     for (std::uint64_t i = 0; i < n; ++i) {
-      const auto number = static_cast<std::int64_t>(load_word(p + 16 + 8 * i));
-      const std::uint64_t bits = load_word(p + 16 + 8 * n + 8 * i);
-      if (i && number <= static_cast<std::int64_t>(load_word(p + 16 + 8 * (i - 1)))) return unsorted;
-      if (!bits || number < INT64_MIN >> 6 || number > INT64_MAX >> 6)
-        return {errc::contradiction, "blocks that hold members", at};
-      members += static_cast<std::uint64_t>(std::popcount(bits));
+      const std::uint64_t from = at + 8 + 16 * i + kSlotPayload;
+      if (auto s = slot_at(from - kSlotPayload); !s) return s;
+      if (!alike) continue;
+      alike = load_slot(d_.base + from - kSlotPayload).what == code::ref;
+      if (!alike) continue;
+      const head h = head::of(load_word(d_.base + (from + load_word(d_.base + from))));
+      if (i == 0) type = h.count;
+      alike = h.kind == kind::record && h.count == type;
     }
-    if (members != load_word(p + 8)) return {errc::contradiction, "as many bits as members", at};
-    return {};
-  }
-
-  status map_body() {
-    const auto opened = map_view::of(here_);
-    if (!opened) return opened.error();
-    const map_view& m = *opened;
-    const std::uint64_t n = m.entries(), at = here_.position, entry = entry_bytes(m.flavour());
-    const error unsorted{errc::unsorted, 0, at, "an index in order", nullptr};
-    if (load_word(here_.at() + 24) >> 16) return {errc::contradiction, "zeros behind the shift", at};
-    if (n && (m.low() != m.hash(0) && m.low() > m.hash(0))) return unsorted;
-    // 1. Every entry, and the distinct keys among those of one hash.
-    std::uint64_t keys = 0;
-    std::vector<std::string> run;  // canonical keys of the current hash
-    std::string last;
-    for (std::uint64_t i = 0; i < n; ++i) {
-      const std::uint64_t h = m.hash(i), from = at + kMapHeadBytes + i * entry;
-      const bool same = i && h == m.hash(i - 1);
-      if (i && h < m.hash(i - 1)) return unsorted;
-      if ((h - m.low()) >> m.shift() >= m.buckets())
-        return {errc::unsorted, "a directory that covers the index", from};
-      if (m.flavour() == flavour::text) {
-        const auto key = refers(from + 8);
-        if (!key) return key.error();
-        if (key->kind != kind::text || key->sub != kCodecNone)
-          return {errc::bad_tag, "a key that is text", from};
-      } else if (m.flavour() == flavour::object || m.flavour() == flavour::set) {
-        if (auto s = slot_at(from + 8); !s) return s;
-      }
-      if (m.flavour() != flavour::set)
-        if (auto s = slot_at(from + entry - 16); !s) return s;
-      if (m.flavour() == flavour::uint || m.flavour() == flavour::approx) {
-        if (same && !m.is_multi()) return {errc::duplicate, "each key once", from};
-        keys += !same;
-        if (m.hash_bits() < 64 && h << m.hash_bits())
-          return {errc::contradiction, "hashes of the announced bits", from};
-        continue;
-      }
-      if (!o_.hashes && !same) {
-        ++keys, run.clear(), last.clear();
-        continue;
-      }
-      // Text keys alone under their hash are compared with nothing, and need no canonical copy.
-      if (m.flavour() == flavour::text && !same && !(i + 1 < n && m.hash(i + 1) == h)) {
-        const auto t = m.key(i).text();
-        if (!t) return t.error();
-        if (hash_text(t->stored()) != h) return {errc::unsorted, "the hash of the key", from};
-        ++keys, run.clear(), last.clear();
-        continue;
-      }
-      key_writer w;
-      if (auto s = write_key(w, m.key(i)); !s) return s;
-      if (same && run.empty()) {  // hashes were not asked for, but comparing is
-        key_writer before;
-        if (auto s = write_key(before, m.key(i - 1)); !s) return s;
-        run.push_back(before.bytes());
-        last = before.bytes();
-      }
-      if (o_.hashes) {
-        const std::uint64_t right =
-            m.flavour() == flavour::text ? hash_text(std::string_view(w.bytes()).substr(9)) : w.hash();
-        if (right != h) return {errc::unsorted, "the hash of the key", from};
-      }
-      if (!same) run.clear(), last.clear();
-      const bool again = std::find(run.begin(), run.end(), w.bytes()) != run.end();
-      if (again && (!m.is_multi() || w.bytes() != last)) return {errc::duplicate, "each key once", from};
-      if (!again) {
-        run.push_back(w.bytes()), ++keys;
-        if (run.size() > 1024) return {errc::too_much, "fewer keys of one hash", from};
-      }
-      last = w.bytes();
-    }
-    if (keys != m.size()) return {errc::contradiction, "as many keys as announced", at};
-    // 2. The directory: the first entry of every range.
-    std::uint64_t i = 0;
-    for (std::uint64_t b = 0; b <= m.buckets(); ++b) {
-      while (i < n && (m.hash(i) - m.low()) >> m.shift() < b) ++i;
-      if (m.directory(b) != i) return {errc::unsorted, "a directory that agrees with the index", at};
-    }
-    if (i != n) return {errc::unsorted, "a directory that covers the index", at};
+    if (alike) record_lists_.push_back({at, static_cast<std::uint32_t>(type)});
     return {};
   }
 
@@ -404,10 +181,7 @@ class verifier {
       case kind::array:
         return array_body();
       case kind::list:
-        if (h.sub & ~kTupleFlag) return {errc::bad_tag, "a list or a tuple", at};
-        for (std::uint64_t i = 0; i < h.count; ++i)
-          if (auto s = slot_at(at + 8 + 16 * i); !s) return s;
-        return {};
+        return list_body();
       case kind::set_sorted:
       case kind::set_bits:
       case kind::set_blocks:
@@ -465,14 +239,8 @@ class verifier {
     return {};
   }
 
-  const document& d_;
-  verify_options o_;
-  typed::object here_;
-  float visits_now_ = 0;
-  std::uint64_t expanded_ = 0;
-  std::vector<std::uint64_t> starts_;
-  std::vector<std::uint32_t> rank_;
-  std::vector<float> visits_;
+  std::vector<document::record_list> record_lists_;  // see document, these two
+  std::vector<bool> complete_;
 };
 
 }  // namespace detail
@@ -489,9 +257,11 @@ inline result<verified_blob> verify(region r, const verify_options& options) {
     return {errc::shared_memory, "memory that nobody else can write: a sealed memfd, or a copy"};
   const auto b = blob::open(std::move(r));
   if (!b) return b.error();
-  if (auto s = inspect(*b, options); !s) return s.error();
+  detail::verifier seen(*b, options);
+  if (auto s = seen.run(); !s) return s.error();
   verified_blob v;
   static_cast<blob&>(v) = *b;
+  seen.tell(*v.document_);
   v.document_->proven = true;
   return v;
 }

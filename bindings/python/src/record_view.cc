@@ -1,0 +1,281 @@
+// record_view.cc - records by attribute: fields read where they lie, and, where permitted, written there.
+#include "common.h"
+
+namespace spillway::python {
+
+using typed::errc;
+using typed::state;
+
+TypeAccess& Holder::access(std::uint64_t i) {
+  if (types.size() < doc().types.size()) types.resize(doc().types.size());
+  if (types[i]) return *types[i];
+  auto a = std::make_unique<TypeAccess>();
+  const typed::type_info& t = doc().types[i];
+  const auto intern = [](const std::string& s) {
+    PyObject* p = PyUnicode_FromStringAndSize(s.data(), static_cast<Py_ssize_t>(s.size()));
+    PyUnicode_InternInPlace(&p);
+    return py::reinterpret_steal<py::object>(p);
+  };
+  for (std::size_t k = 0; k < t.fields.size(); ++k) {
+    a->names.push_back(intern(t.fields[k].name));
+    a->by_name[a->names.back().ptr()] = static_cast<int>(k);
+  }
+  // Fields that the reader's class numbers explicitly are found by number, whatever the writer called them.
+  a->cls = helpers().classes.attr("get")(t.name);
+  if (!a->cls.is_none()) {
+    const py::tuple spec = a->cls.attr("_spillway_spec");
+    for (const py::handle f : spec[1]) {
+      const py::tuple field = py::reinterpret_borrow<py::tuple>(f);
+      const py::object name = intern(field[1].cast<std::string>());
+      if (field[5].cast<bool>()) {
+        a->by_name[name.ptr()] = -1;
+        for (std::size_t k = 0; k < t.fields.size(); ++k)
+          if (t.fields[k].number == field[0].cast<std::uint32_t>())
+            a->by_name[name.ptr()] = static_cast<int>(k);
+      } else
+        a->by_name.emplace(name.ptr(), -1);
+      a->aliases.push_back(name);
+    }
+  }
+  types[i] = std::move(a);
+  return *types[i];
+}
+
+namespace {
+
+template <class T>
+T& self_of(PyObject* p) {
+  return *static_cast<T*>(reinterpret_cast<py::detail::instance*>(p)->simple_value_holder[0]);
+}
+
+[[noreturn]] void raise_absent(const RecordView& r, PyObject* name) {
+  PyErr_Format(PyExc_AttributeError, "field '%U' of %s is absent", name, r.record.type().name.c_str());
+  throw py::error_already_set();
+}
+
+// The field, or -2: no field of that name.
+int find_field(const RecordView& r, PyObject* name) {
+  const auto& names = r.access->by_name;
+  if (const auto f = names.find(name); f != names.end()) return f->second;
+  for (const auto& [known, i] : names)  // a name that was not interned
+    if (PyUnicode_Compare(known, name) == 0) return i;
+  return -2;
+}
+
+PyObject* field_value(const RecordView& r, int i, PyObject* name) {
+  const auto k = static_cast<std::size_t>(i);
+  if (i < 0) raise_absent(r, name);
+  const state s = r.record.state(k);
+  if (s == state::absent) raise_absent(r, name);
+  if (s == state::null) Py_RETURN_NONE;
+  const typed::field_info& f = r.record.type().fields[k];
+  const std::byte* at = r.record.object().at() + f.offset;
+  switch (f.type) {  // the commonest without a detour
+    case typed::type::i64:
+      return PyLong_FromLongLong(typed::load<std::int64_t>(at));
+    case typed::type::f64:
+      return PyFloat_FromDouble(typed::load<double>(at));
+    case typed::type::i32:
+      return PyLong_FromLong(typed::load<std::int32_t>(at));
+    case typed::type::boolean:
+      return PyBool_FromLong(typed::load<bool>(at));
+    case typed::type::date: {
+      const typed::date d{typed::load<std::int32_t>(at)};
+      if (!d.valid()) raise({errc::bad_value, 0, 0, "a year from 1 to 9999", nullptr});
+      const auto [year, month, day] = d.ymd();
+      return helpers().date(year, month, day).release().ptr();
+    }
+    default:
+      return to_python(r.record[k], r.holder).release().ptr();
+  }
+}
+
+PyObject* record_getattro(PyObject* self, PyObject* name) {
+  try {
+    const RecordView& r = self_of<RecordView>(self);
+    const auto& names = r.access->by_name;
+    const auto f = names.find(name);
+    const int i = f != names.end() ? f->second : -2;
+    if (i != -2) return field_value(r, i, name);
+    if (PyObject* own = PyObject_GenericGetAttr(self, name)) return own;
+    if (!PyErr_ExceptionMatches(PyExc_AttributeError)) return nullptr;
+    PyErr_Clear();
+    if (const int slow = find_field(r, name); slow != -2) return field_value(r, slow, name);
+    // What the Record class defines beside fields: methods and properties work on views too.
+    const py::object& cls = r.access->cls;
+    if (PyUnicode_GET_LENGTH(name) > 0 && !cls.is_none()) {
+      if (PyObject* found = _PyType_Lookup(reinterpret_cast<PyTypeObject*>(cls.ptr()), name)) {
+        if (auto* get = Py_TYPE(found)->tp_descr_get) return get(found, self, cls.ptr());
+        Py_INCREF(found);
+        return found;
+      }
+    }
+    PyErr_Format(PyExc_AttributeError, "%s has no field '%U'", r.record.type().name.c_str(), name);
+    return nullptr;
+  } catch (py::error_already_set& e) {
+    e.restore();
+  } catch (const typed::failure& e) {
+    PyErr_SetString(helpers().error.ptr(), e.what());
+  } catch (const std::exception& e) {
+    PyErr_SetString(PyExc_RuntimeError, e.what());
+  }
+  return nullptr;
+}
+
+// A field of fixed size that may be written, as its address; raises what prevents it.
+std::byte* target(const RecordView& r, PyObject* name, typed::type& t) {
+  const int i = find_field(r, name);
+  if (i == -2) {
+    PyErr_Format(PyExc_AttributeError, "%s has no field '%U'", r.record.type().name.c_str(), name);
+    throw py::error_already_set();
+  }
+  if (i == -1) raise_absent(r, name);
+  const auto k = static_cast<std::size_t>(i);
+  const typed::field_info& f = r.record.type().fields[k];
+  if (!r.holder->doc().writable()) {
+    PyErr_Format(PyExc_TypeError, "field '%U' is read-only: open the file with writable=True", name);
+    throw py::error_already_set();
+  }
+  if (r.record.state(k) == state::absent) raise_absent(r, name);
+  if (r.record.state(k) == state::null) {
+    PyErr_Format(PyExc_TypeError, "field '%U' is null; only fields that have a value are written in place",
+                 name);
+    throw py::error_already_set();
+  }
+  if (!typed::is_scalar(f.type)) {
+    PyErr_Format(PyExc_TypeError, "field '%U' is %s; only numbers, bools and dates are written in place",
+                 name, typed::name_of(f.type));
+    throw py::error_already_set();
+  }
+  t = f.type;
+  return const_cast<std::byte*>(r.record.object().at()) + f.offset;
+}
+
+// Calls f with the value as the field's own type. Raises OverflowError, TypeError.
+template <class F>
+auto with_value(typed::type t, py::handle value, F&& f) {
+  if (t == typed::type::date) {
+    if (!py::hasattr(value, "toordinal")) throw py::type_error("expected a date");
+    return f(static_cast<std::int32_t>(value.attr("toordinal")().cast<long>() - 719163));
+  }
+  return typed::with_element(t, [&](auto like) {
+    using T = decltype(like);
+    if constexpr (std::is_same_v<T, bool>) {
+      if (!PyBool_Check(value.ptr())) throw py::type_error("expected a bool");
+      return f(value.ptr() == Py_True);
+    } else if constexpr (std::is_integral_v<T>) {
+      const py::object whole = py::reinterpret_steal<py::object>(PyNumber_Index(value.ptr()));
+      if (!whole) throw py::error_already_set();
+      try {
+        return f(whole.cast<T>());
+      } catch (const py::cast_error&) {
+        PyErr_Format(PyExc_OverflowError, "%R does not fit %s", value.ptr(), typed::name_of(t));
+        throw py::error_already_set();
+      }
+    } else {
+      const double d = PyFloat_AsDouble(value.ptr());
+      if (d == -1 && PyErr_Occurred()) throw py::error_already_set();
+      return f(static_cast<T>(d));
+    }
+  });
+}
+
+template <class T>
+using bits =
+    std::conditional_t<sizeof(T) == 1, std::uint8_t,
+                       std::conditional_t<sizeof(T) == 2, std::uint16_t,
+                                          std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>>>;
+
+void set_field(const RecordView& r, py::handle name, py::handle value) {
+  typed::type t;
+  std::byte* at = target(r, name.ptr(), t);
+  with_value(t, value, [&](auto v) {
+    using B = bits<decltype(v)>;
+    __atomic_store_n(reinterpret_cast<B*>(at), std::bit_cast<B>(v), __ATOMIC_SEQ_CST);
+    return 0;
+  });
+}
+
+bool exchange_field(const RecordView& r, py::handle name, py::handle expected, py::handle desired) {
+  typed::type t;
+  std::byte* at = target(r, name.ptr(), t);
+  return with_value(t, expected, [&](auto was) {
+    return with_value(t, desired, [&](auto now) {
+      if constexpr (sizeof was == sizeof now) {
+        using B = bits<decltype(was)>;
+        B old = std::bit_cast<B>(was);
+        return __atomic_compare_exchange_n(reinterpret_cast<B*>(at), &old, std::bit_cast<B>(now), false,
+                                           __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+      } else
+        return false;
+    });
+  });
+}
+
+py::object add_to_field(const RecordView& r, py::handle name, py::handle delta) {
+  typed::type t;
+  std::byte* at = target(r, name.ptr(), t);
+  if (t == typed::type::boolean || t == typed::type::date)
+    throw py::type_error("add: expected a field that is a number");
+  return with_value(t, delta, [&](auto d) -> py::object {
+    using T = decltype(d);
+    if constexpr (std::is_same_v<T, bool>)
+      return py::none();
+    else if constexpr (std::is_integral_v<T>)
+      return py::int_(__atomic_fetch_add(reinterpret_cast<T*>(at), d, __ATOMIC_SEQ_CST));
+    else {
+      using B = bits<T>;
+      B old = __atomic_load_n(reinterpret_cast<B*>(at), __ATOMIC_SEQ_CST);
+      while (!__atomic_compare_exchange_n(reinterpret_cast<B*>(at), &old,
+                                          std::bit_cast<B>(std::bit_cast<T>(old) + d), false,
+                                          __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+      }
+      return py::float_(static_cast<double>(std::bit_cast<T>(old)));
+    }
+  });
+}
+
+int record_setattro(PyObject* self, PyObject* name, PyObject* value) {
+  try {
+    if (!value) throw py::type_error("fields of a view cannot be deleted");
+    set_field(self_of<RecordView>(self), name, value);
+    return 0;
+  } catch (py::error_already_set& e) {
+    e.restore();
+  } catch (py::builtin_exception& e) {
+    e.set_error();
+  }
+  return -1;
+}
+
+}  // namespace
+
+void bind_record_view(py::module_& m) {
+  py::class_<RecordView>(m, "RecordView", py::custom_type_setup([](PyHeapTypeObject* t) {
+                           t->ht_type.tp_getattro = record_getattro;
+                           t->ht_type.tp_setattro = record_setattro;
+                         }),
+                         "A record read in place. Fields are attributes: an absent one raises "
+                         "AttributeError, a null one is None.")
+      .def("compare_exchange", &exchange_field, py::arg("field"), py::arg("expected"), py::arg("desired"),
+           "Sets the field to `desired` if it is `expected`, atomically. Returns whether it was.")
+      .def("add", &add_to_field, py::arg("field"), py::arg("delta"),
+           "Adds to the field atomically, wrapping round. Returns the value before.")
+      .def("_fields",
+           [](const RecordView& r) {
+             py::list names;
+             for (const auto& n : r.access->names) names.append(n);
+             return names;
+           })
+      .def("_state",
+           [](const RecordView& r, py::handle name) {
+             const int i = find_field(r, name.ptr());
+             if (i == -2) throw py::attribute_error("no field " + py::str(name).cast<std::string>());
+             return i < 0 ? 0 : static_cast<int>(r.record.state(static_cast<std::size_t>(i)));
+           })
+      .def("_type_name", [](const RecordView& r) { return r.record.type().name; })
+      .def("_class", [](const RecordView& r) { return r.access->cls; })
+      .def("_position", [](const RecordView& r) { return r.record.object().position; });
+}
+
+}  // namespace spillway::python
