@@ -278,6 +278,10 @@ void dispatch(Server& server, Connection& connection, wire::Frame& frame) {
             .number(a.value.key)
             .number(static_cast<uint8_t>(a.value.place))
             .number(a.value.offset);
+        const Buffer* const buffer = a.value.buffer;
+        w.number(buffer ? buffer->id : uint32_t{0})
+            .number(buffer ? buffer->file_bytes : uint64_t{0})
+            .number(buffer ? buffer->warm_bytes : uint64_t{0});
         reply.ok(w, a.value.fd);
       });
     }

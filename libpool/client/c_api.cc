@@ -40,6 +40,10 @@ struct spillway_builder {
   os::Fd fd;
   os::Mapping mapping;
   bool in_file = false;
+  // Memory that is used again, if buffer_id is not zero.
+  uint32_t buffer_id = 0;
+  uint64_t buffer_bytes = 0, warm_bytes = 0;
+  std::shared_ptr<os::Mapping> buffer;
   // Below 1 MiB it is kept here and crosses the socket whole.
   void* small = nullptr;
   std::string options;  // encoded
@@ -160,7 +164,10 @@ const char* const kStatusTexts[] = {"done",
 
 Failure seal_and_publish(spillway_pool* pool, spillway_builder& b, Answer& answer) {
   b.mapping.reset();
-  if (!b.in_file)
+  if (b.buffer)
+    if (Errno e = b.buffer->protect(false); !e.ok())
+      return {SPILLWAY_NO_MEMORY, std::string("write-protecting an object: ") + strerror(e.code())};
+  if (!b.in_file && b.buffer_id == 0)
     if (Errno e = os::seal_memfd(b.fd.get()); !e.ok())
       return {SPILLWAY_BUSY,
               std::string("sealing: ") + strerror(e.code()) + " (is it mapped for writing elsewhere?)"};
@@ -191,7 +198,10 @@ Failure create_large(spillway_pool* pool, uint64_t bytes, const spillway_put_opt
   b.id = r.number<uint64_t>();
   (void)r.number<uint64_t>();
   b.in_file = static_cast<wire::Place>(r.number<uint8_t>()) == wire::Place::kFile;
-  const uint64_t offset = r.number<uint64_t>();
+  (void)r.number<uint64_t>();  // where data begins in a file: as the format says
+  b.buffer_id = r.number<uint32_t>();
+  b.buffer_bytes = r.number<uint64_t>();
+  b.warm_bytes = r.number<uint64_t>();
   if (!r.ok() || answer.fds.empty()) {
     abort_creation(pool, b.id);
     return {SPILLWAY_NO_MEMORY, "no descriptor came with the new object: too many are open"};
@@ -200,16 +210,44 @@ Failure create_large(spillway_pool* pool, uint64_t bytes, const spillway_put_opt
   b.bytes = bytes;
   b.fd = std::move(answer.fds[0]);
   b.small = nullptr;
-  (void)offset;
   return {};
+}
+
+// To where its bytes can be written in place.
+Errno map_builder(spillway_pool* pool, spillway_builder& b) {
+  if (b.buffer_id != 0) {
+    Result<std::shared_ptr<os::Mapping>> buffer =
+        pool->client.state().open_buffer(b.buffer_id, b.fd, b.buffer_bytes, b.bytes, b.warm_bytes);
+    if (!buffer) return buffer.error();
+    b.buffer = std::move(*buffer);
+    return {};
+  }
+  // All pages are there before the program touches one: no memory is an answer, not a SIGBUS.
+  if (!b.in_file)
+    if (Errno e = os::preallocate(b.fd.get(), 0, b.bytes, true); !e.ok()) return e;
+  Result<os::Mapping> mapping =
+      os::Mapping::read_write(b.fd.get(), b.in_file ? format::kDataOffset : 0, b.bytes);
+  if (!mapping) return mapping.error();
+  b.mapping = std::move(*mapping);
+  return {};
+}
+
+Errno write_builder(spillway_pool* pool, spillway_builder& b, const void* data) {
+  // Memory that had an object before is mapped already, or worth mapping for those to come.
+  if (b.warm_bytes > 0) {
+    if (Errno e = map_builder(pool, b); !e.ok()) return e;
+    memcpy(b.buffer->data(), data, b.bytes);
+    return {};
+  }
+  // New memory: write() and not a mapping: a page that cannot be had is an error, and none is zeroed first.
+  return os::write_all(b.fd.get(), data, b.bytes, b.in_file ? format::kDataOffset : 0);
 }
 
 Failure put_large(spillway_pool* pool, const void* data, uint64_t bytes, const spillway_put_options* options,
                   Answer& answer) {
   spillway_builder b;
   if (Failure f = create_large(pool, bytes, options, b); f.bad()) return f;
-  // write() and not a mapping: a page that cannot be had is an error, and no page is zeroed first.
-  if (Errno e = os::write_all(b.fd.get(), data, bytes, b.in_file ? format::kDataOffset : 0); !e.ok()) {
+  if (Errno e = write_builder(pool, b, data); !e.ok()) {
     abort_creation(pool, b.id);
     return {e == ENOSPC && b.in_file     ? SPILLWAY_DISK_FULL
             : e == ENOMEM || e == ENOSPC ? SPILLWAY_NO_MEMORY
@@ -535,18 +573,7 @@ spillway_status spillway_create(spillway_pool* pool, size_t bytes, const spillwa
       return SPILLWAY_OK;
     }
     if (Failure f = create_large(pool, bytes, options, *b); f.bad()) return fail(f);
-    // All pages are there before the program touches one: no memory is an answer, not a SIGBUS.
-    const uint64_t offset = b->in_file ? format::kDataOffset : 0;
-    Errno error;
-    if (!b->in_file) error = os::preallocate(b->fd.get(), 0, bytes, true);
-    if (error.ok()) {
-      Result<os::Mapping> mapping = os::Mapping::read_write(b->fd.get(), offset, bytes);
-      if (mapping)
-        b->mapping = std::move(*mapping);
-      else
-        error = mapping.error();
-    }
-    if (!error.ok()) {
+    if (Errno error = map_builder(pool, *b); !error.ok()) {
       abort_creation(pool, b->id);
       return fail(SPILLWAY_NO_MEMORY, std::string("memory for an object: ") + strerror(error.code()));
     }
@@ -555,7 +582,9 @@ spillway_status spillway_create(spillway_pool* pool, size_t bytes, const spillwa
   });
 }
 
-void* spillway_builder_data(spillway_builder* b) { return b->small ? b->small : b->mapping.data(); }
+void* spillway_builder_data(spillway_builder* b) {
+  return b->small ? b->small : b->buffer ? b->buffer->data() : b->mapping.data();
+}
 size_t spillway_builder_size(const spillway_builder* b) { return b->bytes; }
 
 spillway_status spillway_builder_seal(spillway_builder* builder, spillway_ref* ref) {

@@ -102,6 +102,11 @@ class State {
   Failure adopt(spillway_ref ref);  // counts, and tells the daemon of the first
   void release(spillway_ref ref);
 
+  // The buffer, mapped for writing; its first `bytes` have memory.
+  Result<std::shared_ptr<os::Mapping>> open_buffer(uint32_t id, const os::Fd& fd, uint64_t file_bytes,
+                                                   uint64_t bytes, uint64_t warm_bytes);
+  bool has_buffer(uint32_t id);
+
   uint64_t host() const { return host_; }
   uint64_t on_destroy(std::function<void()> call);
   void cancel_destroy(uint64_t cookie);
@@ -141,6 +146,8 @@ class State {
   void hear(Session& session, wire::Frame& frame);
   void run_callbacks();
   void forget_leases();
+  void forget_buffer(uint32_t id);
+  void forget_buffers();
   Failure lease_of(Session& session, Answer& answer, Lease*& lease);
   void trim_cache(std::vector<uint32_t>& slots);
   void tell_released(uint64_t session, uint32_t slot);
@@ -157,6 +164,9 @@ class State {
   std::unordered_map<uint32_t, Lease*> by_slot_;
   std::unordered_set<Lease*> old_;  // of sessions that ended
   std::unordered_map<uint32_t, std::shared_ptr<os::Mapping>> slabs_;
+
+  std::mutex buffers_mutex_;
+  std::unordered_map<uint32_t, std::shared_ptr<os::Mapping>> buffers_;
 
   std::mutex refs_mutex_;
   struct Counted {

@@ -203,6 +203,7 @@ void State::unpin(Lease* lease) {
 
 // Of the session that ended: what is pinned stays readable until it is unpinned.
 void State::forget_leases() {
+  forget_buffers();
   std::lock_guard lock(leases_mutex_);
   for (auto& [slot, lease] : by_slot_) {
     if ((lease->word().load() & wire::kPinMask) != 0)

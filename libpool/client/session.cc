@@ -47,6 +47,8 @@ State::~State() {
     std::lock_guard lock(session_mutex_);
     session = std::move(session_);
   }
+  // Before the daemon knows that we go: it seals what is still an object's.
+  forget_buffers();
   if (session) end_session(std::move(session));
   {
     std::lock_guard lock(callbacks_mutex_);
@@ -393,8 +395,14 @@ void State::hear(Session& session, wire::Frame& frame) {
       return;
     }
     case wire::Verb::kSlabGone: {
+      const uint32_t id = r.number<uint32_t>();
+      forget_buffer(id);
+      std::shared_ptr<os::Mapping> last;  // declared first: it is unmapped, which takes long, after the lock
       std::lock_guard lock(leases_mutex_);
-      slabs_.erase(r.number<uint32_t>());
+      if (const auto found = slabs_.find(id); found != slabs_.end()) {
+        last = std::move(found->second);
+        slabs_.erase(found);
+      }
       return;
     }
     case wire::Verb::kChanged: {

@@ -5,6 +5,7 @@
 
 #include "base/core/check.h"
 #include "base/core/units.h"
+#include "libpool/wire/message.h"
 
 namespace spillway::pool {
 namespace {
@@ -32,7 +33,7 @@ uint32_t Slabs::slot_bytes_for(uint64_t bytes) {
 
 Result<Slab*> Slabs::make(AccessClass access, uint32_t slot_bytes) {
   auto slab = std::make_unique<Slab>();
-  slab->id = ++last_id_;
+  slab->id = ++last_id_ & ~wire::kBufferBit;
   slab->slot_bytes = slot_bytes;
   slab->slots = slots_of(slot_bytes);
   slab->access = access;

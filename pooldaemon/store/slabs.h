@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/os/memfd.h"
+#include "base/os/process.h"
 
 namespace spillway::pool {
 
@@ -69,7 +70,8 @@ class Slabs {
   std::function<void(uint64_t, uint32_t)> gone_;
   std::map<Key, std::vector<Slab*>> with_room_;
   std::map<uint32_t, std::unique_ptr<Slab>> slabs_;
-  uint32_t last_id_ = 0;
+  // Not those of a daemon before this one: a client may know them still.
+  uint32_t last_id_ = static_cast<uint32_t>(os::random_number());
   uint64_t allocated_bytes_ = 0;
 };
 

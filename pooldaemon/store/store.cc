@@ -52,7 +52,16 @@ Store::Store(Config config, std::function<void(std::function<void()>)> post)
         wire::Writer w;
         w.number(slab);
         client->tell(wire::Verb::kSlabGone, w.take());
-      }) {}
+      }),
+      buffers_(
+          [this](uint64_t session, uint32_t buffer) {
+            Client* const client = client_by(session);
+            if (client == nullptr) return;
+            wire::Writer w;
+            w.number(buffer);
+            client->tell(wire::Verb::kSlabGone, w.take());
+          },
+          [this](os::Fd file, uint64_t bytes) { free_pages(std::move(file), bytes); }) {}
 
 Store::~Store() {
   closing_ = true;
@@ -74,6 +83,7 @@ void Store::config_changed() {
   policy_.set_kind(config_.policy);
   disk_.set_limit(config_.disk_limit);
   disk_.set_least_free(config_.disk_least_free);
+  limit_idle();
   pump_later();
 }
 
@@ -146,6 +156,7 @@ void Store::close_client(Client& client) {
     --object->references;
     maybe_die(*object);
   }
+  buffers_.close(id);
   clients_.erase(id);
   slabs_.trim();
   pump();
@@ -453,23 +464,35 @@ void Store::create(Client& client, PutRequest request, uint64_t bytes, Reply<Cre
   room.bytes = round_up(bytes, kPageBytes);
   room.client = client.id;
   room.when_full = request.when_full;
+  // What others may read is sealed for good, against its maker, too.
+  room.buffered = config_.recycle > 0 && (request.mode & 0066) == 0;
   const uint64_t timeout_ms = request.timeout_ms;
-  room.answer = [this, id = client.id, request = std::move(request), bytes, reply](
+  room.answer = [this, id = client.id, request = std::move(request), bytes, reply, buffered = room.buffered](
                     Room got, std::shared_ptr<Memory> memory, Failure failure) {
     Client* const c = client_by(id);
     if (c == nullptr) return;
     if (got == Room::kRefused) return reply({failure});
     if (got == Room::kDisk) return create_on_disk(*c, request, bytes, reply);
-    Result<os::Fd> fd = os::make_memfd("spillway-object", bytes);
-    if (!fd)
-      return reply({{SPILLWAY_NO_MEMORY,
-                     fmt::format("no memory for {} bytes: {}", bytes, strerror(fd.error().code()))}});
-    memory->fd = std::move(*fd);
+    const auto no_memory = [&](Errno e) {
+      reply({{SPILLWAY_NO_MEMORY, fmt::format("no memory for {} bytes: {}", bytes, strerror(e.code()))}});
+    };
+    if (!memory->buffer && buffered) {
+      Result<std::unique_ptr<Buffer>> buffer = buffers_.make(id, bytes);
+      if (!buffer) return no_memory(buffer.error());
+      memory->buffer = std::move(*buffer);
+    }
+    if (!memory->buffer) {
+      Result<os::Fd> fd = os::make_memfd("spillway-object", bytes);
+      if (!fd) return no_memory(fd.error());
+      memory->fd = std::move(*fd);
+    }
     Object& object = make_object(*c, request, bytes);
     object.memory = std::move(memory);
     c->creating.insert(object.id);
     create_flags_[object.id] = request.flags;
-    reply({{}, {object.id, object.key, 0, wire::Place::kMemory, object.memory->fd.get()}});
+    reply({{},
+           {object.id, object.key, 0, wire::Place::kMemory, object.memory->descriptor(),
+            object.memory->buffer.get()}});
   };
   ask_room(std::move(room), timeout_ms);
 }
@@ -480,7 +503,9 @@ void Store::seal(Client& client, uint64_t id, Reply<Published> reply) {
     return reply({{SPILLWAY_NOT_FOUND, "nothing of this id is being created by this session"}});
   if (!create_flags_.contains(id)) return reply({{SPILLWAY_BUSY, "it is being published already"}});
   if (!object->memory) return seal_on_disk(client, *object, std::move(reply));
-  if (!os::is_sealed(object->memory->fd.get()))
+  if (Buffer* const buffer = object->memory->buffer.get())
+    buffer->warm_bytes = object->memory->charge;
+  else if (!os::is_sealed(object->memory->fd.get()))
     return reply(
         {{SPILLWAY_BUSY, "the object's memory is not sealed: somebody still has it mapped for writing"}});
   const uint32_t flags = create_flags_[id];
@@ -599,12 +624,30 @@ void Store::give_back(Memory& memory) {
     small_bytes_ -= memory.charge;
     slabs_.release(memory.slab);
   }
-  if (memory.fd.valid() && memory.charge > 4 * kMiB && workers_ && !closing_) {
-    // Freeing pages takes 0.1 ms a MiB: not here.
-    auto fd = std::make_shared<os::Fd>(std::move(memory.fd));
-    work([fd]() mutable { fd->reset(); }, nullptr);
+  if (memory.fd.valid()) free_pages(std::move(memory.fd), memory.charge);
+  if (memory.buffer) {
+    Buffer& buffer = *memory.buffer;
+    // Of an object that was not finished: what may have been touched.
+    if (buffer.warm_bytes < memory.charge)
+      os::give_back(buffer.fd.get(), buffer.warm_bytes, buffer.file_bytes - buffer.warm_bytes);
+    buffers_.give_back(std::move(memory.buffer), os::monotonic_ms());
+    limit_idle();
   }
   if (!closing_ && !queue_.empty()) pump_later();
+}
+
+void Store::free_pages(os::Fd file, uint64_t bytes) {
+  if (closing_) return;
+  // Who has it mapped may be slow to unmap it. (EPERM: it is sealed, and goes with the last mapping.)
+  if (bytes <= 4 * kMiB || !workers_) return (void)os::give_back(file.get(), 0, bytes);
+  // Freeing pages takes 0.1 ms a MiB: not here.
+  auto shared = std::make_shared<os::Fd>(std::move(file));
+  work(
+      [shared, bytes] {
+        (void)os::give_back(shared->get(), 0, bytes);
+        shared->reset();
+      },
+      nullptr);
 }
 
 void Store::erase(Client& client, const Which& which, Done done) {
@@ -780,6 +823,7 @@ std::vector<std::pair<std::string, uint64_t>> Store::counters() {
           {"memory_used_bytes", used_bytes()},
           {"small_object_bytes", small_bytes_},
           {"slab_bytes", slabs_.allocated_bytes()},
+          {"idle_buffer_bytes", buffers_.idle_bytes()},
           {"leaving_bytes", leaving_bytes()},
           {"disk_limit_bytes", config_.disk_limit},
           {"disk_used_bytes", disk_.used()},

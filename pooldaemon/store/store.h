@@ -102,7 +102,8 @@ struct Published {
 struct Created {
   uint64_t id = 0, key = 0, offset = 0;
   wire::Place place = wire::Place::kMemory;
-  int fd = -1;  // good until the call returns
+  int fd = -1;                     // good until the call returns
+  const Buffer* buffer = nullptr;  // likewise; null: the memory is used once
 };
 struct Held {
   Object* object = nullptr;
@@ -211,6 +212,7 @@ class Store {
 
   // For Memory and DiskCopy.
   void give_back(Memory& memory);
+  void free_pages(os::Fd file, uint64_t bytes);
   void give_back(DiskCopy& copy);
 
  private:
@@ -218,6 +220,7 @@ class Store {
   struct RoomRequest {
     uint64_t bytes = 0;
     std::optional<AccessClass> packed;  // it will lie in a slab of this class
+    bool buffered = false;              // it may lie in a buffer of the client's
     uint64_t client = 0;
     wire::WhenFull when_full = wire::WhenFull::kSpill;
     std::function<void(Room, std::shared_ptr<Memory>, Failure)> answer;
@@ -258,6 +261,8 @@ class Store {
   void pump_later();
   void pump_once();
   bool make_room(uint64_t bytes, const std::optional<AccessClass>& packed);
+  std::shared_ptr<Memory> grant(const RoomRequest& request);
+  void limit_idle();
   uint64_t used_with(uint64_t bytes, const std::optional<AccessClass>& packed) const;
   bool evict(Object& object, std::vector<Object*>& small);
   bool is_pinned(const Object& object) const;
@@ -307,6 +312,8 @@ class Store {
   Timers timers_;
   Policy policy_;
   Slabs slabs_;
+  Buffers buffers_;
+  std::optional<Timers::Id> idle_look_;
   Disk disk_;
   Manifest manifest_;
 

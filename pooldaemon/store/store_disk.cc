@@ -91,7 +91,7 @@ void Store::write_own_file(Object& object, ToDisk how, Done done) {
         if (memory && memory->slab.slab != nullptr) {
           text = {Slabs::data(memory->slab), bytes};
         } else if (memory) {
-          Result<os::Mapping> mapped = os::Mapping::read_only(memory->fd.get(), 0, bytes);
+          Result<os::Mapping> mapped = os::Mapping::read_only(memory->descriptor(), 0, bytes);
           if (!mapped) return fail(mapped.error());
           mapping = std::move(*mapped);
           text = {mapping.data(), bytes};
