@@ -43,7 +43,8 @@ struct spillway_builder {
   // Memory that is used again, if buffer_id is not zero.
   uint32_t buffer_id = 0;
   uint64_t buffer_bytes = 0, warm_bytes = 0;
-  std::shared_ptr<os::Mapping> buffer;
+  std::shared_ptr<WriteBuffer> buffer;
+  bool shown = false;  // the program may have pointers into it
   // Below 1 MiB it is kept here and crosses the socket whole.
   void* small = nullptr;
   std::string options;  // encoded
@@ -164,8 +165,8 @@ const char* const kStatusTexts[] = {"done",
 
 Failure seal_and_publish(spillway_pool* pool, spillway_builder& b, Answer& answer) {
   b.mapping.reset();
-  if (b.buffer)
-    if (Errno e = b.buffer->protect(false); !e.ok())
+  if (b.buffer && b.shown)
+    if (Errno e = pool->client.state().protect_buffer(*b.buffer); !e.ok())
       return {SPILLWAY_NO_MEMORY, std::string("write-protecting an object: ") + strerror(e.code())};
   if (!b.in_file && b.buffer_id == 0)
     if (Errno e = os::seal_memfd(b.fd.get()); !e.ok())
@@ -216,7 +217,7 @@ Failure create_large(spillway_pool* pool, uint64_t bytes, const spillway_put_opt
 // To where its bytes can be written in place.
 Errno map_builder(spillway_pool* pool, spillway_builder& b) {
   if (b.buffer_id != 0) {
-    Result<std::shared_ptr<os::Mapping>> buffer =
+    Result<std::shared_ptr<WriteBuffer>> buffer =
         pool->client.state().open_buffer(b.buffer_id, b.fd, b.buffer_bytes, b.bytes, b.warm_bytes);
     if (!buffer) return buffer.error();
     b.buffer = std::move(*buffer);
@@ -236,7 +237,7 @@ Errno write_builder(spillway_pool* pool, spillway_builder& b, const void* data) 
   // Memory that had an object before is mapped already, or worth mapping for those to come.
   if (b.warm_bytes > 0) {
     if (Errno e = map_builder(pool, b); !e.ok()) return e;
-    memcpy(b.buffer->data(), data, b.bytes);
+    memcpy(b.buffer->mapping.data(), data, b.bytes);
     return {};
   }
   // New memory: write() and not a mapping: a page that cannot be had is an error, and none is zeroed first.
@@ -573,6 +574,7 @@ spillway_status spillway_create(spillway_pool* pool, size_t bytes, const spillwa
       return SPILLWAY_OK;
     }
     if (Failure f = create_large(pool, bytes, options, *b); f.bad()) return fail(f);
+    b->shown = true;
     if (Errno error = map_builder(pool, *b); !error.ok()) {
       abort_creation(pool, b->id);
       return fail(SPILLWAY_NO_MEMORY, std::string("memory for an object: ") + strerror(error.code()));
@@ -583,7 +585,7 @@ spillway_status spillway_create(spillway_pool* pool, size_t bytes, const spillwa
 }
 
 void* spillway_builder_data(spillway_builder* b) {
-  return b->small ? b->small : b->buffer ? b->buffer->data() : b->mapping.data();
+  return b->small ? b->small : b->buffer ? b->buffer->mapping.data() : b->mapping.data();
 }
 size_t spillway_builder_size(const spillway_builder* b) { return b->bytes; }
 

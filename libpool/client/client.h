@@ -64,6 +64,12 @@ struct Lease {
   std::atomic_ref<uint32_t> word() const { return std::atomic_ref(table->slot(slot)->word); }
 };
 
+// Memory that this session's large objects lie in, one after the other.
+struct WriteBuffer {
+  os::Mapping mapping;
+  bool writable = false;
+};
+
 class State;
 
 class Client {
@@ -103,9 +109,9 @@ class State {
   void release(spillway_ref ref);
 
   // The buffer, mapped for writing; its first `bytes` have memory.
-  Result<std::shared_ptr<os::Mapping>> open_buffer(uint32_t id, const os::Fd& fd, uint64_t file_bytes,
+  Result<std::shared_ptr<WriteBuffer>> open_buffer(uint32_t id, const os::Fd& fd, uint64_t file_bytes,
                                                    uint64_t bytes, uint64_t warm_bytes);
-  bool has_buffer(uint32_t id);
+  Errno protect_buffer(WriteBuffer& buffer);
 
   uint64_t host() const { return host_; }
   uint64_t on_destroy(std::function<void()> call);
@@ -166,7 +172,7 @@ class State {
   std::unordered_map<uint32_t, std::shared_ptr<os::Mapping>> slabs_;
 
   std::mutex buffers_mutex_;
-  std::unordered_map<uint32_t, std::shared_ptr<os::Mapping>> buffers_;
+  std::unordered_map<uint32_t, std::shared_ptr<WriteBuffer>> buffers_;
 
   std::mutex refs_mutex_;
   struct Counted {
