@@ -36,7 +36,8 @@ struct spillway_pin {
 struct spillway_builder {
   spillway_pool* pool = nullptr;
   uint64_t bytes = 0;
-  uint64_t id = 0;
+  uint64_t session = 0, id = 0, key = 0;
+  bool unnamed = false;  // and nothing else that sealing has to wait for
   os::Fd fd;
   os::Mapping mapping;
   bool in_file = false;
@@ -163,6 +164,13 @@ const char* const kStatusTexts[] = {"done",
 
 // --- writing into a new object
 
+// What nobody has asked anything special of.
+bool is_plain(const spillway_put_options* o) {
+  return o == nullptr ||
+         ((o->name == nullptr || !*o->name) && o->tag_bytes == 0 && o->hint == SPILLWAY_NORMAL &&
+          (o->mode == 0 || o->mode == 0600) && o->flags == 0 && (o->filters == nullptr || !*o->filters));
+}
+
 Failure seal_and_publish(spillway_pool* pool, spillway_builder& b, Answer& answer) {
   b.mapping.reset();
   if (b.buffer && b.shown)
@@ -173,6 +181,13 @@ Failure seal_and_publish(spillway_pool* pool, spillway_builder& b, Answer& answe
       return {SPILLWAY_BUSY,
               std::string("sealing: ") + strerror(e.code()) + " (is it mapped for writing elsewhere?)"};
   b.fd.reset();
+  // Known already: its id and key. The version, that only a message tells, nobody asks for.
+  if (b.buffer_id != 0 && b.unnamed && pool->client.state().publish_large(b.session, b.id)) {
+    wire::Writer published;
+    published.number(b.id).number(b.key);
+    answer.payload = published.take();
+    return {};
+  }
   wire::Writer w = request();
   w.number(b.id);
   Failure failure = pool->client.state().call(wire::Verb::kSeal, w, answer, false);
@@ -194,10 +209,11 @@ Failure create_large(spillway_pool* pool, uint64_t bytes, const spillway_put_opt
   if (Failure f = write_options(w, options); f.bad()) return f;
   w.number(bytes);
   Answer answer;
+  b.session = pool->client.state().session_id();
   if (Failure f = pool->client.state().call(wire::Verb::kCreate, w, answer); f.bad()) return f;
   wire::Reader r(answer.payload);
   b.id = r.number<uint64_t>();
-  (void)r.number<uint64_t>();
+  b.key = r.number<uint64_t>();
   b.in_file = static_cast<wire::Place>(r.number<uint8_t>()) == wire::Place::kFile;
   (void)r.number<uint64_t>();  // where data begins in a file: as the format says
   b.buffer_id = r.number<uint32_t>();
@@ -211,6 +227,7 @@ Failure create_large(spillway_pool* pool, uint64_t bytes, const spillway_put_opt
   b.bytes = bytes;
   b.fd = std::move(answer.fds[0]);
   b.small = nullptr;
+  b.unnamed = options == nullptr || ((options->name == nullptr || !*options->name) && options->flags == 0);
   return {};
 }
 
@@ -488,6 +505,8 @@ spillway_status spillway_put(spillway_pool* pool, const void* data, size_t bytes
     const uint32_t flags = options ? options->flags : 0;
     if (ref == nullptr && (options == nullptr || options->name == nullptr || !*options->name))
       return invalid("an object without a name and without a reference could not be found again");
+    if (ref != nullptr && is_plain(options) && pool->client.state().put_small(data, bytes, *ref))
+      return SPILLWAY_OK;
     Answer answer;
     if (bytes >= wire::kLargeBytes) {
       if (Failure f = put_large(pool, data, bytes, options, answer); f.bad()) return fail(f);
@@ -511,7 +530,9 @@ spillway_status spillway_put_many(spillway_pool* pool, const void* const* data, 
     for (size_t i = 0; i < count; ++i) refs[i] = {0, 0};
     size_t at = 0;
     while (at < count) {
-      if (bytes[at] >= wire::kLargeBytes) {
+      if (pool->client.state().put_small(data[at], bytes[at], refs[at])) {
+        ++at;
+      } else if (bytes[at] >= wire::kLargeBytes) {
         if (spillway_status s = spillway_put(pool, data[at], bytes[at], nullptr, &refs[at])) return s;
         ++at;
       } else {

@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "base/os/memfd.h"
+#include "libpool/wire/announce.h"
 #include "libpool/wire/channel.h"
 #include "spillway/pool.h"
 
@@ -112,6 +113,10 @@ class State {
   Result<std::shared_ptr<WriteBuffer>> open_buffer(uint32_t id, const os::Fd& fd, uint64_t file_bytes,
                                                    uint64_t bytes, uint64_t warm_bytes);
   Errno protect_buffer(WriteBuffer& buffer);
+  // Without a message; false: with one, then.
+  bool put_small(const void* data, uint64_t bytes, spillway_ref& ref);
+  bool publish_large(uint64_t session_id, uint64_t id);
+  uint64_t session_id();  // 0: none lives
 
   uint64_t host() const { return host_; }
   uint64_t on_destroy(std::function<void()> call);
@@ -141,6 +146,23 @@ class State {
     std::thread listener;
     std::atomic<bool> dead{false};
   };
+  struct SmallSlot {
+    spillway_ref ref{};
+    uint32_t offset = 0;
+  };
+  struct SmallLease {
+    uint64_t session = 0;
+    unsigned puts_to_come = 8;  // before slots are leased
+    uint32_t number = 0;
+    std::shared_ptr<WriteBuffer> slab{};
+    std::vector<SmallSlot> slots{};
+    size_t next = 0;
+  };
+  static wire::AnnounceRing* ring_of(const Session& session);
+  bool announce(const Session& session, const wire::Announcement& entry);
+  std::shared_ptr<Session> living_session();
+  bool lease_slots(Session& session, uint64_t bytes, SmallLease& lease);
+
   Failure connect_socket(os::Fd& socket);
   Failure start_session(std::shared_ptr<Session>& session);
   Failure ensure_session(std::shared_ptr<Session>& session);
@@ -173,6 +195,10 @@ class State {
 
   std::mutex buffers_mutex_;
   std::unordered_map<uint32_t, std::shared_ptr<WriteBuffer>> buffers_;
+
+  std::mutex small_mutex_;                                 // before ring_mutex_ and refs_mutex_
+  std::unordered_map<uint32_t, SmallLease> small_leases_;  // by the size of their slots
+  std::mutex ring_mutex_;
 
   std::mutex refs_mutex_;
   struct Counted {

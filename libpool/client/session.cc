@@ -118,7 +118,7 @@ Failure State::start_session(std::shared_ptr<Session>& result) {
   host_ = r.number<uint64_t>();
   (void)r.number<uint64_t>();
   if (!r.ok() || frame.fds.size() != 1) return unavailable(options_.socket, "speaks another protocol");
-  Result<os::Mapping> table = os::Mapping::read_write(frame.fds[0].get(), 0, wire::kLeaseTableBytes);
+  Result<os::Mapping> table = os::Mapping::read_write(frame.fds[0].get(), 0, wire::kSharedBytes);
   if (!table)
     return {SPILLWAY_NO_MEMORY,
             std::string("mapping the table of leases: ") + strerror(table.error().code())};

@@ -59,6 +59,7 @@ enum class Verb : uint16_t {
   kStop,
   kOnDestroy,
   kTag,
+  kLeaseSlots,
   // The daemon speaks first, on the session's second connection.
   kRevoke = 0x8001,
   kSlabGone,

@@ -101,9 +101,9 @@ Client& Store::open_client(os::Peer peer, std::function<void(wire::Verb, std::st
   char program[64];
   os::process_name(peer.pid, program, sizeof program);
   client->program = program;
-  Result<os::Fd> table = os::make_memfd("spillway-leases", wire::kLeaseTableBytes);
+  Result<os::Fd> table = os::make_memfd("spillway-leases", wire::kSharedBytes);
   if (table) {
-    Result<os::Mapping> mapping = os::Mapping::read_write(table->get(), 0, wire::kLeaseTableBytes);
+    Result<os::Mapping> mapping = os::Mapping::read_write(table->get(), 0, wire::kSharedBytes);
     if (mapping) {
       client->lease_table = std::move(*table);
       client->lease_mapping = std::move(*mapping);
@@ -127,6 +127,7 @@ Client* Store::client_by(uint64_t id) {
 
 void Store::close_client(Client& client) {
   const uint64_t id = client.id;
+  hear(client);
   client.tell = [](wire::Verb, std::string) {};
   // 1. What it was waiting for.
   for (auto w = name_waiters_.begin(); w != name_waiters_.end();) {
@@ -156,6 +157,7 @@ void Store::close_client(Client& client) {
     --object->references;
     maybe_die(*object);
   }
+  end_slot_leases(client);
   buffers_.close(id);
   clients_.erase(id);
   slabs_.trim();
@@ -188,6 +190,10 @@ Answer<Object*> Store::find(Client& client, const Which& which, bool to_write) {
     object = *found;
   } else {
     object = object_by(which.id);
+    if (object == nullptr || object->state == wire::Residency::kCreating) {
+      hear_all();  // its maker may have said so a moment ago
+      object = object_by(which.id);
+    }
     if (object != nullptr && (object->key != which.key || object->state == wire::Residency::kCreating))
       object = nullptr;
     if (object == nullptr)
@@ -199,7 +205,7 @@ Answer<Object*> Store::find(Client& client, const Which& which, bool to_write) {
   return {{}, object};
 }
 
-Object& Store::make_object(Client& client, const PutRequest& request, uint64_t bytes) {
+uint64_t Store::reserve_id() {
   uint32_t index;
   if (!free_indices_.empty()) {
     index = free_indices_.back();
@@ -209,9 +215,18 @@ Object& Store::make_object(Client& client, const PutRequest& request, uint64_t b
     table_.push_back(nullptr);
     generations_.push_back(0);
   }
+  return make_id(index, ++generations_[index]);
+}
+
+Object& Store::make_object(Client& client, const PutRequest& request, uint64_t bytes) {
+  return make_object(client, request, bytes, reserve_id(), os::random_number() | 1);
+}
+
+Object& Store::make_object(Client& client, const PutRequest& request, uint64_t bytes, uint64_t id,
+                           uint64_t key) {
   auto* const object = new Object;
-  object->id = make_id(index, ++generations_[index]);
-  object->key = os::random_number() | 1;
+  object->id = id;
+  object->key = key;
   object->bytes = bytes;
   object->uid = client.peer.uid;
   object->gid = client.peer.gid;
@@ -227,7 +242,7 @@ Object& Store::make_object(Client& client, const PutRequest& request, uint64_t b
   if (!request.tag.empty()) object->more().tag = request.tag;
   const std::string& filters = request.filters.empty() ? config_.filters : request.filters;
   if (!filters.empty() && filters != "none") object->more().filters = filters;
-  table_[index] = object;
+  table_[static_cast<uint32_t>(id)] = object;
   ++object_count_;
   client.made_bytes += bytes;
   ++client.made_objects;
@@ -658,6 +673,7 @@ void Store::erase(Client& client, const Which& which, Done done) {
 }
 
 void Store::cleanup(Client& client, Done done) {
+  hear(client);
   std::vector<uint64_t> mine;
   for (Object* object : table_)
     if (object != nullptr && object->maker == client.id && !object->retained &&
@@ -755,6 +771,7 @@ Failure Store::set_hint(Client& client, const Which& which, wire::Hint hint) {
 
 Store::Cursor Store::list(Client& client, const std::string& prefix, bool unnamed, Cursor from,
                           const std::function<bool(Object&)>& visit) {
+  hear_all();
   unsigned looked_at = 0;  // others wait meanwhile: a bounded part at a time
   constexpr unsigned kMostAtOnce = 20'000;
   if (from.index == 0) {
@@ -804,7 +821,8 @@ std::string Store::file_of(const Object& object) const {
 
 std::vector<DeviceState> Store::devices() {
   std::vector<DeviceState> all;
-  const uint64_t used = used_bytes();
+  hear_all();
+  const uint64_t used = used_bytes() - leased_bytes_;
   all.push_back({"memory", "", config_.memory_limit, used,
                  config_.memory_limit > used ? config_.memory_limit - used : 0});
   for (const auto& directory : disk_.directories()) {
@@ -818,9 +836,11 @@ std::vector<DeviceState> Store::devices() {
 }
 
 std::vector<std::pair<std::string, uint64_t>> Store::counters() {
+  hear_all();
   const os::Resident resident = os::resident_bytes();
   return {{"memory_limit_bytes", config_.memory_limit},
-          {"memory_used_bytes", used_bytes()},
+          {"memory_used_bytes", used_bytes() - leased_bytes_},
+          {"leased_bytes", leased_bytes_},
           {"small_object_bytes", small_bytes_},
           {"slab_bytes", slabs_.allocated_bytes()},
           {"idle_buffer_bytes", buffers_.idle_bytes()},

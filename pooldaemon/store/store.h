@@ -26,6 +26,7 @@
 #include "base/os/process.h"
 #include "base/os/socket.h"
 #include "libpool/format/object_file.h"
+#include "libpool/wire/announce.h"
 #include "libpool/wire/codec.h"
 #include "pooldaemon/store/config.h"
 #include "pooldaemon/store/disk.h"
@@ -53,6 +54,19 @@ template <typename T>
 using Reply = std::function<void(Answer<T>)>;
 using Done = std::function<void(Failure)>;
 
+// Slots in which a session may publish without asking.
+struct SlotLease {
+  struct Slot {
+    uint64_t id = 0;  // of the object to be; 0: it has been announced
+    uint64_t key = 0;
+    uint32_t offset = 0;
+  };
+  uint32_t number = 0;
+  Slab* slab = nullptr;
+  std::vector<Slot> slots;
+  size_t left = 0;
+};
+
 // A session, as the store sees it.
 struct Client {
   uint64_t id = 0;
@@ -68,6 +82,10 @@ struct Client {
   std::vector<uint32_t> free_slots;
   uint32_t next_slot = 1;
   uint64_t seen_gets = 0;
+  std::unordered_map<uint32_t, SlotLease> slot_leases;
+  uint32_t last_slot_lease = 0;
+  uint64_t heard = 0;  // of its ring
+  bool hearing = false;
 
   std::unordered_map<uint64_t, uint32_t> references;
   std::unordered_set<uint64_t> creating;
@@ -163,6 +181,10 @@ class Store {
   void create(Client& client, PutRequest request, uint64_t bytes, Reply<Created> reply);
   void seal(Client& client, uint64_t id, Reply<Published> reply);
   void abort(Client& client, uint64_t id);
+  Answer<const SlotLease*> lease_slots(Client& client, uint64_t bytes);
+  // What the client announced in its ring; to be called before anything else it says is looked at.
+  void hear(Client& client);
+  void hear_all();
   void restore(Client& client, PutRequest request, std::string path, os::Fd file, Reply<Published> reply);
 
   // --- holding
@@ -242,7 +264,9 @@ class Store {
   };
 
   // store.cc
+  uint64_t reserve_id();
   Object& make_object(Client& client, const PutRequest& request, uint64_t bytes);
+  Object& make_object(Client& client, const PutRequest& request, uint64_t bytes, uint64_t id, uint64_t key);
   Object* object_by(uint64_t id);
   Failure check_put(Client& client, const PutRequest& request, uint64_t bytes);
   void publish(Object& object);
@@ -254,6 +278,11 @@ class Store {
   void tell_change(spillway_change change, const Object& object);
   bool may(const Client& client, const Object& object, unsigned bit) const;
   void add_reference(Client& client, Object& object);
+
+  // store_announced.cc
+  void take_announced(Client& client, const wire::Announcement& entry);
+  void uncharge_leased(uint64_t bytes);
+  void end_slot_leases(Client& client);
 
   // store_room.cc
   void ask_room(RoomRequest request, uint64_t timeout_ms);
@@ -332,13 +361,13 @@ class Store {
   };
   std::unordered_map<uint64_t, Ticket> tickets_;
   std::unordered_map<uint64_t, std::unique_ptr<Client>> clients_;
-  uint64_t last_client_ = 0;
+  uint64_t last_client_ = os::random_number() >> 16;  // not those of a daemon before this one
   uint64_t last_version_ = 0;
 
   std::list<RoomRequest> queue_;
   bool pumping_ = false, pump_again_ = false, pump_posted_ = false;
   std::optional<Timers::Id> retry_;
-  uint64_t charged_bytes_ = 0, small_bytes_ = 0;
+  uint64_t charged_bytes_ = 0, small_bytes_ = 0, leased_bytes_ = 0;
   uint64_t departing_bytes_ = 0;  // being written, to be dropped
   std::set<Memory*> leaving_;
   std::unordered_map<uint64_t, uint64_t> no_spill_until_;

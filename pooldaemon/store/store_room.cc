@@ -25,7 +25,7 @@ uint64_t Store::used_bytes() const { return used_with(0, std::nullopt); }
 
 // Were so many bytes more in use. A packed object takes new pages only when no slot of its size is free.
 uint64_t Store::used_with(uint64_t bytes, const std::optional<AccessClass>& packed) const {
-  const uint64_t growth = packed && !slabs_.has_room(bytes, *packed) ? Slabs::slot_bytes_for(bytes) : 0;
+  const uint64_t growth = packed && !slabs_.has_room(bytes, *packed) ? wire::slot_bytes_for(bytes) : 0;
   const uint64_t slabs = slabs_.allocated_bytes() + growth;
   const uint64_t small = small_bytes_ + (packed ? bytes : 0);
   const uint64_t charged = charged_bytes_ + bytes;
@@ -165,7 +165,10 @@ bool Store::make_room(uint64_t bytes, const std::optional<AccessClass>& packed) 
     const uint64_t used = used_with(bytes, packed);
     return used > config_.memory_limit && used > config_.memory_limit + leaving_bytes();
   };
-  if (lacking()) refresh_uses();
+  if (lacking()) {
+    hear_all();
+    refresh_uses();
+  }
   const uint64_t now = os::monotonic_ms();
   while (lacking()) {
     // Victims are found first and evicted after: evicting changes the lists. Enough for what is lacking, no
