@@ -232,7 +232,7 @@ void dispatch(Server& server, Connection& connection, wire::Frame& frame) {
   wire::Reader r(frame.payload);
   const Reply1 reply{connection.weak_from_this(), frame.header.request, frame.header.verb};
   const Verb verb = static_cast<Verb>(frame.header.verb);
-  const Failure invalid{SPILLWAY_INVALID, fmt::format("request {} cannot be decoded", frame.header.verb)};
+  static const Failure invalid{SPILLWAY_INVALID, "the request cannot be decoded"};
 
   // 1. Who is it.
   if (connection.role == Connection::Role::kNew) {

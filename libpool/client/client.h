@@ -179,6 +179,7 @@ class State {
   Failure lease_of(Session& session, Answer& answer, Lease*& lease);
   void trim_cache(std::vector<uint32_t>& slots);
   void tell_released(uint64_t session, uint32_t slot);
+  void let_go_of_cached(Session& session, spillway_ref ref);
 
   Options options_;
   unsigned generation_;

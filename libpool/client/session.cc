@@ -19,6 +19,13 @@ Failure unavailable(const std::string& socket, const char* what) {
 
 wire::Frame no_frame() { return {}; }
 
+// Makes the daemon look at the ring.
+void append_nudge(std::string& to) {
+  wire::Writer w(wire::kHeaderBytes);
+  wire::finish_frame(w.data(), 0, static_cast<uint16_t>(wire::Verb::kUnref), 0, 0);
+  to += w.data();
+}
+
 }  // namespace
 
 Client::Client(Options options) : options_(std::move(options)), state_(new State(options_)) {}
@@ -356,7 +363,8 @@ void State::listen(std::shared_ptr<Session> session, std::unique_ptr<wire::Chann
         if (ready == 0 || urgent_) {
           std::lock_guard lock(refs_mutex_);
           urgent_ = false;
-          if (!pending_.empty() && !channel->send(pending_).ok()) session->dead = true;
+          if (pending_.empty()) append_nudge(pending_);
+          if (!channel->send(pending_).ok()) session->dead = true;
           pending_.clear();
           has_pending_ = false;
         }

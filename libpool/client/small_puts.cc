@@ -87,7 +87,7 @@ bool State::lease_slots(Session& session, uint64_t bytes, SmallLease& lease) {
 // A large object in a buffer is written, and nobody needs to know its version. False: say it in a message.
 bool State::publish_large(uint64_t session_id, uint64_t id) {
   const std::shared_ptr<Session> session = living_session();
-  return session && session->id == session_id && announce(*session, {0, 0, id});
+  return session && session->id == session_id && announce(*session, {wire::kLargeWritten, 0, id});
 }
 
 uint64_t State::session_id() {

@@ -1,9 +1,12 @@
-// announce.h - how a client publishes without a message: it writes small objects into slots that were leased
-// to it beforehand, under ids that came with them, and says so in a ring that it shares with the daemon.
+// announce.h - how a client publishes and lets go without a message: it writes small objects into slots that
+// were leased to it beforehand, under ids that came with them, and says so in a ring that it shares with the
+// daemon.
 //
 // Why nobody can be too early: the daemon reads a session's ring before it does anything that session asks
 // for, and everybody's before it says "no such object" or counts or evicts; so what was announced before a
-// message was sent is there when the message is looked at. It need not be woken for it.
+// message was sent is there when the message is looked at. It need not be woken for it. References and
+// leases that were let go of are said in the ring, too; a message without content follows soon, for others
+// may wait for the room.
 //
 // Always: only the client moves `tail`, only the daemon moves `head`; tail - head <= kRingEntries, or the
 // client is broken and what it says there is not read any more.
@@ -17,10 +20,13 @@
 namespace spillway::wire {
 
 struct Announcement {
-  uint32_t lease;  // 0: the large object `value` is written
+  uint32_t lease;  // of slots; or one of those below
   uint32_t index;  // of the slot in the lease
-  uint64_t value;  // bytes, or the large object's id
+  uint64_t value;  // bytes in it
 };
+inline constexpr uint32_t kLargeWritten = 0;            // value: id of the object
+inline constexpr uint32_t kNoReference = ~uint32_t{0};  // value: id; the session's last reference has gone
+inline constexpr uint32_t kLetGo = kNoReference - 1;    // value: slot in the table of leases
 
 inline constexpr uint64_t kRingEntries = 2048;
 struct AnnounceRing {

@@ -6,6 +6,7 @@
 
 #include "base/core/units.h"
 #include "base/os/clock.h"
+#include "base/os/directory.h"
 #include "libpool/format/filters.h"
 
 namespace spillway::pool {
@@ -219,7 +220,16 @@ uint64_t Store::reserve_id() {
 }
 
 Object& Store::make_object(Client& client, const PutRequest& request, uint64_t bytes) {
-  return make_object(client, request, bytes, reserve_id(), os::random_number() | 1);
+  return make_object(client, request, bytes, reserve_id(), fresh_key());
+}
+
+// Not to be guessed, and never 0.
+uint64_t Store::fresh_key() {
+  if (keys_left_ == 0) {
+    CHECK(os::random_bytes(keys_.data(), sizeof keys_).ok(), "no random numbers");
+    keys_left_ = keys_.size();
+  }
+  return keys_[--keys_left_] | 1;
 }
 
 Object& Store::make_object(Client& client, const PutRequest& request, uint64_t bytes, uint64_t id,

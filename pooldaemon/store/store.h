@@ -15,6 +15,7 @@
 #pragma once
 #include <fmt/format.h>
 
+#include <array>
 #include <functional>
 #include <list>
 #include <set>
@@ -265,6 +266,7 @@ class Store {
 
   // store.cc
   uint64_t reserve_id();
+  uint64_t fresh_key();
   Object& make_object(Client& client, const PutRequest& request, uint64_t bytes);
   Object& make_object(Client& client, const PutRequest& request, uint64_t bytes, uint64_t id, uint64_t key);
   Object* object_by(uint64_t id);
@@ -350,6 +352,8 @@ class Store {
   std::vector<uint32_t> free_indices_;
   std::vector<uint32_t> generations_;
   uint64_t object_count_ = 0;
+  std::array<uint64_t, 64> keys_{};  // a system call for each would be much of what a small object costs
+  size_t keys_left_ = 0;
   std::set<Object*, ByName> names_;
   std::multimap<std::string, Waiter> name_waiters_;
   std::unordered_map<uint64_t, std::vector<Waiter>> load_waiters_;

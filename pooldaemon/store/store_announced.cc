@@ -34,8 +34,7 @@ Answer<const SlotLease*> Store::lease_slots(Client& client, uint64_t bytes) {
   lease.number = number;
   lease.slab = leased->slab;
   lease.left = leased->offsets.size();
-  for (const uint32_t offset : leased->offsets)
-    lease.slots.push_back({reserve_id(), os::random_number() | 1, offset});
+  for (const uint32_t offset : leased->offsets) lease.slots.push_back({reserve_id(), fresh_key(), offset});
   const uint64_t charge = lease.left * lease.slab->slot_bytes;
   charged_bytes_ += charge;
   small_bytes_ += charge;
@@ -77,10 +76,19 @@ void Store::hear(Client& client) {
   client.hearing = true;  // publishing may evict, and that wants to hear everybody
   while (client.heard != tail) {
     const wire::Announcement entry = ring.entries[client.heard++ % wire::kRingEntries];
-    if (entry.lease == 0)
-      seal(client, entry.value, [](Answer<Published>) {});
-    else
-      take_announced(client, entry);
+    switch (entry.lease) {
+      case wire::kLargeWritten:
+        seal(client, entry.value, [](Answer<Published>) {});
+        break;
+      case wire::kNoReference:
+        unref(client, entry.value);
+        break;
+      case wire::kLetGo:
+        released(client, static_cast<uint32_t>(entry.value));
+        break;
+      default:
+        take_announced(client, entry);
+    }
   }
   client.hearing = false;
   std::atomic_ref(ring.head).store(client.heard, std::memory_order_release);
