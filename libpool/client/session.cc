@@ -10,6 +10,7 @@ namespace spillway::client {
 namespace {
 
 constexpr const char* kWentAway = "went away";
+constexpr const char* kRefused = "closed the connection (does this user belong to it?)";
 
 constexpr size_t kMostIdleChannels = 8;
 
@@ -115,8 +116,10 @@ Failure State::start_session(std::shared_ptr<Session>& result) {
   wire::Writer hello(wire::kHeaderBytes);
   wire::finish_frame(hello.data(), 1, static_cast<uint16_t>(wire::Verb::kHello), 0, 0);
   wire::Frame frame = no_frame();
-  if (!session->main->send(hello.data()).ok() || !session->main->receive(frame, 30'000).ok())
-    return unavailable(options_.socket, "does not answer (does this user belong to it?)");
+  Errno error = session->main->send(hello.data());
+  if (error.ok()) error = session->main->receive(frame, 30'000);
+  if (error == ETIMEDOUT) return unavailable(options_.socket, "does not answer");
+  if (!error.ok()) return unavailable(options_.socket, kRefused);
   wire::Reader r(frame.payload);
   if (frame.header.status != SPILLWAY_OK)
     return {static_cast<spillway_status>(frame.header.status), std::string(r.bytes(16 << 10))};
@@ -163,8 +166,10 @@ Failure State::ensure_session(std::shared_ptr<Session>& session) {
   std::shared_ptr<Session> fresh;
   Failure failure = start_session(fresh);
   // A daemon may end between accepting us and answering (idle, stopped, one of several that started at once).
-  for (int tries = 0; failure.what.ends_with(kWentAway) && options_.start && tries < 3; ++tries)
+  for (int tries = 0; options_.start && tries < 3; ++tries) {
+    if (!failure.what.ends_with(kWentAway) && !failure.what.ends_with(kRefused)) break;
     failure = start_session(fresh);
+  }
   if (failure.bad()) return failure;
   forget_leases();
   claim_again(*fresh);
