@@ -585,9 +585,10 @@ void Store::destroy(Object& object, Done done) {
   }
   const bool listed = object.disk && object.disk->in_manifest;
   forget_object(object);
-  // The record of its end is queued; what is queued after it is done after it.
+  // The record of its end is queued, or that of an earlier object of its name, which would be found again;
+  // what is queued after them is done after them.
   if (done) {
-    if (listed)
+    if (listed || journal_queued_ > 0)
       journal([] {}, done);
     else
       done({});

@@ -332,7 +332,12 @@ class Store {
     if (workers_) workers_->run(std::move(call), std::move(done));
   }
   void journal_work(Workers::Call call, Workers::Call done) {
-    if (journal_) journal_->run(std::move(call), std::move(done));
+    if (!journal_) return;
+    ++journal_queued_;
+    journal_->run(std::move(call), [this, done = std::move(done)] {
+      --journal_queued_;
+      if (done) done();
+    });
   }
   void keep_file(Object& object, const std::string& to, Done done);
   std::string retained_path(const Object& object) const;
@@ -380,6 +385,7 @@ class Store {
   uint64_t last_spill_error_ms_ = 0;
   Counters counters_;
   uint64_t manifest_entries_ = 0;
+  uint64_t journal_queued_ = 0;
   bool closing_ = false;
 
   // Last: they end first, and what they were doing may still look at everything above.
