@@ -373,7 +373,12 @@ void Store::finish_publishing(Client& client, Object& object, uint32_t flags, Re
     ++c->puts;
     ++counters_.puts;
     publish(*o);
-    reply({{}, {o->id, o->key, o->version}});
+    const Answer<Published> published{{}, {o->id, o->key, o->version}};
+    // An earlier version that is on disk, too, must not be found under the name again.
+    if (o->durable && journal_queued_ > 0)
+      journal([] {}, [reply, published](Failure) { reply(published); });
+    else
+      reply(published);
     pump();
   };
   object.used_ns = os::clock_ns();
@@ -387,6 +392,7 @@ void Store::finish_publishing(Client& client, Object& object, uint32_t flags, Re
     // Not found by anybody before it is on disk: kCreating for those who ask.
     const bool resident = object.memory != nullptr || object.bytes == 0;
     CHECK(resident, "an object that is nowhere");
+    object.version = ++last_version_;  // for its record: of two of one name the newer is found again
     write_own_file(object, {.keep_memory = true, .sync = true}, publish_now);
     return;
   }
