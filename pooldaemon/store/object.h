@@ -113,6 +113,7 @@ struct Object : ListHook {
   bool spilling : 1 = false;    // a write of it runs
   bool recovered : 1 = false;   // of an earlier daemon, not asked for since
   bool uncounted : 1 = false;
+  bool listing : 1 = false;  // a record of it is on its way to the manifest
   uint32_t kept_resident = 0;
   uint32_t references = 0;  // sessions and tokens
   uint64_t maker = 0;       // session

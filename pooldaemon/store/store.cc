@@ -589,7 +589,7 @@ void Store::destroy(Object& object, Done done) {
       return;
     }
   }
-  const bool listed = object.disk && object.disk->in_manifest;
+  const bool listed = object.listing || (object.disk && object.disk->in_manifest);
   forget_object(object);
   // The record of its end is queued, or that of an earlier object of its name, which would be found again;
   // what is queued after them is done after them.

@@ -257,10 +257,12 @@ ManifestEntry Store::entry_of(const Object& o, const DiskCopy& copy) const {
 
 void Store::list_in_manifest(Object& object, std::shared_ptr<DiskCopy> copy, bool sync, Done done) {
   copy->in_manifest = true;
+  object.listing = true;
   ++manifest_entries_;
   auto error = std::make_shared<Errno>();
   journal_work([this, entry = entry_of(object, *copy), sync, error] { *error = manifest_.add(entry, sync); },
-               [this, copy, error, done] {
+               [this, id = object.id, copy, error, done] {
+                 if (Object* const o = object_by(id)) o->listing = false;
                  Failure failure;
                  if (!error->ok()) {
                    copy->in_manifest = false;
@@ -289,6 +291,8 @@ void Store::compact_manifest() {
 }
 
 void Store::let_go_of_copy(Object& object) {
+  if (object.listing) journal([this, id = object.id] { (void)manifest_.remove(id).ok(); });
+  object.listing = false;
   if (!object.disk) return;
   if (object.disk->in_manifest) {
     object.disk->in_manifest = false;
