@@ -124,7 +124,7 @@ $(OBJ)/tests/typed/%.o: OPT := $(if $(SANITIZE),-O0,-O1)
 # Linked with the archive, so that the command works wherever it is copied.
 $(BUILD)/bin/spillway: $(TOOL_SRC:%.cc=$(OBJ)/%.o) $(BUILD)/lib/libspillway.a
 	@mkdir -p $(@D)
-	$(CXX) $(LDFLAGS) -o $@ $^ -lfmt -luring -llz4 $(POOL_LDLIBS)
+	$(CXX) $(LDFLAGS) -o $@ $^ -lfmt -luring -llz4 -lncursesw $(POOL_LDLIBS)
 
 $(BUILD)/bin/exm: $(BUILD)/bin/spillway
 	ln -sf spillway $@
@@ -193,13 +193,14 @@ asan:
 	  $(addprefix build-asan/,bin/spillway $(addprefix tests/,unit segstore pool typed))
 	scripts/run-tests build-asan unit segstore pool typed
 tsan:
-	+$(MAKE) --no-print-directory BUILD=build-tsan SANITIZE=thread build-tsan/tests/unit
+	+$(MAKE) --no-print-directory BUILD=build-tsan SANITIZE=thread $(addprefix build-tsan/tests/,unit pool)
 	scripts/run-tests build-tsan unit
+	TSAN_OPTIONS=die_after_fork=0 build-tsan/tests/pool '[threads]'
 fuzz:
 	scripts/fuzz
 soak: all
 	scripts/soak $(BUILD)
-	SPILLWAY_SOAK=$${SOAK_FACTOR:-50} TEST_TIMEOUT=36000 scripts/run-tests $(BUILD) segstore
+	SPILLWAY_SOAK=$${SOAK_FACTOR:-50} SPILLWAY_KILLS=200 TEST_TIMEOUT=36000 scripts/run-tests $(BUILD) segstore pool
 demo: deps
 	+$(MAKE) --no-print-directory $(PRELOAD_LIB) $(BUILD)/bin/exm
 	scripts/demo $(BUILD)

@@ -328,7 +328,7 @@ void Store::publish(Object& object) {
   if (before != nullptr) {
     before->name.clear();
     before->recovered = false;
-    if (before->disk && before->disk->in_manifest) {
+    if (before->listing || (before->disk && before->disk->in_manifest)) {
       const uint64_t id = before->id;
       journal([this, id] { (void)manifest_.unname(id).ok(); });
     }

@@ -283,7 +283,7 @@ void Store::compact_manifest() {
   auto entries = std::make_shared<std::vector<ManifestEntry>>();
   for (const Object* object : table_) {
     if (object == nullptr) continue;
-    if (object->spilling) return;
+    if (object->spilling || object->listing) return;
     if (object->disk && object->disk->in_manifest) entries->push_back(entry_of(*object, *object->disk));
   }
   manifest_entries_ = entries->size();
@@ -411,6 +411,7 @@ void Store::seal_on_disk(Client& client, Object& object, Reply<Published> reply)
           return reply({{SPILLWAY_IO, fmt::format("{}: {}", copy->path, result->what)}});
         }
         copy->verified = true;
+        o->version = ++last_version_;  // for its record: of two of one name the newer is found again
         list_in_manifest(*o, copy, sync, [this, id, client_id, flags, reply](Failure failure) {
           Object* const made = object_by(id);
           Client* const maker = client_by(client_id);
@@ -469,7 +470,8 @@ void Store::to_disk(Client& client, ToDisk request, Reply<Filed> reply) {
   const bool own = object.disk && object.disk->pack == nullptr;
   const bool same_place = own && (request.path.empty() || object.disk->path == request.path);
   if (same_place && !request.other_filters) {
-    if (!request.sync) return finish({});
+    // As long as earlier versions' records are on their way, one of them might be found instead.
+    if (!request.sync) return journal_queued_ > 0 ? journal([] {}, finish) : finish({});
     auto error = std::make_shared<Errno>();
     return work(
         [path = object.disk->path, error] {
@@ -743,6 +745,8 @@ void Store::adopt(ManifestEntry& e) {
   }
   older->name.clear();
   older->recovered = true;
+  // Once and for all: the newer may be erased, and then the older must not be found again.
+  journal([this, id = older->id] { (void)manifest_.unname(id).ok(); });
 }
 
 // What a write that was not finished left behind. Only names that are ours.

@@ -19,7 +19,7 @@ namespace {
 constexpr size_t kMiB = 1 << 20;
 }
 
-TEST_CASE("an erased object's memory is the same program's next object") {
+TEST_CASE("an erased object's memory is the same program's next object", "[threads]") {
   Daemon daemon({"--memory-limit", "64M"});
   Pool pool = daemon.pool();
   Pool other = daemon.pool();
@@ -42,7 +42,7 @@ TEST_CASE("an erased object's memory is the same program's next object") {
   for (uint32_t i = 0; i < 60; ++i) REQUIRE(same(pool.get(all[i].ref()).bytes(), some_bytes(kMiB, i)));
 }
 
-TEST_CASE("memory that is used again is not seen through a pin on what was there before") {
+TEST_CASE("memory that is used again is not seen through a pin on what was there before", "[threads]") {
   Daemon daemon;
   Pool pool = daemon.pool(), reader = daemon.pool();
   std::vector<Pin> held;
@@ -100,7 +100,8 @@ TEST_CASE("what other users may read, and all where recycling is off, has memory
   }
 }
 
-TEST_CASE("small objects that no message announced are found at once by everybody, counted, and go") {
+TEST_CASE("small objects that no message announced are found at once by everybody, counted, and go",
+          "[threads]") {
   Daemon daemon;
   Pool pool = daemon.pool(), other = daemon.pool();
   uint64_t sum = 0;
@@ -123,7 +124,8 @@ TEST_CASE("small objects that no message announced are found at once by everybod
   REQUIRE(same(other.get(kept).bytes(), some_bytes(1 + 1234 * 7 % 5000, 1234)));
 }
 
-TEST_CASE("threads that put, get and erase small and large objects at random see what they put") {
+TEST_CASE("threads that put, get and erase small and large objects at random see what they put",
+          "[threads]") {
   Daemon daemon({"--memory-limit", "24M"});
   Pool pool = daemon.pool();
   const unsigned seed = static_cast<unsigned>(::getpid());
@@ -154,7 +156,8 @@ TEST_CASE("threads that put, get and erase small and large objects at random see
   REQUIRE(wait_until([&] { return pool.stat_of("objects") == 0 && pool.stat_of("memory_used_bytes") == 0; }));
 }
 
-TEST_CASE("a daemon that is started again knows nothing of what was leased before, and nothing is mixed up") {
+TEST_CASE("a daemon that is started again knows nothing of what was leased before, and nothing is mixed up",
+          "[threads]") {
   Daemon daemon;
   Pool pool = daemon.pool();
   std::vector<DRef> before;
