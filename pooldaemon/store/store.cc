@@ -671,8 +671,9 @@ void Store::give_back(Memory& memory) {
 void Store::free_pages(os::Fd file, uint64_t bytes) {
   if (closing_) return;
   // Who has it mapped may be slow to unmap it. (EPERM: it is sealed, and goes with the last mapping.)
-  if (bytes <= 4 * kMiB || !workers_) return (void)os::give_back(file.get(), 0, bytes);
-  // Freeing pages takes 0.1 ms a MiB: not here.
+  // Freeing pages takes 0.1 ms a MiB: of very many not here, though others may be given the room a moment
+  // before it is there.
+  if (bytes <= 16 * kMiB || !workers_) return (void)os::give_back(file.get(), 0, bytes);
   auto shared = std::make_shared<os::Fd>(std::move(file));
   work(
       [shared, bytes] {
