@@ -125,7 +125,7 @@ $(OBJ)/tests/typed/containers.o $(OBJ)/tests/typed/values.o: OPT := $(if $(SANIT
 # Linked with the archive, so that the command works wherever it is copied.
 $(BUILD)/bin/spillway: $(TOOL_SRC:%.cc=$(OBJ)/%.o) $(BUILD)/lib/libspillway.a
 	@mkdir -p $(@D)
-	$(CXX) $(LDFLAGS) -o $@ $^ -lfmt -luring -llz4 $(POOL_LDLIBS)
+	$(CXX) $(LDFLAGS) -o $@ $^ -lfmt -luring -llz4 -lncursesw $(POOL_LDLIBS)
 
 $(BUILD)/bin/exm: $(BUILD)/bin/spillway
 	ln -sf spillway $@
@@ -195,14 +195,16 @@ asan:
 	  $(addprefix build-asan/,bin/spillway $(addprefix tests/,unit pager segstore pool typed))
 	scripts/run-tests build-asan unit pager segstore pool typed
 tsan:
-	+$(MAKE) --no-print-directory BUILD=build-tsan SANITIZE=thread build-tsan/tests/unit build-tsan/tests/pager
+	+$(MAKE) --no-print-directory BUILD=build-tsan SANITIZE=thread $(addprefix build-tsan/tests/,unit pager pool)
 	scripts/run-tests build-tsan unit pager
+	TSAN_OPTIONS=die_after_fork=0 TEST_ARGS='[threads]' scripts/run-tests build-tsan pool
 fuzz:
 	scripts/fuzz
 soak: tests
 	scripts/soak $(BUILD)
 	FUZZ_INPUTS=1000000 scripts/fuzz typed
-	SPILLWAY_SOAK=$${SOAK_FACTOR:-50} TEST_TIMEOUT=36000 scripts/run-tests $(BUILD) segstore $(if $(PYTHON_PACKAGE),python)
+	SPILLWAY_SOAK=$${SOAK_FACTOR:-50} SPILLWAY_KILLS=200 TEST_TIMEOUT=36000 scripts/run-tests $(BUILD) segstore pool \
+	  $(if $(PYTHON_PACKAGE),python)
 demo: deps
 	+$(MAKE) --no-print-directory $(PRELOAD_LIB) $(BUILD)/bin/exm
 	scripts/demo $(BUILD)

@@ -139,6 +139,7 @@ void to_disk(Store& store, Client& client, wire::Reader& r, const Reply1& reply,
 void clients(Store& store, Client& self, const Reply1& reply) {
   wire::Writer w(wire::kHeaderBytes);
   w.number(static_cast<uint32_t>(store.clients().size()));
+  store.hear_all();
   const uint64_t now = os::monotonic_ms();
   for (const auto& [id, c] : store.clients()) {
     w.number(c->peer.pid)
@@ -231,7 +232,7 @@ void dispatch(Server& server, Connection& connection, wire::Frame& frame) {
   wire::Reader r(frame.payload);
   const Reply1 reply{connection.weak_from_this(), frame.header.request, frame.header.verb};
   const Verb verb = static_cast<Verb>(frame.header.verb);
-  const Failure invalid{SPILLWAY_INVALID, fmt::format("request {} cannot be decoded", frame.header.verb)};
+  static const Failure invalid{SPILLWAY_INVALID, "the request cannot be decoded"};
 
   // 1. Who is it.
   if (connection.role == Connection::Role::kNew) {
@@ -253,6 +254,7 @@ void dispatch(Server& server, Connection& connection, wire::Frame& frame) {
   Client* const found_client = store.client_by(connection.client);
   if (found_client == nullptr) return connection.close();
   Client& client = *found_client;
+  store.hear(client);
 
   // 2. What does it want.
   switch (verb) {
@@ -278,6 +280,10 @@ void dispatch(Server& server, Connection& connection, wire::Frame& frame) {
             .number(a.value.key)
             .number(static_cast<uint8_t>(a.value.place))
             .number(a.value.offset);
+        const Buffer* const buffer = a.value.buffer;
+        w.number(buffer ? buffer->id : uint32_t{0})
+            .number(buffer ? buffer->file_bytes : uint64_t{0})
+            .number(buffer ? buffer->warm_bytes : uint64_t{0});
         reply.ok(w, a.value.fd);
       });
     }
@@ -472,6 +478,18 @@ void dispatch(Server& server, Connection& connection, wire::Frame& frame) {
       const uint64_t cookie = r.number<uint64_t>();
       if (!r.complete()) return reply.fail(invalid);
       return reply.done(store.on_destroy(client, which, cookie));
+    }
+    case Verb::kLeaseSlots: {
+      const uint32_t bytes = r.number<uint32_t>();
+      if (!r.complete()) return reply.fail(invalid);
+      Answer<const SlotLease*> leased = store.lease_slots(client, bytes);
+      if (leased.failure.bad()) return reply.fail(leased.failure);
+      const SlotLease& lease = *leased.value;
+      wire::Writer w(wire::kHeaderBytes);
+      w.number(lease.number).number(lease.slab->id).number(lease.slab->mapping.bytes());
+      w.number(lease.slab->slot_bytes).number(static_cast<uint32_t>(lease.slots.size()));
+      for (const SlotLease::Slot& slot : lease.slots) w.number(slot.id).number(slot.key).number(slot.offset);
+      return reply.ok(w, lease.slab->fd.get());
     }
     case Verb::kTag:
       return set_or_get_tag(store, client, r, reply, invalid);

@@ -6,6 +6,7 @@
 
 #include <cstring>
 
+#include "base/os/clock.h"
 #include "base/os/folder.h"
 #include "libpool/wire/socket_path.h"
 #include "pooldaemon/metrics.h"
@@ -15,6 +16,8 @@
 
 namespace spillway::pool {
 namespace {
+
+constexpr uint64_t kPatienceMs = 5000;
 
 enum Exit { kInOrder = 0, kCannotStart = 1, kUsage = 2, kTaken = 3 };
 
@@ -43,8 +46,14 @@ int listen(const Options& options, Listening& listening) {
                                : strerror(e.code())));
   Result<os::Fd> lock = os::open_file((path + ".lock").c_str(), os::Open::kAppend);
   if (!lock) return refuse(kCannotStart, fmt::format("{}.lock: {}", path, strerror(lock.error().code())));
-  Result<bool> locked = os::try_lock_file(lock->get());
-  if (!locked || !*locked) return refuse(kTaken, fmt::format("{}: another daemon listens there", path));
+  // One that is just ending has the lock still, but does not listen any more: its clients want us.
+  for (const uint64_t patience_ms = os::monotonic_ms() + kPatienceMs;;) {
+    Result<bool> locked = os::try_lock_file(lock->get());
+    if (locked && *locked) break;
+    if (!locked || os::monotonic_ms() > patience_ms || os::connect_to(path.c_str()))
+      return refuse(kTaken, fmt::format("{}: another daemon listens there", path));
+    os::sleep_us(5000);
+  }
   (void)os::remove_file(path.c_str()).ok();  // of one that was killed
   Result<os::Fd> socket = os::listen_at(path.c_str(), options.config.system_wide);
   if (!socket)

@@ -2,7 +2,10 @@
 
 #include <signal.h>
 
+#include <cstring>
+
 #include "base/os/clock.h"
+#include "base/os/limits.h"
 
 namespace spillway::pool {
 namespace {
@@ -34,6 +37,10 @@ Server::~Server() {
 void Server::run() {
   idle_since_ms_ = os::monotonic_ms();
   accept();
+  if (!socket_path_.empty())
+    if (Errno e = budget_.serve((socket_path_ + ".budget").c_str()); !e.ok())
+      log_line(fmt::format("no_shared_budget reason=\"{}.budget: {}\"", socket_path_, strerror(e.code())));
+  look_at_budget();
   look_idle();
   signals_.async_wait([this](const boost::system::error_code& error, int signal) {
     if (error) return;
@@ -108,11 +115,19 @@ void Server::look_idle() {
   idle_.expires_after(std::chrono::seconds(1));
   idle_.async_wait([this](const boost::system::error_code& error) {
     if (error) return;
+    look_at_budget();
     const uint64_t limit_s = store_.config().idle_exit_s;
     if (!sessions_.empty()) idle_since_ms_ = os::monotonic_ms();
     if (limit_s > 0 && os::monotonic_ms() - idle_since_ms_ > limit_s * 1000) return stop("idle");
     look_idle();
   });
+}
+
+// What programs that spill may have together: as each would take alone, less what the pool's objects take.
+void Server::look_at_budget() {
+  const uint64_t all = os::memory_limit_bytes() / 10 * 8;
+  budget_.set_total(all - std::min(all, store_.used_bytes()));
+  if (budget_.sweep() > 0) idle_since_ms_ = os::monotonic_ms();  // they need somebody who keeps it
 }
 
 void Server::handle(Connection& connection, wire::Frame& frame) { dispatch(*this, connection, frame); }

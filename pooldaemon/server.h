@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "base/os/shared_budget.h"
 #include "pooldaemon/session.h"
 #include "pooldaemon/store/cells.h"
 
@@ -41,6 +42,7 @@ class Server {
   void arm_timer();
   void end_session(uint64_t client);
   void look_idle();
+  void look_at_budget();
 
   boost::asio::io_context io_;
   boost::asio::posix::stream_descriptor listener_;
@@ -49,6 +51,7 @@ class Server {
   std::string socket_path_;
   Store store_;
   Cells cells_;
+  os::SharedBudget budget_;  // of this user's programs under `spillway run`
   std::map<uint64_t, Session> sessions_;
   std::set<std::shared_ptr<Connection>> new_;
   uint64_t pool_id_ = os::random_number();

@@ -2,12 +2,10 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -19,6 +17,7 @@
 #include <spillway/size.hpp>
 
 #include "tools/failure.h"
+#include "tools/pool_view.h"
 
 namespace spillway::tools {
 namespace {
@@ -44,27 +43,6 @@ Pool connect(const Arguments& a, bool start = true) {
   return Pool(options);
 }
 
-std::string size_text(uint64_t bytes) {
-  const char* const units[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
-  double value = static_cast<double>(bytes);
-  int unit = 0;
-  while (value >= 1024 && unit < 5) value /= 1024, ++unit;
-  return unit == 0 ? fmt::format("{} B", bytes) : fmt::format("{:.1f} {}", value, units[unit]);
-}
-std::string limit_text(uint64_t bytes) { return bytes == UINT64_MAX ? "none" : size_text(bytes); }
-std::string time_text(uint64_t ms) {
-  const uint64_t s = ms / 1000;
-  if (s < 60) return fmt::format("{}s", s);
-  if (s < 3600) return fmt::format("{}m", s / 60);
-  if (s < 86400) return fmt::format("{}h", s / 3600);
-  return fmt::format("{}d", s / 86400);
-}
-// What terminals must not be told to do by a name.
-std::string shown(const std::string& text) {
-  std::string clean;
-  for (unsigned char c : text) clean += c < 0x20 || c == 0x7f ? '?' : static_cast<char>(c);
-  return clean;
-}
 const char* hint_text(spillway_hint hint) {
   const char* const texts[] = {"normal", "keep", "first-to-go", "recomputable"};
   return texts[std::clamp<int>(hint, 0, 3)];
@@ -323,18 +301,6 @@ int drain(const Arguments& a) {
   return 0;
 }
 
-int clients(const Arguments& a) {
-  Pool pool = connect(a);
-  fmt::print("{:>7} {:>6} {:16} {:>6} {:>11} {:>11} {:>8} {:>8}\n", "PID", "USER", "PROGRAM", "SINCE", "MADE",
-             "PINNED", "PUTS", "GETS");
-  for (const ClientInfo& c : pool.clients())
-    if (!c.self)
-      fmt::print("{:>7} {:>6} {:16} {:>6} {:>11} {:>11} {:>8} {:>8}\n", c.pid, c.uid, shown(c.program),
-                 time_text(c.connected_ms), size_text(c.created_bytes), size_text(c.pinned_bytes), c.puts,
-                 c.gets);
-  return 0;
-}
-
 void print_status(Pool& pool, bool as_json) {
   std::map<std::string, uint64_t> s;
   for (auto& [name, value] : pool.stats()) s[name] = value;
@@ -351,58 +317,19 @@ void print_status(Pool& pool, bool as_json) {
     fmt::print("{}\n", all.dump(2));
     return;
   }
-  fmt::print("socket   {}\n", spillway_pool_socket(pool.c_pool()));
-  for (const Device& d : devices)
-    fmt::print("{:8} {} of {} used, {} free{}\n", d.name, size_text(d.used), limit_text(d.capacity),
-               size_text(d.available), d.path.empty() ? "" : ", " + d.path);
-  const uint64_t looked = s["hits"] + s["misses"];
-  fmt::print("objects  {}, {} with names\nclients  {}\n", s["objects"], s["names"], s["clients"] - 1);
-  fmt::print(
-      "gets     {}, {} found in memory\n", s["gets"],
-      looked ? fmt::format("{:.0f} %", 100.0 * static_cast<double>(s["hits"]) / static_cast<double>(looked))
-             : "-");
-  fmt::print("spilled  {} in {} writes; read back {} in {}\n", size_text(s["spilled_bytes"]), s["spills"],
-             size_text(s["loaded_bytes"]), s["loads"]);
+  fmt::print("{}", status_text(pool));
+}
+
+int clients(const Arguments& a) {
+  Pool pool = connect(a);
+  fmt::print("{}", clients_text(pool));
+  return 0;
 }
 
 int top(const Arguments& a) {
   Pool pool = connect(a);
-  const bool terminal = isatty(1) && !a.once;
-  termios before{};
-  const bool keys = terminal && isatty(0) && tcgetattr(0, &before) == 0;
-  if (keys) {
-    termios raw = before;
-    raw.c_lflag &= ~static_cast<tcflag_t>(ICANON | ECHO);
-    (void)tcsetattr(0, TCSANOW, &raw);
-  }
-  static volatile sig_atomic_t ended = 0;
-  if (terminal) signal(SIGINT, [](int) { ended = 1; });
-  uint64_t spilled_before = 0;
-  do {
-    if (terminal) fmt::print("\033[H\033[2J");
-    print_status(pool, false);
-    const uint64_t spilled = pool.stat_of("spilled_bytes");
-    if (terminal)
-      fmt::print("now      {}/s spilled\n", size_text(spilled_before ? spilled - spilled_before : 0));
-    spilled_before = spilled;
-    std::vector<Info> all = pool.list_all();
-    std::sort(all.begin(), all.end(), [](const Info& x, const Info& y) { return x.bytes > y.bytes; });
-    fmt::print("\n{:>11}  {:9} {:>5} {:>6} {:>6}  {}\n", "SIZE", "STATE", "PINS", "AGE", "IDLE",
-               "LARGEST OBJECTS");
-    for (size_t i = 0; i < all.size() && i < 12; ++i)
-      fmt::print("{:>11}  {:9} {:>5} {:>6} {:>6}  {}\n", size_text(all[i].bytes),
-                 spillway_state_text(all[i].state), all[i].pins, time_text(all[i].age_ms),
-                 time_text(all[i].idle_ms), all[i].name.empty() ? "(no name)" : shown(all[i].name));
-    fmt::print("\n");
-    clients(a);
-    if (!terminal) break;
-    fmt::print("\nq to quit\n");
-    fflush(stdout);
-    pollfd key{0, POLLIN, 0};
-    char c = 0;
-    if (::poll(&key, keys ? 1 : 0, 1000) > 0 && ::read(0, &c, 1) == 1 && (c == 'q' || c == 'Q')) break;
-  } while (!ended);
-  if (keys) (void)tcsetattr(0, TCSANOW, &before);
+  if (!a.once && isatty(0) && isatty(1)) return watch_pool(pool);
+  fmt::print("{}\n{}\n{}", status_text(pool), objects_text(pool, ObjectOrder::kSize, 12), clients_text(pool));
   return 0;
 }
 

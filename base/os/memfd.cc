@@ -9,6 +9,9 @@
 #include "base/core/units.h"
 #include "base/os/keep_errno.h"
 
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x0010
 #endif
@@ -102,6 +105,11 @@ Result<Mapping> Mapping::anonymous(uint64_t bytes) {
   Mapping mapping;
   mapping.range_ = {static_cast<char*>(base), bytes};
   return mapping;
+}
+
+void Mapping::populate(uint64_t bytes) {
+  KeepErrno keep;
+  (void)madvise(range_.base, bytes, MADV_POPULATE_WRITE);  // EINVAL before Linux 5.14
 }
 
 Errno Mapping::protect(bool writable) {

@@ -49,6 +49,8 @@ class [[nodiscard]] Mapping {
   // Zeroed memory of this process.
   static Result<Mapping> anonymous(uint64_t bytes);
   Errno protect(bool writable);
+  // Enters the first `bytes` in the page table, for writing; what cannot be is entered when it is touched.
+  void populate(uint64_t bytes);
 
  private:
   PageRange range_;

@@ -143,7 +143,7 @@ SPILLWAY_API spillway_status spillway_put_many(spillway_pool* pool, const void* 
                                                size_t* done);
 
 /* Room of `bytes` to write to in place. Nobody else sees it before it is sealed; a program that dies leaves
- * nothing. */
+ * nothing. Write all of it: it may hold what an earlier object of this program left. */
 SPILLWAY_API spillway_status spillway_create(spillway_pool* pool, size_t bytes,
                                              const spillway_put_options* options, spillway_builder** builder);
 SPILLWAY_API void* spillway_builder_data(spillway_builder* builder);

@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "base/os/memfd.h"
+#include "libpool/wire/announce.h"
 #include "libpool/wire/channel.h"
 #include "spillway/pool.h"
 
@@ -64,6 +65,12 @@ struct Lease {
   std::atomic_ref<uint32_t> word() const { return std::atomic_ref(table->slot(slot)->word); }
 };
 
+// Memory that this session's large objects lie in, one after the other.
+struct WriteBuffer {
+  os::Mapping mapping;
+  bool writable = false;
+};
+
 class State;
 
 class Client {
@@ -102,6 +109,15 @@ class State {
   Failure adopt(spillway_ref ref);  // counts, and tells the daemon of the first
   void release(spillway_ref ref);
 
+  // The buffer, mapped for writing; its first `bytes` have memory.
+  Result<std::shared_ptr<WriteBuffer>> open_buffer(uint32_t id, const os::Fd& fd, uint64_t file_bytes,
+                                                   uint64_t bytes, uint64_t warm_bytes);
+  Errno protect_buffer(WriteBuffer& buffer);
+  // Without a message; false: with one, then.
+  bool put_small(const void* data, uint64_t bytes, spillway_ref& ref);
+  bool publish_large(uint64_t session_id, uint64_t id);
+  uint64_t session_id();  // 0: none lives
+
   uint64_t host() const { return host_; }
   uint64_t on_destroy(std::function<void()> call);
   void cancel_destroy(uint64_t cookie);
@@ -130,6 +146,23 @@ class State {
     std::thread listener;
     std::atomic<bool> dead{false};
   };
+  struct SmallSlot {
+    spillway_ref ref{};
+    uint32_t offset = 0;
+  };
+  struct SmallLease {
+    uint64_t session = 0;
+    unsigned puts_to_come = 8;  // before slots are leased
+    uint32_t number = 0;
+    std::shared_ptr<WriteBuffer> slab{};
+    std::vector<SmallSlot> slots{};
+    size_t next = 0;
+  };
+  static wire::AnnounceRing* ring_of(const Session& session);
+  bool announce(const Session& session, const wire::Announcement& entry);
+  std::shared_ptr<Session> living_session();
+  bool lease_slots(Session& session, uint64_t bytes, SmallLease& lease);
+
   Failure connect_socket(os::Fd& socket);
   Failure start_session(std::shared_ptr<Session>& session);
   Failure ensure_session(std::shared_ptr<Session>& session);
@@ -141,9 +174,12 @@ class State {
   void hear(Session& session, wire::Frame& frame);
   void run_callbacks();
   void forget_leases();
+  void forget_buffer(uint32_t id);
+  void forget_buffers();
   Failure lease_of(Session& session, Answer& answer, Lease*& lease);
   void trim_cache(std::vector<uint32_t>& slots);
   void tell_released(uint64_t session, uint32_t slot);
+  void let_go_of_cached(Session& session, spillway_ref ref);
 
   Options options_;
   unsigned generation_;
@@ -157,6 +193,13 @@ class State {
   std::unordered_map<uint32_t, Lease*> by_slot_;
   std::unordered_set<Lease*> old_;  // of sessions that ended
   std::unordered_map<uint32_t, std::shared_ptr<os::Mapping>> slabs_;
+
+  std::mutex buffers_mutex_;
+  std::unordered_map<uint32_t, std::shared_ptr<WriteBuffer>> buffers_;
+
+  std::mutex small_mutex_;                                 // before ring_mutex_ and refs_mutex_
+  std::unordered_map<uint32_t, SmallLease> small_leases_;  // by the size of their slots
+  std::mutex ring_mutex_;
 
   std::mutex refs_mutex_;
   struct Counted {

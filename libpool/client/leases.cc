@@ -203,6 +203,7 @@ void State::unpin(Lease* lease) {
 
 // Of the session that ended: what is pinned stays readable until it is unpinned.
 void State::forget_leases() {
+  forget_buffers();
   std::lock_guard lock(leases_mutex_);
   for (auto& [slot, lease] : by_slot_) {
     if ((lease->word().load() & wire::kPinMask) != 0)
@@ -280,14 +281,37 @@ void State::release(spillway_ref ref) {
     std::lock_guard lock(session_mutex_);
     session = session_;
   }
+  {
+    std::lock_guard lock(refs_mutex_);
+    const auto found = refs_.find(ref.id);
+    if (found == refs_.end() || found->second.key != ref.key) return;
+    if (--found->second.count > 0) return;
+    refs_.erase(found);
+  }
+  if (session && !session->dead) let_go_of_cached(*session, ref);
+  const bool said = session && announce(*session, {wire::kNoReference, 0, ref.id});
   std::lock_guard lock(refs_mutex_);
-  const auto found = refs_.find(ref.id);
-  if (found == refs_.end() || found->second.key != ref.key) return;
-  if (--found->second.count > 0) return;
-  refs_.erase(found);
-  append_message(pending_, wire::Verb::kUnref, ref.id, true);
+  if (!said) append_message(pending_, wire::Verb::kUnref, ref.id, true);
   const bool first = !has_pending_.exchange(true);
   if (session && ((first && !ticking_) || pending_.size() > kPendingBytes)) os::wake(session->wakeup.get());
+}
+
+// What nobody looks at nor refers to is hardly got again; the daemon need not ask for it.
+void State::let_go_of_cached(Session& session, spillway_ref ref) {
+  std::unique_ptr<Lease> lease;  // declared first: it is unmapped after the lock
+  std::lock_guard lock(leases_mutex_);
+  const auto found = by_id_.find(ref.id);
+  if (found == by_id_.end() || found->second->session != session.id) return;
+  Lease* const cached = found->second;
+  uint32_t none = 0;
+  if (!cached->word().compare_exchange_strong(none, wire::kRevoked)) return;
+  by_slot_.erase(cached->slot);
+  by_id_.erase(found);
+  lease.reset(cached);
+  if (announce(session, {wire::kLetGo, 0, lease->slot})) return;
+  std::lock_guard inner(refs_mutex_);
+  append_message(pending_, wire::Verb::kReleased, lease->slot, false);
+  has_pending_ = true;
 }
 
 }  // namespace spillway::client

@@ -10,6 +10,7 @@ namespace spillway::client {
 namespace {
 
 constexpr const char* kWentAway = "went away";
+constexpr const char* kRefused = "closed the connection (does this user belong to it?)";
 
 constexpr size_t kMostIdleChannels = 8;
 
@@ -18,6 +19,13 @@ Failure unavailable(const std::string& socket, const char* what) {
 }
 
 wire::Frame no_frame() { return {}; }
+
+// Makes the daemon look at the ring.
+void append_nudge(std::string& to) {
+  wire::Writer w(wire::kHeaderBytes);
+  wire::finish_frame(w.data(), 0, static_cast<uint16_t>(wire::Verb::kUnref), 0, 0);
+  to += w.data();
+}
 
 }  // namespace
 
@@ -47,6 +55,8 @@ State::~State() {
     std::lock_guard lock(session_mutex_);
     session = std::move(session_);
   }
+  // Before the daemon knows that we go: it seals what is still an object's.
+  forget_buffers();
   if (session) end_session(std::move(session));
   {
     std::lock_guard lock(callbacks_mutex_);
@@ -106,8 +116,10 @@ Failure State::start_session(std::shared_ptr<Session>& result) {
   wire::Writer hello(wire::kHeaderBytes);
   wire::finish_frame(hello.data(), 1, static_cast<uint16_t>(wire::Verb::kHello), 0, 0);
   wire::Frame frame = no_frame();
-  if (!session->main->send(hello.data()).ok() || !session->main->receive(frame, 30'000).ok())
-    return unavailable(options_.socket, "does not answer (does this user belong to it?)");
+  Errno error = session->main->send(hello.data());
+  if (error.ok()) error = session->main->receive(frame, 30'000);
+  if (error == ETIMEDOUT) return unavailable(options_.socket, "does not answer");
+  if (!error.ok()) return unavailable(options_.socket, kRefused);
   wire::Reader r(frame.payload);
   if (frame.header.status != SPILLWAY_OK)
     return {static_cast<spillway_status>(frame.header.status), std::string(r.bytes(16 << 10))};
@@ -116,7 +128,7 @@ Failure State::start_session(std::shared_ptr<Session>& result) {
   host_ = r.number<uint64_t>();
   (void)r.number<uint64_t>();
   if (!r.ok() || frame.fds.size() != 1) return unavailable(options_.socket, "speaks another protocol");
-  Result<os::Mapping> table = os::Mapping::read_write(frame.fds[0].get(), 0, wire::kLeaseTableBytes);
+  Result<os::Mapping> table = os::Mapping::read_write(frame.fds[0].get(), 0, wire::kSharedBytes);
   if (!table)
     return {SPILLWAY_NO_MEMORY,
             std::string("mapping the table of leases: ") + strerror(table.error().code())};
@@ -154,8 +166,10 @@ Failure State::ensure_session(std::shared_ptr<Session>& session) {
   std::shared_ptr<Session> fresh;
   Failure failure = start_session(fresh);
   // A daemon may end between accepting us and answering (idle, stopped, one of several that started at once).
-  for (int tries = 0; failure.what.ends_with(kWentAway) && options_.start && tries < 3; ++tries)
+  for (int tries = 0; options_.start && tries < 3; ++tries) {
+    if (!failure.what.ends_with(kWentAway) && !failure.what.ends_with(kRefused)) break;
     failure = start_session(fresh);
+  }
   if (failure.bad()) return failure;
   forget_leases();
   claim_again(*fresh);
@@ -354,7 +368,8 @@ void State::listen(std::shared_ptr<Session> session, std::unique_ptr<wire::Chann
         if (ready == 0 || urgent_) {
           std::lock_guard lock(refs_mutex_);
           urgent_ = false;
-          if (!pending_.empty() && !channel->send(pending_).ok()) session->dead = true;
+          if (pending_.empty()) append_nudge(pending_);
+          if (!channel->send(pending_).ok()) session->dead = true;
           pending_.clear();
           has_pending_ = false;
         }
@@ -393,8 +408,14 @@ void State::hear(Session& session, wire::Frame& frame) {
       return;
     }
     case wire::Verb::kSlabGone: {
+      const uint32_t id = r.number<uint32_t>();
+      forget_buffer(id);
+      std::shared_ptr<os::Mapping> last;  // declared first: it is unmapped, which takes long, after the lock
       std::lock_guard lock(leases_mutex_);
-      slabs_.erase(r.number<uint32_t>());
+      if (const auto found = slabs_.find(id); found != slabs_.end()) {
+        last = std::move(found->second);
+        slabs_.erase(found);
+      }
       return;
     }
     case wire::Verb::kChanged: {

@@ -17,6 +17,9 @@ inline constexpr uint32_t kMaxTagBytes = 4096;
 inline constexpr uint32_t kMaxPathBytes = 4095;
 inline constexpr uint64_t kMaxObjectBytes = uint64_t{1} << 46;
 
+// Slabs and buffers are numbered apart.
+inline constexpr uint32_t kBufferBit = 1u << 31;
+
 // Objects below this size are packed with others and cross the socket whole; from it on each has a memfd.
 inline constexpr uint64_t kLargeBytes = uint64_t{1} << 20;
 
@@ -56,6 +59,7 @@ enum class Verb : uint16_t {
   kStop,
   kOnDestroy,
   kTag,
+  kLeaseSlots,
   // The daemon speaks first, on the session's second connection.
   kRevoke = 0x8001,
   kSlabGone,

@@ -84,6 +84,12 @@ const std::vector<Setting>& settings() {
        "group's)",
        true, [](C& c, S t) { return set_bytes(c.memory_limit, t, true); },
        [](const C& c) { return bytes_text(c.memory_limit); }},
+      {"recycle", "PERCENT",
+       "Of memory_limit: how much memory of erased objects is kept for a while for the next ones of the same "
+       "program, which\n      saves making it anew; 0: each object's memory is sealed for good, also against "
+       "its own maker (default: 25)",
+       true, [](C& c, S t) { return set_number(c.recycle, t, 0, 100, "percent"); },
+       [](const C& c) { return std::to_string(c.recycle); }},
       {"disk_limit", "SIZE", "Bytes that spilled objects may take on disk together (default: none)", true,
        [](C& c, S t) { return set_bytes(c.disk_limit, t); },
        [](const C& c) { return bytes_text(c.disk_limit); }},

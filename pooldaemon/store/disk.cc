@@ -4,6 +4,8 @@
 
 #include <cstring>
 
+#include "base/os/clock.h"
+
 namespace spillway::pool {
 namespace {
 
@@ -24,7 +26,12 @@ std::string Disk::open(const std::vector<DirectoryOption>& directories) {
                      : strerror(e.code()));
     Result<os::Fd> lock = os::open_file((option.path + "/lock").c_str(), os::Open::kAppend);
     if (!lock) return fmt::format("{}/lock: {}", option.path, strerror(lock.error().code()));
+    // The kernel lets go of a killed daemon's files one after the other.
     Result<bool> locked = os::try_lock_file(lock->get());
+    for (int tries = 0; tries < 50 && locked && !*locked; ++tries) {
+      os::sleep_us(10'000);
+      locked = os::try_lock_file(lock->get());
+    }
     if (!locked) return fmt::format("{}/lock: {}", option.path, strerror(locked.error().code()));
     if (!*locked) return fmt::format("spill directory {} is in use by another daemon", option.path);
     directory->lock = std::move(*lock);

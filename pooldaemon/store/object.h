@@ -12,6 +12,7 @@
 #include "base/core/intrusive_list.h"
 #include "base/os/file.h"
 #include "libpool/wire/message.h"
+#include "pooldaemon/store/buffers.h"
 #include "pooldaemon/store/slabs.h"
 
 namespace spillway::pool {
@@ -29,11 +30,16 @@ struct Memory {
   Memory& operator=(const Memory&) = delete;
 
   Store& store;
-  os::Fd fd;                      // a large object's
-  SlabPlace slab;                 // a small one's
-  uint64_t charge = 0;            // bytes
-  uint64_t leaving_since_ms = 0;  // its object let go of it; others hold it still
-  bool pinned = false;            // one of those is a pin
+  os::Fd fd;                       // a large object's, sealed for good
+  std::unique_ptr<Buffer> buffer;  // or one that its maker's next may lie in
+  SlabPlace slab;                  // a small one's
+  uint64_t charge = 0;             // bytes
+  uint64_t leaving_since_ms = 0;   // its object let go of it; others hold it still
+  bool pinned = false;             // one of those is a pin
+  int descriptor() const { return buffer ? buffer->fd.get() : fd.get(); }
+  // Somebody whose lease was taken back does not look at the bytes any more, so they can be used again at
+  // once.
+  bool used_again() const { return buffer || slab.slab != nullptr; }
 };
 
 // Room on disk that has been charged to a directory, or a file of a user's, which is never deleted.
@@ -107,6 +113,7 @@ struct Object : ListHook {
   bool spilling : 1 = false;    // a write of it runs
   bool recovered : 1 = false;   // of an earlier daemon, not asked for since
   bool uncounted : 1 = false;
+  bool listing : 1 = false;  // a record of it is on its way to the manifest
   uint32_t kept_resident = 0;
   uint32_t references = 0;  // sessions and tokens
   uint64_t maker = 0;       // session

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/os/memfd.h"
+#include "base/os/process.h"
 
 namespace spillway::pool {
 
@@ -39,18 +40,34 @@ struct Slab {
   os::Fd fd, read_only;
   os::Mapping mapping;
   AccessClass access;
+  // Not 0: this session writes into it, and nobody else's objects are in it.
+  uint64_t owner = 0;
+  uint32_t leases = 0;
   std::vector<uint64_t> mapped_by;  // sessions that were given the descriptor
   bool has_room() const { return !free.empty() || touched < slots; }
 };
 
+// Slots that a session may write to.
+struct LeasedSlots {
+  Slab* slab = nullptr;
+  std::vector<uint32_t> offsets;
+};
+
 class Slabs {
  public:
+  static constexpr uint64_t kLeaseBytes = 256 << 10;
+
   // Called when a slab is given back, for each session that maps it.
   explicit Slabs(std::function<void(uint64_t session, uint32_t slab)> gone) : gone_(std::move(gone)) {}
 
   // `bytes` is 1 to 1 MiB. ENOMEM, EMFILE.
   Result<SlabPlace> allocate(uint64_t bytes, AccessClass access);
   void release(SlabPlace place);
+  // Slots for objects of the session's own, in a slab that it may map for writing until it ends; the memory
+  // is there. What is free again is leased to the same session only.
+  Result<LeasedSlots> lease(uint64_t session, uint64_t bytes, AccessClass access);
+  void end_lease(Slab& slab);
+  void close(uint64_t session);
   // allocate() would take no new page for it.
   bool has_room(uint64_t bytes, AccessClass access) const;
   // Gives back the empty ones that were kept for the next object.
@@ -59,17 +76,20 @@ class Slabs {
 
   // Pages in use, whatever lies in them.
   uint64_t allocated_bytes() const { return allocated_bytes_; }
-  static uint32_t slot_bytes_for(uint64_t bytes);
 
  private:
   using Key = std::pair<AccessClass, uint32_t>;
   void drop(Slab& slab);
-  Result<Slab*> make(AccessClass access, uint32_t slot_bytes);
+  void drop_if_spare(Slab& slab);
+  Result<std::unique_ptr<Slab>> make(AccessClass access, uint32_t slot_bytes, uint32_t slots);
+  std::vector<Slab*>& list_of(const Slab& slab);
 
   std::function<void(uint64_t, uint32_t)> gone_;
   std::map<Key, std::vector<Slab*>> with_room_;
+  std::map<std::pair<uint64_t, uint32_t>, std::vector<Slab*>> owned_;  // by session and size
   std::map<uint32_t, std::unique_ptr<Slab>> slabs_;
-  uint32_t last_id_ = 0;
+  // Not those of a daemon before this one: a client may know them still.
+  uint32_t last_id_ = static_cast<uint32_t>(os::random_number());
   uint64_t allocated_bytes_ = 0;
 };
 

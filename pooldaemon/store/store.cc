@@ -6,6 +6,7 @@
 
 #include "base/core/units.h"
 #include "base/os/clock.h"
+#include "base/os/directory.h"
 #include "libpool/format/filters.h"
 
 namespace spillway::pool {
@@ -52,7 +53,16 @@ Store::Store(Config config, std::function<void(std::function<void()>)> post)
         wire::Writer w;
         w.number(slab);
         client->tell(wire::Verb::kSlabGone, w.take());
-      }) {}
+      }),
+      buffers_(
+          [this](uint64_t session, uint32_t buffer) {
+            Client* const client = client_by(session);
+            if (client == nullptr) return;
+            wire::Writer w;
+            w.number(buffer);
+            client->tell(wire::Verb::kSlabGone, w.take());
+          },
+          [this](os::Fd file, uint64_t bytes) { free_pages(std::move(file), bytes); }) {}
 
 Store::~Store() {
   closing_ = true;
@@ -74,6 +84,7 @@ void Store::config_changed() {
   policy_.set_kind(config_.policy);
   disk_.set_limit(config_.disk_limit);
   disk_.set_least_free(config_.disk_least_free);
+  limit_idle();
   pump_later();
 }
 
@@ -91,9 +102,9 @@ Client& Store::open_client(os::Peer peer, std::function<void(wire::Verb, std::st
   char program[64];
   os::process_name(peer.pid, program, sizeof program);
   client->program = program;
-  Result<os::Fd> table = os::make_memfd("spillway-leases", wire::kLeaseTableBytes);
+  Result<os::Fd> table = os::make_memfd("spillway-leases", wire::kSharedBytes);
   if (table) {
-    Result<os::Mapping> mapping = os::Mapping::read_write(table->get(), 0, wire::kLeaseTableBytes);
+    Result<os::Mapping> mapping = os::Mapping::read_write(table->get(), 0, wire::kSharedBytes);
     if (mapping) {
       client->lease_table = std::move(*table);
       client->lease_mapping = std::move(*mapping);
@@ -117,6 +128,7 @@ Client* Store::client_by(uint64_t id) {
 
 void Store::close_client(Client& client) {
   const uint64_t id = client.id;
+  hear(client);
   client.tell = [](wire::Verb, std::string) {};
   // 1. What it was waiting for.
   for (auto w = name_waiters_.begin(); w != name_waiters_.end();) {
@@ -146,6 +158,8 @@ void Store::close_client(Client& client) {
     --object->references;
     maybe_die(*object);
   }
+  end_slot_leases(client);
+  buffers_.close(id);
   clients_.erase(id);
   slabs_.trim();
   pump();
@@ -177,6 +191,10 @@ Answer<Object*> Store::find(Client& client, const Which& which, bool to_write) {
     object = *found;
   } else {
     object = object_by(which.id);
+    if (object == nullptr || object->state == wire::Residency::kCreating) {
+      hear_all();  // its maker may have said so a moment ago
+      object = object_by(which.id);
+    }
     if (object != nullptr && (object->key != which.key || object->state == wire::Residency::kCreating))
       object = nullptr;
     if (object == nullptr)
@@ -188,7 +206,7 @@ Answer<Object*> Store::find(Client& client, const Which& which, bool to_write) {
   return {{}, object};
 }
 
-Object& Store::make_object(Client& client, const PutRequest& request, uint64_t bytes) {
+uint64_t Store::reserve_id() {
   uint32_t index;
   if (!free_indices_.empty()) {
     index = free_indices_.back();
@@ -198,9 +216,27 @@ Object& Store::make_object(Client& client, const PutRequest& request, uint64_t b
     table_.push_back(nullptr);
     generations_.push_back(0);
   }
+  return make_id(index, ++generations_[index]);
+}
+
+Object& Store::make_object(Client& client, const PutRequest& request, uint64_t bytes) {
+  return make_object(client, request, bytes, reserve_id(), fresh_key());
+}
+
+// Not to be guessed, and never 0.
+uint64_t Store::fresh_key() {
+  if (keys_left_ == 0) {
+    CHECK(os::random_bytes(keys_.data(), sizeof keys_).ok(), "no random numbers");
+    keys_left_ = keys_.size();
+  }
+  return keys_[--keys_left_] | 1;
+}
+
+Object& Store::make_object(Client& client, const PutRequest& request, uint64_t bytes, uint64_t id,
+                           uint64_t key) {
   auto* const object = new Object;
-  object->id = make_id(index, ++generations_[index]);
-  object->key = os::random_number() | 1;
+  object->id = id;
+  object->key = key;
   object->bytes = bytes;
   object->uid = client.peer.uid;
   object->gid = client.peer.gid;
@@ -216,7 +252,7 @@ Object& Store::make_object(Client& client, const PutRequest& request, uint64_t b
   if (!request.tag.empty()) object->more().tag = request.tag;
   const std::string& filters = request.filters.empty() ? config_.filters : request.filters;
   if (!filters.empty() && filters != "none") object->more().filters = filters;
-  table_[index] = object;
+  table_[static_cast<uint32_t>(id)] = object;
   ++object_count_;
   client.made_bytes += bytes;
   ++client.made_objects;
@@ -292,7 +328,7 @@ void Store::publish(Object& object) {
   if (before != nullptr) {
     before->name.clear();
     before->recovered = false;
-    if (before->disk && before->disk->in_manifest) {
+    if (before->listing || (before->disk && before->disk->in_manifest)) {
       const uint64_t id = before->id;
       journal([this, id] { (void)manifest_.unname(id).ok(); });
     }
@@ -337,7 +373,12 @@ void Store::finish_publishing(Client& client, Object& object, uint32_t flags, Re
     ++c->puts;
     ++counters_.puts;
     publish(*o);
-    reply({{}, {o->id, o->key, o->version}});
+    const Answer<Published> published{{}, {o->id, o->key, o->version}};
+    // An earlier version that is on disk, too, must not be found under the name again.
+    if (o->durable && journal_queued_ > 0)
+      journal([] {}, [reply, published](Failure) { reply(published); });
+    else
+      reply(published);
     pump();
   };
   object.used_ns = os::clock_ns();
@@ -351,6 +392,7 @@ void Store::finish_publishing(Client& client, Object& object, uint32_t flags, Re
     // Not found by anybody before it is on disk: kCreating for those who ask.
     const bool resident = object.memory != nullptr || object.bytes == 0;
     CHECK(resident, "an object that is nowhere");
+    object.version = ++last_version_;  // for its record: of two of one name the newer is found again
     write_own_file(object, {.keep_memory = true, .sync = true}, publish_now);
     return;
   }
@@ -453,23 +495,35 @@ void Store::create(Client& client, PutRequest request, uint64_t bytes, Reply<Cre
   room.bytes = round_up(bytes, kPageBytes);
   room.client = client.id;
   room.when_full = request.when_full;
+  // What others may read is sealed for good, against its maker, too.
+  room.buffered = config_.recycle > 0 && (request.mode & 0066) == 0;
   const uint64_t timeout_ms = request.timeout_ms;
-  room.answer = [this, id = client.id, request = std::move(request), bytes, reply](
+  room.answer = [this, id = client.id, request = std::move(request), bytes, reply, buffered = room.buffered](
                     Room got, std::shared_ptr<Memory> memory, Failure failure) {
     Client* const c = client_by(id);
     if (c == nullptr) return;
     if (got == Room::kRefused) return reply({failure});
     if (got == Room::kDisk) return create_on_disk(*c, request, bytes, reply);
-    Result<os::Fd> fd = os::make_memfd("spillway-object", bytes);
-    if (!fd)
-      return reply({{SPILLWAY_NO_MEMORY,
-                     fmt::format("no memory for {} bytes: {}", bytes, strerror(fd.error().code()))}});
-    memory->fd = std::move(*fd);
+    const auto no_memory = [&](Errno e) {
+      reply({{SPILLWAY_NO_MEMORY, fmt::format("no memory for {} bytes: {}", bytes, strerror(e.code()))}});
+    };
+    if (!memory->buffer && buffered) {
+      Result<std::unique_ptr<Buffer>> buffer = buffers_.make(id, bytes);
+      if (!buffer) return no_memory(buffer.error());
+      memory->buffer = std::move(*buffer);
+    }
+    if (!memory->buffer) {
+      Result<os::Fd> fd = os::make_memfd("spillway-object", bytes);
+      if (!fd) return no_memory(fd.error());
+      memory->fd = std::move(*fd);
+    }
     Object& object = make_object(*c, request, bytes);
     object.memory = std::move(memory);
     c->creating.insert(object.id);
     create_flags_[object.id] = request.flags;
-    reply({{}, {object.id, object.key, 0, wire::Place::kMemory, object.memory->fd.get()}});
+    reply({{},
+           {object.id, object.key, 0, wire::Place::kMemory, object.memory->descriptor(),
+            object.memory->buffer.get()}});
   };
   ask_room(std::move(room), timeout_ms);
 }
@@ -480,7 +534,9 @@ void Store::seal(Client& client, uint64_t id, Reply<Published> reply) {
     return reply({{SPILLWAY_NOT_FOUND, "nothing of this id is being created by this session"}});
   if (!create_flags_.contains(id)) return reply({{SPILLWAY_BUSY, "it is being published already"}});
   if (!object->memory) return seal_on_disk(client, *object, std::move(reply));
-  if (!os::is_sealed(object->memory->fd.get()))
+  if (Buffer* const buffer = object->memory->buffer.get())
+    buffer->warm_bytes = object->memory->charge;
+  else if (!os::is_sealed(object->memory->fd.get()))
     return reply(
         {{SPILLWAY_BUSY, "the object's memory is not sealed: somebody still has it mapped for writing"}});
   const uint32_t flags = create_flags_[id];
@@ -533,11 +589,12 @@ void Store::destroy(Object& object, Done done) {
       return;
     }
   }
-  const bool listed = object.disk && object.disk->in_manifest;
+  const bool listed = object.listing || (object.disk && object.disk->in_manifest);
   forget_object(object);
-  // The record of its end is queued; what is queued after it is done after it.
+  // The record of its end is queued, or that of an earlier object of its name, which would be found again;
+  // what is queued after them is done after them.
   if (done) {
-    if (listed)
+    if (listed || journal_queued_ > 0)
       journal([] {}, done);
     else
       done({});
@@ -599,12 +656,31 @@ void Store::give_back(Memory& memory) {
     small_bytes_ -= memory.charge;
     slabs_.release(memory.slab);
   }
-  if (memory.fd.valid() && memory.charge > 4 * kMiB && workers_ && !closing_) {
-    // Freeing pages takes 0.1 ms a MiB: not here.
-    auto fd = std::make_shared<os::Fd>(std::move(memory.fd));
-    work([fd]() mutable { fd->reset(); }, nullptr);
+  if (memory.fd.valid()) free_pages(std::move(memory.fd), memory.charge);
+  if (memory.buffer) {
+    Buffer& buffer = *memory.buffer;
+    // Of an object that was not finished: what may have been touched.
+    if (buffer.warm_bytes < memory.charge)
+      os::give_back(buffer.fd.get(), buffer.warm_bytes, buffer.file_bytes - buffer.warm_bytes);
+    buffers_.give_back(std::move(memory.buffer), os::monotonic_ms());
+    limit_idle();
   }
   if (!closing_ && !queue_.empty()) pump_later();
+}
+
+void Store::free_pages(os::Fd file, uint64_t bytes) {
+  if (closing_) return;
+  // Who has it mapped may be slow to unmap it. (EPERM: it is sealed, and goes with the last mapping.)
+  // Freeing pages takes 0.1 ms a MiB: of very many not here, though others may be given the room a moment
+  // before it is there.
+  if (bytes <= 16 * kMiB || !workers_) return (void)os::give_back(file.get(), 0, bytes);
+  auto shared = std::make_shared<os::Fd>(std::move(file));
+  work(
+      [shared, bytes] {
+        (void)os::give_back(shared->get(), 0, bytes);
+        shared->reset();
+      },
+      nullptr);
 }
 
 void Store::erase(Client& client, const Which& which, Done done) {
@@ -615,6 +691,7 @@ void Store::erase(Client& client, const Which& which, Done done) {
 }
 
 void Store::cleanup(Client& client, Done done) {
+  hear(client);
   std::vector<uint64_t> mine;
   for (Object* object : table_)
     if (object != nullptr && object->maker == client.id && !object->retained &&
@@ -712,6 +789,7 @@ Failure Store::set_hint(Client& client, const Which& which, wire::Hint hint) {
 
 Store::Cursor Store::list(Client& client, const std::string& prefix, bool unnamed, Cursor from,
                           const std::function<bool(Object&)>& visit) {
+  hear_all();
   unsigned looked_at = 0;  // others wait meanwhile: a bounded part at a time
   constexpr unsigned kMostAtOnce = 20'000;
   if (from.index == 0) {
@@ -761,7 +839,8 @@ std::string Store::file_of(const Object& object) const {
 
 std::vector<DeviceState> Store::devices() {
   std::vector<DeviceState> all;
-  const uint64_t used = used_bytes();
+  hear_all();
+  const uint64_t used = used_bytes() - leased_bytes_;
   all.push_back({"memory", "", config_.memory_limit, used,
                  config_.memory_limit > used ? config_.memory_limit - used : 0});
   for (const auto& directory : disk_.directories()) {
@@ -775,11 +854,14 @@ std::vector<DeviceState> Store::devices() {
 }
 
 std::vector<std::pair<std::string, uint64_t>> Store::counters() {
+  hear_all();
   const os::Resident resident = os::resident_bytes();
   return {{"memory_limit_bytes", config_.memory_limit},
-          {"memory_used_bytes", used_bytes()},
+          {"memory_used_bytes", used_bytes() - leased_bytes_},
+          {"leased_bytes", leased_bytes_},
           {"small_object_bytes", small_bytes_},
           {"slab_bytes", slabs_.allocated_bytes()},
+          {"idle_buffer_bytes", buffers_.idle_bytes()},
           {"leaving_bytes", leaving_bytes()},
           {"disk_limit_bytes", config_.disk_limit},
           {"disk_used_bytes", disk_.used()},

@@ -15,6 +15,7 @@
 #pragma once
 #include <fmt/format.h>
 
+#include <array>
 #include <functional>
 #include <list>
 #include <set>
@@ -26,6 +27,7 @@
 #include "base/os/process.h"
 #include "base/os/socket.h"
 #include "libpool/format/object_file.h"
+#include "libpool/wire/announce.h"
 #include "libpool/wire/codec.h"
 #include "pooldaemon/store/config.h"
 #include "pooldaemon/store/disk.h"
@@ -53,6 +55,19 @@ template <typename T>
 using Reply = std::function<void(Answer<T>)>;
 using Done = std::function<void(Failure)>;
 
+// Slots in which a session may publish without asking.
+struct SlotLease {
+  struct Slot {
+    uint64_t id = 0;  // of the object to be; 0: it has been announced
+    uint64_t key = 0;
+    uint32_t offset = 0;
+  };
+  uint32_t number = 0;
+  Slab* slab = nullptr;
+  std::vector<Slot> slots;
+  size_t left = 0;
+};
+
 // A session, as the store sees it.
 struct Client {
   uint64_t id = 0;
@@ -68,6 +83,10 @@ struct Client {
   std::vector<uint32_t> free_slots;
   uint32_t next_slot = 1;
   uint64_t seen_gets = 0;
+  std::unordered_map<uint32_t, SlotLease> slot_leases;
+  uint32_t last_slot_lease = 0;
+  uint64_t heard = 0;  // of its ring
+  bool hearing = false;
 
   std::unordered_map<uint64_t, uint32_t> references;
   std::unordered_set<uint64_t> creating;
@@ -102,7 +121,8 @@ struct Published {
 struct Created {
   uint64_t id = 0, key = 0, offset = 0;
   wire::Place place = wire::Place::kMemory;
-  int fd = -1;  // good until the call returns
+  int fd = -1;                     // good until the call returns
+  const Buffer* buffer = nullptr;  // likewise; null: the memory is used once
 };
 struct Held {
   Object* object = nullptr;
@@ -162,6 +182,10 @@ class Store {
   void create(Client& client, PutRequest request, uint64_t bytes, Reply<Created> reply);
   void seal(Client& client, uint64_t id, Reply<Published> reply);
   void abort(Client& client, uint64_t id);
+  Answer<const SlotLease*> lease_slots(Client& client, uint64_t bytes);
+  // What the client announced in its ring; to be called before anything else it says is looked at.
+  void hear(Client& client);
+  void hear_all();
   void restore(Client& client, PutRequest request, std::string path, os::Fd file, Reply<Published> reply);
 
   // --- holding
@@ -211,6 +235,7 @@ class Store {
 
   // For Memory and DiskCopy.
   void give_back(Memory& memory);
+  void free_pages(os::Fd file, uint64_t bytes);
   void give_back(DiskCopy& copy);
 
  private:
@@ -218,6 +243,7 @@ class Store {
   struct RoomRequest {
     uint64_t bytes = 0;
     std::optional<AccessClass> packed;  // it will lie in a slab of this class
+    bool buffered = false;              // it may lie in a buffer of the client's
     uint64_t client = 0;
     wire::WhenFull when_full = wire::WhenFull::kSpill;
     std::function<void(Room, std::shared_ptr<Memory>, Failure)> answer;
@@ -239,7 +265,10 @@ class Store {
   };
 
   // store.cc
+  uint64_t reserve_id();
+  uint64_t fresh_key();
   Object& make_object(Client& client, const PutRequest& request, uint64_t bytes);
+  Object& make_object(Client& client, const PutRequest& request, uint64_t bytes, uint64_t id, uint64_t key);
   Object* object_by(uint64_t id);
   Failure check_put(Client& client, const PutRequest& request, uint64_t bytes);
   void publish(Object& object);
@@ -252,12 +281,19 @@ class Store {
   bool may(const Client& client, const Object& object, unsigned bit) const;
   void add_reference(Client& client, Object& object);
 
+  // store_announced.cc
+  void take_announced(Client& client, const wire::Announcement& entry);
+  void uncharge_leased(uint64_t bytes);
+  void end_slot_leases(Client& client);
+
   // store_room.cc
   void ask_room(RoomRequest request, uint64_t timeout_ms);
   void pump();
   void pump_later();
   void pump_once();
   bool make_room(uint64_t bytes, const std::optional<AccessClass>& packed);
+  std::shared_ptr<Memory> grant(const RoomRequest& request);
+  void limit_idle();
   uint64_t used_with(uint64_t bytes, const std::optional<AccessClass>& packed) const;
   bool evict(Object& object, std::vector<Object*>& small);
   bool is_pinned(const Object& object) const;
@@ -296,7 +332,12 @@ class Store {
     if (workers_) workers_->run(std::move(call), std::move(done));
   }
   void journal_work(Workers::Call call, Workers::Call done) {
-    if (journal_) journal_->run(std::move(call), std::move(done));
+    if (!journal_) return;
+    ++journal_queued_;
+    journal_->run(std::move(call), [this, done = std::move(done)] {
+      --journal_queued_;
+      if (done) done();
+    });
   }
   void keep_file(Object& object, const std::string& to, Done done);
   std::string retained_path(const Object& object) const;
@@ -307,6 +348,8 @@ class Store {
   Timers timers_;
   Policy policy_;
   Slabs slabs_;
+  Buffers buffers_;
+  std::optional<Timers::Id> idle_look_;
   Disk disk_;
   Manifest manifest_;
 
@@ -314,6 +357,8 @@ class Store {
   std::vector<uint32_t> free_indices_;
   std::vector<uint32_t> generations_;
   uint64_t object_count_ = 0;
+  std::array<uint64_t, 64> keys_{};  // a system call for each would be much of what a small object costs
+  size_t keys_left_ = 0;
   std::set<Object*, ByName> names_;
   std::multimap<std::string, Waiter> name_waiters_;
   std::unordered_map<uint64_t, std::vector<Waiter>> load_waiters_;
@@ -325,13 +370,13 @@ class Store {
   };
   std::unordered_map<uint64_t, Ticket> tickets_;
   std::unordered_map<uint64_t, std::unique_ptr<Client>> clients_;
-  uint64_t last_client_ = 0;
+  uint64_t last_client_ = os::random_number() >> 16;  // not those of a daemon before this one
   uint64_t last_version_ = 0;
 
   std::list<RoomRequest> queue_;
   bool pumping_ = false, pump_again_ = false, pump_posted_ = false;
   std::optional<Timers::Id> retry_;
-  uint64_t charged_bytes_ = 0, small_bytes_ = 0;
+  uint64_t charged_bytes_ = 0, small_bytes_ = 0, leased_bytes_ = 0;
   uint64_t departing_bytes_ = 0;  // being written, to be dropped
   std::set<Memory*> leaving_;
   std::unordered_map<uint64_t, uint64_t> no_spill_until_;
@@ -340,6 +385,7 @@ class Store {
   uint64_t last_spill_error_ms_ = 0;
   Counters counters_;
   uint64_t manifest_entries_ = 0;
+  uint64_t journal_queued_ = 0;
   bool closing_ = false;
 
   // Last: they end first, and what they were doing may still look at everything above.

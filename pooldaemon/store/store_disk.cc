@@ -91,7 +91,7 @@ void Store::write_own_file(Object& object, ToDisk how, Done done) {
         if (memory && memory->slab.slab != nullptr) {
           text = {Slabs::data(memory->slab), bytes};
         } else if (memory) {
-          Result<os::Mapping> mapped = os::Mapping::read_only(memory->fd.get(), 0, bytes);
+          Result<os::Mapping> mapped = os::Mapping::read_only(memory->descriptor(), 0, bytes);
           if (!mapped) return fail(mapped.error());
           mapping = std::move(*mapped);
           text = {mapping.data(), bytes};
@@ -257,10 +257,12 @@ ManifestEntry Store::entry_of(const Object& o, const DiskCopy& copy) const {
 
 void Store::list_in_manifest(Object& object, std::shared_ptr<DiskCopy> copy, bool sync, Done done) {
   copy->in_manifest = true;
+  object.listing = true;
   ++manifest_entries_;
   auto error = std::make_shared<Errno>();
   journal_work([this, entry = entry_of(object, *copy), sync, error] { *error = manifest_.add(entry, sync); },
-               [this, copy, error, done] {
+               [this, id = object.id, copy, error, done] {
+                 if (Object* const o = object_by(id)) o->listing = false;
                  Failure failure;
                  if (!error->ok()) {
                    copy->in_manifest = false;
@@ -281,7 +283,7 @@ void Store::compact_manifest() {
   auto entries = std::make_shared<std::vector<ManifestEntry>>();
   for (const Object* object : table_) {
     if (object == nullptr) continue;
-    if (object->spilling) return;
+    if (object->spilling || object->listing) return;
     if (object->disk && object->disk->in_manifest) entries->push_back(entry_of(*object, *object->disk));
   }
   manifest_entries_ = entries->size();
@@ -289,6 +291,8 @@ void Store::compact_manifest() {
 }
 
 void Store::let_go_of_copy(Object& object) {
+  if (object.listing) journal([this, id = object.id] { (void)manifest_.remove(id).ok(); });
+  object.listing = false;
   if (!object.disk) return;
   if (object.disk->in_manifest) {
     object.disk->in_manifest = false;
@@ -407,6 +411,7 @@ void Store::seal_on_disk(Client& client, Object& object, Reply<Published> reply)
           return reply({{SPILLWAY_IO, fmt::format("{}: {}", copy->path, result->what)}});
         }
         copy->verified = true;
+        o->version = ++last_version_;  // for its record: of two of one name the newer is found again
         list_in_manifest(*o, copy, sync, [this, id, client_id, flags, reply](Failure failure) {
           Object* const made = object_by(id);
           Client* const maker = client_by(client_id);
@@ -465,7 +470,8 @@ void Store::to_disk(Client& client, ToDisk request, Reply<Filed> reply) {
   const bool own = object.disk && object.disk->pack == nullptr;
   const bool same_place = own && (request.path.empty() || object.disk->path == request.path);
   if (same_place && !request.other_filters) {
-    if (!request.sync) return finish({});
+    // As long as earlier versions' records are on their way, one of them might be found instead.
+    if (!request.sync) return journal_queued_ > 0 ? journal([] {}, finish) : finish({});
     auto error = std::make_shared<Errno>();
     return work(
         [path = object.disk->path, error] {
@@ -739,6 +745,8 @@ void Store::adopt(ManifestEntry& e) {
   }
   older->name.clear();
   older->recovered = true;
+  // Once and for all: the newer may be erased, and then the older must not be found again.
+  journal([this, id = older->id] { (void)manifest_.unname(id).ok(); });
 }
 
 // What a write that was not finished left behind. Only names that are ours.

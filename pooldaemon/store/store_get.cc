@@ -98,6 +98,16 @@ void Store::answer_get(Client& client, Object& object, bool from_file, Reply<Hel
     }
     return reply({{}, std::move(held)});
   }
+  if (Buffer* const buffer = object.memory->buffer.get()) {
+    held.place = wire::Place::kSlab;
+    held.slab = buffer->id;
+    held.slab_bytes = buffer->file_bytes;
+    if (std::find(buffer->mapped_by.begin(), buffer->mapped_by.end(), client.id) == buffer->mapped_by.end()) {
+      buffer->mapped_by.push_back(client.id);
+      held.fd = buffer->read_only.get();
+    }
+    return reply({{}, std::move(held)});
+  }
   Result<os::Fd> fd = os::reopen_read_only(object.memory->fd.get());
   if (!fd) return undo({SPILLWAY_NO_MEMORY, fmt::format("no descriptor: {}", strerror(fd.error().code()))});
   held.place = wire::Place::kMemory;

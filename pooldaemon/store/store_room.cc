@@ -15,6 +15,8 @@ constexpr uint64_t kSlabSlackBytes = 4 * kMiB;
 // it.
 constexpr uint64_t kPatienceMs = 2000;
 constexpr uint64_t kRetryMs = 20;
+// Long enough for a program that computes between two objects.
+constexpr uint64_t kIdleBufferMs = 10'000;
 constexpr uint64_t kSpillAgainMs = 1000;
 
 }  // namespace
@@ -23,7 +25,7 @@ uint64_t Store::used_bytes() const { return used_with(0, std::nullopt); }
 
 // Were so many bytes more in use. A packed object takes new pages only when no slot of its size is free.
 uint64_t Store::used_with(uint64_t bytes, const std::optional<AccessClass>& packed) const {
-  const uint64_t growth = packed && !slabs_.has_room(bytes, *packed) ? Slabs::slot_bytes_for(bytes) : 0;
+  const uint64_t growth = packed && !slabs_.has_room(bytes, *packed) ? wire::slot_bytes_for(bytes) : 0;
   const uint64_t slabs = slabs_.allocated_bytes() + growth;
   const uint64_t small = small_bytes_ + (packed ? bytes : 0);
   const uint64_t charged = charged_bytes_ + bytes;
@@ -102,10 +104,7 @@ void Store::pump_once() {
       queue_.pop_front();
       if (request.timer) timers_.cancel(*request.timer);
       if (fits) {
-        auto memory = std::make_shared<Memory>(*this);
-        memory->charge = request.bytes;
-        charged_bytes_ += request.bytes;
-        request.answer(Room::kMemory, std::move(memory), {});
+        request.answer(Room::kMemory, grant(request), {});
       } else if (request.when_full == wire::WhenFull::kSpill) {
         request.answer(Room::kDisk, nullptr, {});
       } else {
@@ -136,13 +135,40 @@ void Store::pump_once() {
     make_room(config_.memory_limit - config_.memory_limit / 100 * config_.low_watermark, std::nullopt);
 }
 
+// There is room for it. Buffers that nobody uses give way, after it had its choice of them.
+std::shared_ptr<Memory> Store::grant(const RoomRequest& request) {
+  auto memory = std::make_shared<Memory>(*this);
+  if (request.buffered) memory->buffer = buffers_.take(request.client, request.bytes);
+  memory->charge = request.bytes;
+  charged_bytes_ += request.bytes;
+  limit_idle();
+  return memory;
+}
+
+// Memory that is kept for the next object is neither beyond the limit nor kept for long.
+void Store::limit_idle() {
+  if (buffers_.idle_bytes() == 0) return;
+  const uint64_t used = used_bytes();
+  const uint64_t free = config_.memory_limit > used ? config_.memory_limit - used : 0;
+  buffers_.shrink_to(std::min(free, config_.memory_limit / 100 * config_.recycle));
+  if (buffers_.idle_bytes() == 0 || idle_look_) return;
+  idle_look_ = timers_.add(os::monotonic_ms() + kIdleBufferMs, [this] {
+    idle_look_.reset();
+    buffers_.drop_idle_since(os::monotonic_ms() - kIdleBufferMs);
+    limit_idle();
+  });
+}
+
 // Starts what makes room for so many bytes. True: there is room now.
 bool Store::make_room(uint64_t bytes, const std::optional<AccessClass>& packed) {
   const auto lacking = [&] {
     const uint64_t used = used_with(bytes, packed);
     return used > config_.memory_limit && used > config_.memory_limit + leaving_bytes();
   };
-  if (lacking()) refresh_uses();
+  if (lacking()) {
+    hear_all();
+    refresh_uses();
+  }
   const uint64_t now = os::monotonic_ms();
   while (lacking()) {
     // Victims are found first and evicted after: evicting changes the lists. Enough for what is lacking, no
@@ -239,8 +265,7 @@ void Store::detach_lease(Lease& lease, bool ask) {
     }
   }
   ++counters_.revokes;
-  // A small object's bytes can be used again at once: its client looks at the word before it looks at them.
-  if (lease.memory && lease.memory->slab.slab != nullptr) lease.memory.reset();
+  if (lease.memory && lease.memory->used_again()) lease.memory.reset();
   wire::Writer w;
   w.number(lease.slot);
   lease.client->tell(wire::Verb::kRevoke, w.take());

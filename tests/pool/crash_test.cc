@@ -64,6 +64,22 @@ TEST_CASE("a client killed in whatever state leaves nothing behind") {
          const DRef a = p.set(some_bytes(2 * kMiB, 2)), b = p.set(some_bytes(2000, 2));
          ready(fd);
        }},
+      {"publishing small objects through the ring",
+       [](const Daemon& d, int fd) {
+         Pool p = d.pool();
+         std::vector<DRef> all;
+         (void)!::write(fd, "r", 1);
+         for (uint32_t i = 0;; ++i) {
+           all.push_back(p.set(some_bytes(100 + i % 700, i)));
+           if (all.size() > 500) all.clear();
+         }
+       }},
+      {"using memory again",
+       [](const Daemon& d, int fd) {
+         Pool p = d.pool();
+         (void)!::write(fd, "r", 1);
+         for (uint32_t i = 0;; ++i) (void)p.set(some_bytes(2 * kMiB, i));
+       }},
       {"pinning",
        [](const Daemon& d, int fd) {
          Pool p = d.pool();

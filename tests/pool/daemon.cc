@@ -2,10 +2,12 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <filesystem>
+#include <set>
 
 #include "tests/support/paths.h"
 #include "tests/support/wait.h"
@@ -70,6 +72,19 @@ size_t Daemon::open_fds() const {
   for ([[maybe_unused]] const auto& fd : fs::directory_iterator("/proc/" + std::to_string(pid()) + "/fd"))
     ++count;
   return count;
+}
+
+uint64_t Daemon::memory_file_bytes() const {
+  uint64_t sum = 0;
+  std::set<ino_t> seen;
+  std::error_code gone;  // descriptors come and go
+  for (const auto& fd : fs::directory_iterator("/proc/" + std::to_string(pid()) + "/fd", gone)) {
+    struct stat st {};
+    if (!fs::read_symlink(fd.path(), gone).string().starts_with("/memfd:")) continue;
+    if (::stat(fd.path().c_str(), &st) != 0 || !seen.insert(st.st_ino).second) continue;
+    sum += static_cast<uint64_t>(st.st_blocks) * 512;
+  }
+  return sum;
 }
 
 std::map<std::string, uint64_t> Daemon::stats() const {
