@@ -22,6 +22,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -94,6 +95,7 @@ class [[nodiscard]] StoreResult {
     if (!ok()) throw StoreError(status_);
     return value_;
   }
+  T& unchecked() { return value_; }  // for who knows that it is there
   T* operator->() { return &value(); }
   T& operator*() { return value(); }
 
@@ -106,8 +108,24 @@ class [[nodiscard]] StoreResult {
 class SPILLWAY_API Value {
  public:
   Value() = default;
-  Value(Value&& other) noexcept { *this = std::move(other); }
-  Value& operator=(Value&& other) noexcept;
+  Value(Value&& other) noexcept
+      : pin_(std::exchange(other.pin_, nullptr)),
+        data_(other.data_),
+        size_(other.size_),
+        sequence_(other.sequence_),
+        expires_ms_(other.expires_ms_),
+        found_(other.found_) {
+    other.data_ = nullptr;
+    other.size_ = 0;
+    other.found_ = false;
+  }
+  Value& operator=(Value&& other) noexcept {
+    if (this != &other) {
+      this->~Value();
+      new (this) Value(std::move(other));
+    }
+    return *this;
+  }
   Value(const Value&) = delete;
   Value& operator=(const Value&) = delete;
   ~Value() {

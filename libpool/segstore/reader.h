@@ -20,8 +20,17 @@
 
 namespace spillway {
 
-// Makes Values; a friend of theirs.
+// Makes Values; a friend of theirs. `pinned` is theirs from then on.
 struct ValueMaker {
+  static void fill(Value& value, segstore::Mapping* pinned, const char* data, uint64_t bytes,
+                   uint64_t sequence, uint64_t expires_ms) {
+    value.pin_ = pinned;
+    value.data_ = data;
+    value.size_ = bytes;
+    value.sequence_ = sequence;
+    value.expires_ms_ = expires_ms;
+    value.found_ = true;
+  }
   static Value make(segstore::Mapping* pinned, const segstore::Record& record);
 };
 
@@ -64,7 +73,7 @@ class Reader {
   // Whether the slot's record has this key. kMatch: `found` is pinned.
   Look look(View& view, std::string_view key, uint64_t word, const uint64_t& slot, Found& found,
             StoreStatus& error);
-  // Checks the value's CRC (large ones once per mapping).
+  // Checks the value's CRC, the first time it is asked for.
   StoreStatus verify(const Found& found) const;
   uint64_t now_ms(const View& view);
   StoreStatus corrupt(const Mapping& mapping, uint64_t offset, const char* what) const;
@@ -72,6 +81,8 @@ class Reader {
   void sweep(View& view);
 
  private:
+  bool get_at_once(std::string_view key, Value& value);
+  StoreResult<Value> get_with_care(std::string_view key);
   StoreStatus refresh();
   StoreResult<std::shared_ptr<View>> attach();
   void watch_retired();

@@ -23,10 +23,10 @@ StoreStatus SnapshotImpl::corrupt(const Mapping& mapping, uint64_t offset, const
 }
 
 StoreStatus SnapshotImpl::check(Mapping& mapping, const Record& record) const {
-  if (record.value_bytes >= kPageBytes && mapping.is_verified(record.offset)) return {};
+  if (mapping.is_verified(record.offset)) return {};
   if (!record.value_is_intact())
     return corrupt(mapping, record.offset, "a record's value fails its checksum");
-  if (record.value_bytes >= kPageBytes) mapping.set_verified(record.offset);
+  mapping.set_verified(record.offset);
   return {};
 }
 

@@ -20,19 +20,7 @@ const std::string& StoreStatus::message() const {
   return detail_ ? detail_->message : fine;
 }
 
-Value& Value::operator=(Value&& other) noexcept {
-  if (this == &other) return *this;
-  if (pin_ != nullptr) unpin();
-  pin_ = std::exchange(other.pin_, nullptr);
-  data_ = std::exchange(other.data_, nullptr);
-  size_ = std::exchange(other.size_, 0);
-  sequence_ = other.sequence_;
-  expires_ms_ = other.expires_ms_;
-  found_ = std::exchange(other.found_, false);
-  return *this;
-}
-
-void Value::unpin() { std::exchange(pin_, nullptr)->unpin(); }
+void Value::unpin() { pin_->unpin(); }
 
 void Batch::put(std::string_view key, std::string_view value, const PutOptions& options) {
   writes_.push_back({true, std::string(key), std::string(value), options});
