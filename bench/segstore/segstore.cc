@@ -2,7 +2,7 @@
 //
 //   build/bench/segstore [--keys N] [--value-bytes N] [--dir DIR] [--rounds N] [--quick]
 //
-// One process, one run: every round does the same operation with each store, in turns of a tenth, on the same
+// One process, one run: every round does the same operation with each store, in turn, on the same
 // keys, so that the machine's moods hit all alike. Printed are medians over the rounds, and ratios to ours.
 // Keys are chosen and spelled before the clock starts. How the rivals are set up: rivals.h.
 #include "bench/segstore/rivals.h"
@@ -21,6 +21,11 @@ double now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
+const std::string kPut = "put, random order, not synced";
+const std::string kGetHot = "get, random, hot, 1 reader (processor time, but for Redis)";
+const std::string kReadersAndWriter = "get, 2 reading processes and a writer (sum)";
+const std::string kPutDurably = "put, durable, 16 writers";
+
 struct Settings {
   uint64_t keys = 1'000'000, value_bytes = 100, rounds = 3;
   std::string dir = "/var/tmp/spillway-bench-segstore";
@@ -36,24 +41,19 @@ double now_on_processor() {
 
 std::map<std::string, std::map<std::string, std::vector<double>>>
     rates;  // what -> who -> operations a second
-std::vector<std::string> order;
 
-void note(const std::string& what, const std::string& who, double rate) {
-  if (!rates.contains(what)) order.push_back(what);
-  rates[what][who].push_back(rate);
-}
+void note(const std::string& what, const std::string& who, double rate) { rates[what][who].push_back(rate); }
 double median(std::vector<double> v) {
   std::sort(v.begin(), v.end());
   return v[v.size() / 2];
 }
 
-void print() {
-  for (const std::string& what : order) {
-    printf("\n%s\n", what.c_str());
-    const double ours = median(rates[what]["spillway"]);
-    for (const auto& [who, all] : rates[what])
-      printf("  %-12s %12.0f /s   spillway is %.2fx\n", who.c_str(), median(all), ours / median(all));
-  }
+void print(const std::string& what) {
+  printf("%s\n", what.c_str());
+  const double ours = median(rates[what]["spillway"]);
+  for (const auto& [who, all] : rates[what])
+    printf("  %-12s %12.0f /s   spillway is %.2fx\n", who.c_str(), median(all), ours / median(all));
+  fflush(stdout);
 }
 
 std::vector<Key> chosen_keys(uint64_t keys, uint64_t count, uint64_t seed) {
@@ -87,8 +87,8 @@ void put_all(const std::vector<Rival*>& all, const Settings& s) {
         rival->put(Key(keys[i]), value);
       seconds[rival] += now() - start;
     }
-  for (Rival* rival : all)
-    note("put, random order, not synced", rival->name(), static_cast<double>(s.keys) / seconds[rival]);
+  for (Rival* rival : all) note(kPut, rival->name(), static_cast<double>(s.keys) / seconds[rival]);
+  print(kPut);
 }
 
 void print_size(Ours& ours, const Settings& s) {
@@ -101,35 +101,24 @@ void print_size(Ours& ours, const Settings& s) {
          static_cast<double>(used) / payload);
 }
 
+// Each in turn, warmed by gets that do not count: the others have been through the processor's caches.
 void get_hot(const std::vector<Rival*>& all, Lmdb& lmdb, Redis& redis, const Settings& s) {
-  struct Turn {
-    Rival* rival;
-    bool one_transaction;
-    double seconds = 0;
-    uint64_t done = 0;
-  };
-  std::vector<Turn> turns;
-  for (Rival* rival : all) turns.push_back({rival, false});
-  turns.push_back({&lmdb, true});
-  for (uint64_t round = 0; round <= s.rounds; ++round) {
+  for (uint64_t round = 0; round < s.rounds; ++round) {
     const std::vector<Key> keys = chosen_keys(s.keys, s.keys, round + 1);
-    for (Turn& turn : turns) turn.seconds = 0, turn.done = 0;
-    for (uint64_t tenth = 0; tenth < 10; ++tenth)
-      for (Turn& turn : turns) {
-        lmdb.read_in_one_transaction(turn.one_transaction);
-        const uint64_t count = turn.rival == &redis ? s.keys / 200 : s.keys / 10;
-        turn.seconds += get_seconds(*turn.rival, keys.data() + s.keys * tenth / 10, count,
-                                    turn.rival == &redis ? now : now_on_processor);
-        turn.done += count;
-      }
-    if (round == 0) continue;  // warms
-    for (Turn& turn : turns) {
-      lmdb.read_in_one_transaction(turn.one_transaction);
-      note("get, random, hot, 1 reader (processor time, but for Redis)", turn.rival->name(),
-           static_cast<double>(turn.done) / turn.seconds);
-    }
+    auto turn = [&](Rival& rival, uint64_t count, double (*clock)()) {
+      (void)get_seconds(rival, keys.data() + s.keys - count / 2, count / 2);
+      note(kGetHot, rival.name(), static_cast<double>(count) / get_seconds(rival, keys.data(), count, clock));
+    };
+    for (Rival* rival : all)
+      if (rival == &redis)
+        turn(redis, s.keys / 50, now);
+      else
+        turn(*rival, s.keys, now_on_processor);
+    lmdb.read_in_one_transaction(true);
+    turn(lmdb, s.keys, now_on_processor);
+    lmdb.read_in_one_transaction(false);
   }
-  lmdb.read_in_one_transaction(false);
+  print(kGetHot);
 }
 
 void print_latencies(Rival& rival, const Settings& s) {
@@ -182,7 +171,7 @@ void readers_and_writer(Rival& rival, const Settings& s, uint64_t seed) {
     if (read(results[0], &rate, sizeof rate) == sizeof rate) sum += rate;
   ::close(results[0]);
   ::close(results[1]);
-  note("get, 2 reading processes and a writer (sum)", rival.name(), sum);
+  note(kReadersAndWriter, rival.name(), sum);
 }
 
 void put_durably(Rival& rival, const Settings& s, uint64_t round) {
@@ -201,24 +190,31 @@ void put_durably(Rival& rival, const Settings& s, uint64_t round) {
       }
     });
   for (std::thread& thread : threads) thread.join();
-  note("put, durable, 16 writers", rival.name(), static_cast<double>(done) / (now() - start));
+  note(kPutDurably, rival.name(), static_cast<double>(done) / (now() - start));
 }
 
+// Opening after a clean close, and after a writer was killed in the middle of its work.
 void print_opening(Ours& ours, const Settings& s) {
-  ours.close();
-  const double start = now();
-  ours.open(false);
-  printf("open, clean: %.1f ms\n", (now() - start) * 1000);
-  std::vector<double> seconds;
+  std::vector<double> clean, killed;
   for (uint64_t round = 0; round < s.rounds; ++round) {
     ours.close();
-    std::filesystem::remove(s.dir + "/spillway/CONTROL");
+    const double start = now();
+    ours.open(false);
+    clean.push_back(now() - start);
+    ours.close();
+    const pid_t child = fork();
+    if (child == 0) {
+      ours.open(false);
+      ours.put(Key(round), std::string(s.value_bytes, 'k'));
+      kill(getpid(), SIGKILL);
+    }
+    waitpid(child, nullptr, 0);
     const double again = now();
     ours.open(false);
-    seconds.push_back(now() - again);
+    killed.push_back(now() - again);
   }
-  printf("open, index made anew: %.1f ms, %.2f million keys a second\n", median(seconds) * 1000,
-         static_cast<double>(s.keys) / median(seconds) / 1e6);
+  printf("open, clean: %.1f ms; after a kill: %.1f ms, %.2f million keys a second\n", median(clean) * 1000,
+         median(killed) * 1000, static_cast<double>(s.keys) / median(killed) / 1e6);
 }
 
 Settings settings_from(int argc, char** argv) {
@@ -261,19 +257,20 @@ int main(int argc, char** argv) {
   put_all(all, s);
   for (Rival* rival : all) rival->settle();
   print_size(ours, s);
+  print_opening(ours, s);
   get_hot(all, lmdb, redis, s);
   for (Rival* rival : all) print_latencies(*rival, s);
   for (uint64_t round = 0; round < s.rounds; ++round) {
     readers_and_writer(ours, s, 100 + round);
     readers_and_writer(lmdb, s, 100 + round);
   }
+  print(kReadersAndWriter);
   for (uint64_t round = 0; round < s.rounds; ++round) {
     put_durably(ours, s, round);
     put_durably(lmdb, s, round);
     put_durably(level, s, round);
   }
-  print_opening(ours, s);
-  print();
+  print(kPutDurably);
   for (Rival* rival : all) rival->close();
   std::filesystem::remove_all(s.dir);
   return touched == 1 ? 1 : 0;

@@ -63,6 +63,7 @@ class [[nodiscard, gnu::visibility("default")]] StoreStatus {
   StoreCode code() const { return detail_ ? detail_->code : StoreCode::kOk; }
   const std::string& message() const;
   int os_error() const { return detail_ ? detail_->os_error : 0; }
+  [[noreturn]] void raise() const;  // as a StoreError
 
  private:
   struct Detail {
@@ -92,7 +93,8 @@ class [[nodiscard]] StoreResult {
   bool ok() const { return status_.ok(); }
   const StoreStatus& status() const { return status_; }
   T& value() {
-    if (!ok()) throw StoreError(status_);
+    if (!ok()) [[unlikely]]
+      status_.raise();
     return value_;
   }
   T& unchecked() { return value_; }  // for who knows that it is there

@@ -162,7 +162,7 @@ class Index {
   static uint64_t bucket_of(uint32_t hash, uint64_t buckets) {
     const unsigned level = static_cast<unsigned>(std::bit_width(buckets)) - 1;
     const uint64_t number = hash & ((uint64_t{2} << level) - 1);
-    return number < buckets ? number : number & ((uint64_t{1} << level) - 1);
+    return number - (static_cast<uint64_t>(number >= buckets) << level);  // not yet split: no highest bit
   }
   static uint32_t hash_of_slot(uint64_t bucket, uint64_t slot) {
     return static_cast<uint32_t>(slot >> kTagShift) << 10 |

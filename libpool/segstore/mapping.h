@@ -34,6 +34,12 @@ class alignas(64) Mapping {
     unpin();
     return false;
   }
+  // False also when this thread's first pin has yet to be made the other way.
+  bool try_pin_quickly() {
+    if (my_pins == nullptr) [[unlikely]]
+      return false;
+    return try_pin();
+  }
   // For who holds a pin already, in whatever thread.
   void pin_again() {
     change_pins(number_, 1);

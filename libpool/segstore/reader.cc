@@ -167,60 +167,67 @@ bool are_equal(const char* a, const char* b, size_t bytes) {
 
 // The common case in as few instructions as it takes: a get waits for two cache misses, and what fits into
 // the processor's window behind them, the next get's misses, is loaded meanwhile. Whatever is out of the
-// ordinary is false, and get_with_care's.
-[[gnu::always_inline]] inline bool Reader::get_at_once(std::string_view key, Value& value) {
+// ordinary is get_with_care's. In two parts, so that neither has registers to save.
+void Reader::get(std::string_view key, StoreResult<Value>& result) {
   View* const view = current_.load(std::memory_order_acquire);
   const uint64_t* const generation = generation_.load(std::memory_order_acquire);
-  if (view == nullptr || generation == nullptr || load(*generation) != view->generation) return false;
-  const Index& index = view->index;
-  const uint32_t hash = index_hash(hash_of(key, index.header().hash_seed));
+  if (view == nullptr || generation == nullptr || load(*generation) != view->generation) [[unlikely]]
+    return get_with_care(key, result);
+  get_at_once(key, index_hash(hash_of(key, view->index.header().hash_seed)), *view, result);
+}
+
+[[gnu::noinline]] void Reader::get_at_once(std::string_view key, uint32_t hash, View& view,
+                                           StoreResult<Value>& result) {
+  const Index& index = view.index;
   const Bucket* bucket = &index.main_bucket(Index::bucket_of(hash, Index::buckets_of(index.state())));
   unsigned matches = bucket->matches(hash >> 10);
   for (int steps = 0; matches == 0; ++steps) {
     const uint64_t next = load(bucket->next);
-    if (next == 0 || steps == 4) return false;
+    if (next == 0 || steps == 4) return get_with_care(key, result);
     bucket = &index.overflow_bucket(next - 1);
     matches = bucket->matches(hash >> 10);
   }
   const uint64_t& slot = bucket->slots[std::countr_zero(matches)];
   const uint64_t word = load(slot);
   const Location at = location_of(word);
-  Mapping* const mapping = (*view->table)[at.row].load(std::memory_order_acquire);
-  if (mapping == nullptr || !mapping->try_pin()) return false;
+  Mapping* const mapping = (*view.table)[at.row].load(std::memory_order_acquire);
+  if (mapping == nullptr || !mapping->try_pin_quickly()) [[unlikely]]
+    return get_with_care(key, result);
   const SegmentBytes& bytes = mapping->bytes();
+  const char* const record = bytes.base + at.offset;
   // Where a small value begins and ends is in the header, which is a miss away: do not wait for that.
-  __builtin_prefetch(bytes.base + at.offset + 64);
-  __builtin_prefetch(bytes.base + at.offset + 128);
-  RecordHeader header;
-  constexpr uint32_t kWhat = 0xFFFFF | kHasExpiry << 20;  // key bytes, type, expiry
-  const uint64_t key_at = at.offset + sizeof header;
-  if (mapping->file_id() == load(index.row(at.row).file_id) && key_at + key.size() <= bytes.bytes &&
-      mapping->is_verified(at.offset)) {
-    memcpy(&header, bytes.base + at.offset, sizeof header);
-    const uint64_t value_at = round_up(key_at + key.size(), header.alignment());
+  __builtin_prefetch(record + 64);
+  __builtin_prefetch(record + 128);
+  const uint64_t key_end = at.offset + sizeof(RecordHeader) + key.size();
+  if (key_end <= bytes.bytes && mapping->is_verified(at.offset)) [[likely]] {
+    const auto field = [record](size_t offset) {
+      uint32_t value;
+      memcpy(&value, record + offset, sizeof value);
+      return value;
+    };
+    RecordHeader header;
+    header.key_and_flags = field(offsetof(RecordHeader, key_and_flags));
+    const uint64_t value_bytes = field(offsetof(RecordHeader, value_bytes));
+    const uint64_t value_at = round_up(key_end, header.alignment());
+    constexpr uint32_t kWhat = 0xFFFFF | kHasExpiry << 20;  // key bytes, type, expiry
     if ((header.key_and_flags & kWhat) ==
             (static_cast<uint32_t>(key.size()) | static_cast<uint32_t>(RecordType::kPut) << 17) &&
-        header.value_bytes != kValueInHeader && value_at + header.value_bytes <= bytes.bytes &&
-        are_equal(bytes.base + key_at, key.data(), key.size()) &&
+        value_bytes != kValueInHeader && value_at + value_bytes <= bytes.bytes &&
+        are_equal(record + sizeof header, key.data(), key.size()) &&
         // As in look().
-        load(slot) == word && mapping->file_id() == load(index.row(at.row).file_id)) {
-      ValueMaker::fill(value, mapping, bytes.base + value_at, header.value_bytes,
-                       bytes.header.base_sequence + header.sequence_delta, 0);
-      return true;
+        load(slot) == word && mapping->file_id() == load(index.row(at.row).file_id)) [[likely]] {
+      ValueMaker::fill(result.unchecked(), mapping, bytes.base + value_at, value_bytes,
+                       bytes.header.base_sequence + field(offsetof(RecordHeader, sequence_delta)), 0);
+      return;
     }
   }
   mapping->unpin();
-  return false;
+  get_with_care(key, result);
 }
 
-StoreResult<Value> Reader::get(std::string_view key) {
-  StoreResult<Value> result{Value()};
-  if (!get_at_once(key, result.unchecked())) [[unlikely]]
-    result = get_with_care(key);
-  return result;
-}
+void Reader::get_with_care(std::string_view key, StoreResult<Value>& result) { result = get_slowly(key); }
 
-StoreResult<Value> Reader::get_with_care(std::string_view key) {
+StoreResult<Value> Reader::get_slowly(std::string_view key) {
   for (unsigned tries = 0;; ++tries) {
     StoreResult<View*> current = view();
     if (!current) [[unlikely]]

@@ -59,7 +59,8 @@ class Reader {
   Reader(os::Fd directory, std::string path, Heal heal);
   ~Reader();
 
-  StoreResult<Value> get(std::string_view key);
+  // `result` is empty before.
+  void get(std::string_view key, StoreResult<Value>& result);
   // The view in use; a new one when the index has been replaced.
   StoreResult<View*> view();
   // The view that the writer made or attached.
@@ -81,8 +82,9 @@ class Reader {
   void sweep(View& view);
 
  private:
-  bool get_at_once(std::string_view key, Value& value);
-  StoreResult<Value> get_with_care(std::string_view key);
+  void get_at_once(std::string_view key, uint32_t hash, View& view, StoreResult<Value>& result);
+  void get_with_care(std::string_view key, StoreResult<Value>& result);
+  StoreResult<Value> get_slowly(std::string_view key);
   StoreStatus refresh();
   StoreResult<std::shared_ptr<View>> attach();
   void watch_retired();

@@ -442,7 +442,15 @@ bool Recovery::same_key(const Segment& a, uint64_t offset, uint32_t row, uint64_
 
 StoreStatus Recovery::insert(Segment& segment, const Item* items, size_t count) {
   Index& index = out_->index;
+  // Every bucket is a miss, and so is every record that a newer one may replace: all of them at once.
   for (size_t i = 0; i < count; ++i) index.prefetch(items[i].hash);
+  for (size_t i = 0; i < count; ++i)
+    index.find(items[i].hash, index.state(), [&](uint64_t word, uint64_t&) {
+      const Location there = location_of(word);
+      if (there.row < by_row_.size() && by_row_[there.row] != nullptr)
+        __builtin_prefetch(by_row_[there.row]->bytes.base + there.offset);
+      return false;
+    });
   for (size_t i = 0; i < count; ++i) {
     const Item& item = items[i];
     const Location at{static_cast<uint32_t>(segment.row), item.offset};
