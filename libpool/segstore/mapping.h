@@ -29,7 +29,7 @@ class alignas(64) Mapping {
   // False: it is going away; look it up again.
   bool try_pin() {
     change_pins(number_, 1);
-    if (state_.load(std::memory_order_acquire) == kLive) [[likely]]
+    if (state_.load(std::memory_order_seq_cst) == kLive) [[likely]]
       return true;
     unpin();
     return false;
@@ -43,11 +43,11 @@ class alignas(64) Mapping {
   // For who holds a pin already, in whatever thread.
   void pin_again() {
     change_pins(number_, 1);
-    if (state_.load(std::memory_order_acquire) != kLive) wait_for_sum();
+    if (state_.load(std::memory_order_seq_cst) != kLive) wait_for_sum();
   }
   void unpin() {
     change_pins(number_, ~uint32_t{0});
-    if (state_.load(std::memory_order_acquire) != kLive) [[unlikely]]
+    if (state_.load(std::memory_order_seq_cst) != kLive) [[unlikely]]
       let_go_if_unheld();
   }
   uint64_t file_id() const { return file_id_.load(std::memory_order_acquire); }

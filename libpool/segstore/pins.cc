@@ -76,12 +76,10 @@ void change_pins_slowly(uint32_t mapping, uint32_t by) {
   }
   if (my_pins != nullptr) return change_pins(mapping, by);
   b.shared->counts[mapping].fetch_add(by, std::memory_order_seq_cst);
-  std::atomic_thread_fence(std::memory_order_seq_cst);
 }
 
 bool barrier_for_pins() {
-  std::atomic_thread_fence(std::memory_order_seq_cst);
-  // Without it nobody has a block of its own, and every change was a barrier.
+  // Without it nobody has a block of its own, and the order of all atomic operations is what counts.
   return !blocks().has_barrier || os::barrier_in_all_threads();
 }
 
@@ -89,7 +87,7 @@ uint32_t sum_of_pins(uint32_t mapping) {
   Blocks& b = blocks();
   const std::lock_guard lock(b.mutex);
   uint32_t sum = 0;
-  for (const PinBlock* block : b.all) sum += block->counts[mapping].load(std::memory_order_acquire);
+  for (const PinBlock* block : b.all) sum += block->counts[mapping].load(std::memory_order_seq_cst);
   return sum;
 }
 
