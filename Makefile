@@ -193,8 +193,9 @@ asan:
 	  $(addprefix build-asan/,bin/spillway $(addprefix tests/,unit segstore pool typed))
 	scripts/run-tests build-asan unit segstore pool typed
 tsan:
-	+$(MAKE) --no-print-directory BUILD=build-tsan SANITIZE=thread build-tsan/tests/unit
+	+$(MAKE) --no-print-directory BUILD=build-tsan SANITIZE=thread build-tsan/tests/unit build-tsan/tests/segstore
 	scripts/run-tests build-tsan unit
+	build-tsan/tests/segstore "[threads]"
 fuzz:
 	scripts/fuzz
 soak: all

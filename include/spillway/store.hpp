@@ -165,7 +165,7 @@ struct StoreOptions {
   bool create = true;                            // an empty or missing directory becomes a store
   Durability durability = Durability::kGroup;    // of writes that do not say
   uint64_t segment_bytes = uint64_t{256} << 20;  // 64 KiB to 256 MiB; the first segments are smaller
-  uint64_t max_index_bytes = uint64_t{4} << 30;  // about 14 bytes a key; kFull beyond
+  uint64_t max_index_bytes = uint64_t{4} << 30;  // about 15 bytes a key; kFull beyond
   std::string index_directory;  // empty: /dev/shm, or the store's directory where that is full
   bool auto_compact = true;     // a thread of the writer keeps space within 2.5x of live data
 };
@@ -214,7 +214,7 @@ struct StoreState {
   std::vector<SegmentStatus> segments;
 };
 
-// All pairs as they were at one moment. Memory: about 14 bytes a key, of this process. Holds the segments it
+// All pairs as they were at one moment. Memory: about 31 bytes a key, of this process. Holds the segments it
 // needs on disk.
 class SPILLWAY_API Snapshot {
  public:

@@ -6,7 +6,7 @@
 //   tag 22 | segment row 17 | offset/8 25          0: empty
 //
 // Keys are not in it; a tag that matches is checked against the record's key. It grows by linear hashing, one
-// bucket at a time, so that it takes the same 13 to 15 bytes a key at any size: bucket = low bits of the
+// bucket at a time, so that it takes the same 14.5 to 15.5 bytes a key at any size: bucket = low bits of the
 // hash. The low ten bits of a key's hash are known from the bucket's number and the other 22 are the tag, so
 // growing touches no record.
 //

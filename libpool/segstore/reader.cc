@@ -142,6 +142,8 @@ StoreStatus Reader::verify(const Found& found) const {
   const Record& record = found.record;
   if (found.mapping->is_verified(record.offset)) [[likely]]
     return {};
+  if (!header_is_intact(found.mapping->bytes(), record))
+    return corrupt(*found.mapping, record.offset, "a record's header fails its checksum");
   if (!record.value_is_intact())
     return corrupt(*found.mapping, record.offset, "a record's value fails its checksum");
   found.mapping->set_verified(record.offset);
@@ -191,7 +193,7 @@ void Reader::get(std::string_view key, StoreResult<Value>& result) {
   const uint64_t word = load(slot);
   const Location at = location_of(word);
   Mapping* const mapping = (*view.table)[at.row].load(std::memory_order_acquire);
-  if (mapping == nullptr || !mapping->try_pin_quickly()) [[unlikely]]
+  if (word == 0 || mapping == nullptr || !mapping->try_pin_quickly()) [[unlikely]]
     return get_with_care(key, result);
   const SegmentBytes& bytes = mapping->bytes();
   const char* const record = bytes.base + at.offset;
@@ -244,13 +246,13 @@ StoreResult<Value> Reader::get_slowly(std::string_view key) {
       return again || look == Look::kMatch;
     });
     if (match && !again) {
-      if (found.record.expires_ms != 0 && found.record.expires_ms <= now_ms(view)) [[unlikely]] {
-        found.mapping->unpin();
-        return Value();
-      }
       if (StoreStatus bad = verify(found); !bad.ok()) [[unlikely]] {
         found.mapping->unpin();
         return bad;
+      }
+      if (found.record.expires_ms != 0 && found.record.expires_ms <= now_ms(view)) [[unlikely]] {
+        found.mapping->unpin();
+        return Value();
       }
       return ValueMaker::make(found.mapping, found.record);
     }

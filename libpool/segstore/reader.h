@@ -74,7 +74,7 @@ class Reader {
   // Whether the slot's record has this key. kMatch: `found` is pinned.
   Look look(View& view, std::string_view key, uint64_t word, const uint64_t& slot, Found& found,
             StoreStatus& error);
-  // Checks the value's CRC, the first time it is asked for.
+  // Checks the record's CRCs, the first time it is asked for.
   StoreStatus verify(const Found& found) const;
   uint64_t now_ms(const View& view);
   StoreStatus corrupt(const Mapping& mapping, uint64_t offset, const char* what) const;
