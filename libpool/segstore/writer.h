@@ -41,6 +41,7 @@ struct OpenSegment {
   bool is_dirty = false;
 };
 
+// kInvalid, in words.
 StoreStatus check_arguments(std::string_view key, const PutOptions& options);
 
 class Writer {
