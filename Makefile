@@ -195,9 +195,8 @@ asan:
 	  $(addprefix build-asan/,bin/spillway $(addprefix tests/,unit pager segstore pool typed))
 	scripts/run-tests build-asan unit pager segstore pool typed
 tsan:
-	+$(MAKE) --no-print-directory BUILD=build-tsan SANITIZE=thread $(addprefix build-tsan/tests/,unit pager pool)
-	scripts/run-tests build-tsan unit pager
-	TSAN_OPTIONS=die_after_fork=0 TEST_ARGS='[threads]' scripts/run-tests build-tsan pool
+	+$(MAKE) --no-print-directory BUILD=build-tsan SANITIZE=thread $(addprefix build-tsan/tests/,unit pager segstore pool)
+	TSAN_OPTIONS=die_after_fork=0 scripts/run-tests build-tsan unit pager 'segstore=[threads]' 'pool=[threads]'
 fuzz:
 	scripts/fuzz
 soak: tests

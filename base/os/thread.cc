@@ -1,5 +1,6 @@
 #include "base/os/thread.h"
 
+#include <linux/membarrier.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -56,6 +57,16 @@ void wake_soon() {
   if (syscall(SYS_sched_setattr, 0, &attributes, 0) == 0) return;
   attributes.nice = getpriority(PRIO_PROCESS, 0);
   syscall(SYS_sched_setattr, 0, &attributes, 0);
+}
+
+bool can_barrier_in_all_threads() {
+  KeepErrno keep;
+  return syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+}
+
+bool barrier_in_all_threads() {
+  KeepErrno keep;
+  return syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
 }
 
 }  // namespace spillway::os

@@ -16,4 +16,11 @@ bool start_thread(void* (*body)(void*), void* argument, Urgency urgency = Urgenc
 // permitted.
 void wake_soon();
 
+// A full memory barrier in every running thread of this process at once (membarrier(2), Linux 4.14), so that
+// the others need none of their own: store-then-load there pairs with store-barrier-load here. The first call
+// of can_ says whether the kernel has it; false of barrier_: not now, assume nothing. A forked child has it
+// too.
+bool can_barrier_in_all_threads();
+bool barrier_in_all_threads();
+
 }  // namespace spillway::os

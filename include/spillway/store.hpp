@@ -22,6 +22,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <stdexcept>
 #include <string>
@@ -62,6 +63,7 @@ class [[nodiscard, gnu::visibility("default")]] StoreStatus {
   StoreCode code() const { return detail_ ? detail_->code : StoreCode::kOk; }
   const std::string& message() const;
   int os_error() const { return detail_ ? detail_->os_error : 0; }
+  [[noreturn]] void raise() const;  // as a StoreError
 
  private:
   struct Detail {
@@ -91,9 +93,11 @@ class [[nodiscard]] StoreResult {
   bool ok() const { return status_.ok(); }
   const StoreStatus& status() const { return status_; }
   T& value() {
-    if (!ok()) throw StoreError(status_);
+    if (!ok()) [[unlikely]]
+      status_.raise();
     return value_;
   }
+  T& unchecked() { return value_; }  // for who knows that it is there
   T* operator->() { return &value(); }
   T& operator*() { return value(); }
 
@@ -106,8 +110,24 @@ class [[nodiscard]] StoreResult {
 class SPILLWAY_API Value {
  public:
   Value() = default;
-  Value(Value&& other) noexcept { *this = std::move(other); }
-  Value& operator=(Value&& other) noexcept;
+  Value(Value&& other) noexcept
+      : pin_(std::exchange(other.pin_, nullptr)),
+        data_(other.data_),
+        size_(other.size_),
+        sequence_(other.sequence_),
+        expires_ms_(other.expires_ms_),
+        found_(other.found_) {
+    other.data_ = nullptr;
+    other.size_ = 0;
+    other.found_ = false;
+  }
+  Value& operator=(Value&& other) noexcept {
+    if (this != &other) {
+      this->~Value();
+      new (this) Value(std::move(other));
+    }
+    return *this;
+  }
   Value(const Value&) = delete;
   Value& operator=(const Value&) = delete;
   ~Value() {
@@ -145,7 +165,7 @@ struct StoreOptions {
   bool create = true;                            // an empty or missing directory becomes a store
   Durability durability = Durability::kGroup;    // of writes that do not say
   uint64_t segment_bytes = uint64_t{256} << 20;  // 64 KiB to 256 MiB; the first segments are smaller
-  uint64_t max_index_bytes = uint64_t{4} << 30;  // about 14 bytes a key; kFull beyond
+  uint64_t max_index_bytes = uint64_t{4} << 30;  // about 15 bytes a key; kFull beyond
   std::string index_directory;  // empty: /dev/shm, or the store's directory where that is full
   bool auto_compact = true;     // a thread of the writer keeps space within 2.5x of live data
 };
@@ -194,7 +214,7 @@ struct StoreState {
   std::vector<SegmentStatus> segments;
 };
 
-// All pairs as they were at one moment. Memory: about 14 bytes a key, of this process. Holds the segments it
+// All pairs as they were at one moment. Memory: about 31 bytes a key, of this process. Holds the segments it
 // needs on disk.
 class SPILLWAY_API Snapshot {
  public:

@@ -2,14 +2,7 @@
 
 #include <cstdio>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 namespace spillway::segstore {
-
-uint64_t hash_of(std::string_view key, uint64_t seed) {
-  return XXH3_64bits_withSeed(key.data(), key.size(), seed);
-}
 
 void seal_segment_header(SegmentHeader& header) {
   header.crc =
@@ -24,32 +17,6 @@ bool read_segment_header(const char* base, uint64_t bytes, SegmentHeader& header
   seal_segment_header(again);
   return header.magic == kSegmentMagic && header.version == kFormatVersion && header.crc == again.crc &&
          header.file_id != 0;
-}
-
-bool read_record(const SegmentBytes& segment, uint64_t offset, Record& record) {
-  if (offset % kGrid != 0 || offset < kFirstRecord || offset > segment.bytes ||
-      segment.bytes - offset < sizeof(RecordHeader))
-    return false;
-  record.offset = offset;
-  record.base = segment.base;
-  memcpy(&record.header, segment.base + offset, sizeof(RecordHeader));
-  const RecordHeader& header = record.header;
-  const auto type = static_cast<uint8_t>(header.type());
-  if (type < 1 || type > 3 || header.key_bytes() > kMaxKeyBytes || header.alignment() > kPageBytes)
-    return false;
-  record.value_bytes = header.value_bytes;
-  if (header.value_bytes == kValueInHeader) {
-    if (segment.header.is_solo == 0) return false;
-    record.value_bytes = segment.header.value_bytes;
-  }
-  if (record.value_bytes > segment.bytes) return false;  // before the sums below could overflow
-  record.at = layout_of(offset, header, record.value_bytes);
-  if (record.at.value + record.value_bytes > segment.bytes) return false;
-  record.sequence = segment.header.base_sequence + header.sequence_delta;
-  record.expires_ms = 0;
-  if ((header.flags() & kHasExpiry) != 0)
-    memcpy(&record.expires_ms, segment.base + offset + sizeof(RecordHeader), sizeof record.expires_ms);
-  return true;
 }
 
 bool header_is_intact(const SegmentBytes& segment, const Record& record) {

@@ -4,6 +4,9 @@
 // segment's identity, so that bytes of another segment never pass for a record of this one; its value CRC is
 // not, so that a value keeps the CRC of its birth through every compaction.
 #pragma once
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #include <bit>
 #include <cstdint>
 #include <cstring>
@@ -104,7 +107,9 @@ struct TableEntry {
 inline constexpr uint32_t kTableRemove = uint32_t{1} << 31;
 inline constexpr uint64_t kTableFromAverage = 512;  // bytes a record: denser segments are scanned as fast
 
-uint64_t hash_of(std::string_view key, uint64_t seed);
+inline uint64_t hash_of(std::string_view key, uint64_t seed) {
+  return XXH3_64bits_withSeed(key.data(), key.size(), seed);
+}
 inline uint32_t index_hash(uint64_t hash) { return static_cast<uint32_t>(hash); }
 
 inline uint32_t segment_salt(const StoreId& store, uint64_t file_id) {
@@ -153,7 +158,31 @@ bool read_segment_header(const char* base, uint64_t bytes, SegmentHeader& header
 void seal_segment_header(SegmentHeader& header);  // sets its CRC
 
 // Whether a record can lie at the offset: the lengths are possible. Its CRC is not looked at.
-bool read_record(const SegmentBytes& segment, uint64_t offset, Record& record);
+inline bool read_record(const SegmentBytes& segment, uint64_t offset, Record& record) {
+  if (offset % kGrid != 0 || offset < kFirstRecord || offset > segment.bytes ||
+      segment.bytes - offset < sizeof(RecordHeader))
+    return false;
+  record.offset = offset;
+  record.base = segment.base;
+  memcpy(&record.header, segment.base + offset, sizeof(RecordHeader));
+  const RecordHeader& header = record.header;
+  const auto type = static_cast<uint8_t>(header.type());
+  if (type < 1 || type > 3 || header.key_bytes() > kMaxKeyBytes || header.alignment() > kPageBytes)
+    return false;
+  record.value_bytes = header.value_bytes;
+  if (header.value_bytes == kValueInHeader) {
+    if (segment.header.is_solo == 0) return false;
+    record.value_bytes = segment.header.value_bytes;
+  }
+  if (record.value_bytes > segment.bytes) return false;  // before the sums below could overflow
+  record.at = layout_of(offset, header, record.value_bytes);
+  if (record.at.value + record.value_bytes > segment.bytes) return false;
+  record.sequence = segment.header.base_sequence + header.sequence_delta;
+  record.expires_ms = 0;
+  if ((header.flags() & kHasExpiry) != 0)
+    memcpy(&record.expires_ms, segment.base + offset + sizeof(RecordHeader), sizeof record.expires_ms);
+  return true;
+}
 bool header_is_intact(const SegmentBytes& segment, const Record& record);
 
 // Header, expiry and key of a record as they are written; the value follows after `padding` zero bytes.

@@ -6,7 +6,7 @@
 //   tag 22 | segment row 17 | offset/8 25          0: empty
 //
 // Keys are not in it; a tag that matches is checked against the record's key. It grows by linear hashing, one
-// bucket at a time, so that it takes the same 13 to 15 bytes a key at any size: bucket = low bits of the
+// bucket at a time, so that it takes the same 14.5 to 15.5 bytes a key at any size: bucket = low bits of the
 // hash. The low ten bits of a key's hash are known from the bucket's number and the other 22 are the tag, so
 // growing touches no record.
 //
@@ -17,9 +17,13 @@
 //  - An overflow bucket is used again only after `state` has changed.
 // A reader that found something loads the slot again after it has read the record (see reader.cc).
 #pragma once
+#include <bit>
 #include <memory>
 #include <string>
 #include <vector>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #include "base/core/page_range.h"
 #include "base/core/result.h"
@@ -59,16 +63,43 @@ inline Location location_of(uint64_t slot) {
 struct alignas(64) Bucket {
   uint64_t slots[kSlots];
   uint64_t next;  // number of an overflow bucket, plus one
+
+  // One bit for each slot with this tag; empty ones have tag 0. Without branches: which slot it is cannot be
+  // predicted, and a wrong guess costs more than looking at all. A hint: load the slot for what it says.
+  unsigned matches(uint64_t tag) const {
+#if defined(__SSE2__) && !defined(__SANITIZE_THREAD__)
+    // Each half of a 16-byte load is a load of its own as far as other processes can tell.
+    const auto* pairs = reinterpret_cast<const __m128i*>(slots);
+    const __m128i wanted = _mm_cvtsi32_si128(static_cast<int>(tag));
+    const __m128i both = _mm_unpacklo_epi64(wanted, wanted);
+    const auto tags = [&](int i) { return _mm_srli_epi64(_mm_load_si128(pairs + i), kTagShift); };
+    // The halves that hold tags of four slots side by side; the others are 0.
+    const auto four = [&](int i) {
+      const __m128i low = _mm_cmpeq_epi32(tags(i), both), high = _mm_cmpeq_epi32(tags(i + 1), both);
+      return _mm_castps_si128(_mm_shuffle_ps(_mm_castsi128_ps(low), _mm_castsi128_ps(high), 0x88));
+    };
+    const __m128i eight = _mm_packs_epi32(four(0), four(2));
+    const auto bits = static_cast<unsigned>(_mm_movemask_epi8(_mm_packs_epi16(eight, eight)));
+    return bits & ((1u << kSlots) - 1);  // the last one is `next`
+#else
+    unsigned bits = 0;
+    for (unsigned i = 0; i < kSlots; ++i)
+      bits |= static_cast<unsigned>(load(slots[i]) >> kTagShift == tag) << i;
+    return bits;
+#endif
+  }
 };
+static_assert(sizeof(Bucket) == 64);
 
 enum RowFlag : uint64_t { kSealed = 1, kSolo = 2, kCompacted = 4, kDamaged = 8 };
 
-// What all processes know of a segment. Written by the writer alone; file_id last, and zeroed first.
+// What all processes know of a segment. Written by the writer alone; file_id last, and zeroed first. Every
+// get loads file_id, so it does not share a cache line with what puts change.
 struct alignas(64) SegmentRow {
   uint64_t file_id;
-  uint64_t capacity;    // bytes of the file
-  uint64_t used;        // records end here
-  uint64_t live_bytes;  // of records that the index points to
+  uint64_t capacity;          // bytes of the file
+  alignas(64) uint64_t used;  // records end here
+  uint64_t live_bytes;        // of records that the index points to
   uint64_t live_records;
   uint64_t min_sequence;
   uint64_t max_sequence;
@@ -102,7 +133,7 @@ struct IndexHeader {
   uint64_t writer_pid;
 };
 static_assert(sizeof(IndexHeader) <= kPageBytes);
-inline constexpr uint64_t kIndexMagic = 0x3130584449575053;  // "SPWIDX01"
+inline constexpr uint64_t kIndexMagic = 0x3230584449575053;  // "SPWIDX02"
 
 class Index {
  public:
@@ -131,7 +162,7 @@ class Index {
   static uint64_t bucket_of(uint32_t hash, uint64_t buckets) {
     const unsigned level = static_cast<unsigned>(std::bit_width(buckets)) - 1;
     const uint64_t number = hash & ((uint64_t{2} << level) - 1);
-    return number < buckets ? number : number & ((uint64_t{1} << level) - 1);
+    return number - (static_cast<uint64_t>(number >= buckets) << level);  // not yet split: no highest bit
   }
   static uint32_t hash_of_slot(uint64_t bucket, uint64_t slot) {
     return static_cast<uint32_t>(slot >> kTagShift) << 10 |
@@ -150,9 +181,10 @@ class Index {
     const uint64_t tag = hash >> 10;
     Bucket* bucket = &main_bucket(bucket_of(hash, buckets_of(state_before)));
     for (uint64_t steps = 0; steps < kLongestChain; ++steps) {
-      for (uint64_t& slot : bucket->slots) {
+      for (unsigned matches = bucket->matches(tag); matches != 0; matches &= matches - 1) {
+        uint64_t& slot = bucket->slots[std::countr_zero(matches)];
         const uint64_t word = load(slot);
-        if (word != 0 && word >> kTagShift == tag && visit(word, slot)) return true;
+        if (word != 0 && visit(word, slot)) return true;
       }
       const uint64_t next = load(bucket->next);
       if (next == 0) return false;
@@ -200,7 +232,7 @@ class Index {
   void blank() { (void)os::replace_by_zeroes(range_.sub(kPageBytes, range_.bytes - kPageBytes)); }
 
  private:
-  static constexpr uint64_t kBucketsOffset = 16 * kMiB;
+  static constexpr uint64_t kBucketsOffset = 32 * kMiB;
   static constexpr uint64_t kLongestChain = 1'000'000;
   static constexpr uint64_t kStateMask = (uint64_t{1} << 24) - 1;
 

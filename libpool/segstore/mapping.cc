@@ -1,39 +1,100 @@
 #include "libpool/segstore/mapping.h"
 
+#include <pthread.h>
+
+#include <cstdlib>
+#include <mutex>
+#include <new>
+
+#include "base/core/check.h"
 #include "base/os/memory.h"
 #include "libpool/segstore/scan.h"
 
 namespace spillway::segstore {
+namespace {
 
-void Mapping::retire(uint64_t how) {
-  const uint64_t before = word_.fetch_or(how, std::memory_order_acq_rel);
-  if ((before & kPins) == 0) last_one_out();
+// The Mapping objects of the process, by number. Never destroyed: values may outlive everything.
+struct Objects {
+  std::mutex mutex;  // states but for kLive to kGoing, sums, owners, free lists
+  Mapping* first = nullptr;
+  uint32_t made = 0;
+  std::vector<Mapping*> free;
+
+  Mapping* take(std::vector<Mapping*>& preferred) {
+    std::vector<Mapping*>& from = preferred.empty() ? free : preferred;
+    if (!from.empty()) {
+      Mapping* const object = from.back();
+      from.pop_back();
+      return object;
+    }
+    if (made == kMostMappings) return nullptr;
+    return new (first + made) Mapping(made++);
+  }
+};
+
+Objects& objects() {
+  static Objects* const all = [] {
+    start_pins();
+    auto* made = new Objects;
+    Result<PageRange> memory = os::map_private_memory(kMostMappings * sizeof(Mapping));
+    CHECK(static_cast<bool>(memory), "no addresses for the table of mapped segments");
+    made->first = reinterpret_cast<Mapping*>(memory->base);
+    static Objects* forking = made;
+    (void)pthread_atfork([] { forking->mutex.lock(); }, [] { forking->mutex.unlock(); },
+                         [] { forking->mutex.unlock(); });
+    return made;
+  }();
+  return *all;
 }
 
-// Several may come here; one of them unmaps.
-void Mapping::last_one_out() {
-  for (uint64_t now = word_.load(std::memory_order_acquire);;) {
-    if ((now & kPins) != 0) return;
-    const bool unmap = (now & kRetired) != 0 && (now & kUnmapped) == 0;
-    const bool erase = (now & kOrphaned) != 0;
-    if (!unmap && !erase) return;
-    // A pin that is tried and given back at this moment only changes the count: look again.
-    if (!word_.compare_exchange_weak(now, kUnmapped, std::memory_order_acq_rel)) continue;
-    if (unmap) {
-      os::unreserve(range_);
-      range_ = {};
-      file_id_.store(0, std::memory_order_release);
-    }
-    if (erase) delete this;
-    return;
+}  // namespace
+
+// Until whoever adds up has finished: the pin the caller has already was in that sum, the new one is in later
+// ones.
+void Mapping::wait_for_sum() { const std::lock_guard lock(objects().mutex); }
+
+void Mapping::let_go_if_unheld() {
+  const std::lock_guard lock(objects().mutex);
+  unmap_if_unheld();
+}
+
+void Mapping::unmap_if_unheld() {
+  // While it is only going, some thread's pin may not have arrived in the sum.
+  if (state_.load(std::memory_order_relaxed) != kRetired || sum_of_pins(number_) != 0) return;
+  os::unreserve(range_);
+  range_ = {};
+  std::free(verified_);
+  verified_ = nullptr;
+  file_id_.store(0, std::memory_order_release);
+  state_.store(kFree, std::memory_order_release);
+  (owner_ != nullptr ? owner_->free_ : objects().free).push_back(this);
+}
+
+void Maps::retire(const std::vector<Mapping*>& mappings) {
+  for (Mapping* mapping : mappings) mapping->state_.store(Mapping::kGoing, std::memory_order_seq_cst);
+  // Without the barrier they stay mapped for good, which is a loss of addresses, not of truth.
+  if (!barrier_for_pins()) return;
+  const std::lock_guard lock(objects().mutex);
+  for (Mapping* mapping : mappings) {
+    mapping->state_.store(Mapping::kRetired, std::memory_order_release);
+    mapping->unmap_if_unheld();
   }
 }
 
 Maps::~Maps() {
-  for (Mapping* mapping : all_) {
-    const bool is_mapped = mapping->file_id() != 0;
-    mapping->retire(Mapping::kOrphaned | (is_mapped ? Mapping::kRetired : 0));
+  std::vector<Mapping*> live;
+  {
+    Objects& all = objects();
+    const std::lock_guard lock(all.mutex);
+    for (uint32_t number = 0; number < all.made; ++number) {
+      Mapping& mapping = all.first[number];
+      if (mapping.owner_ != this) continue;
+      mapping.owner_ = nullptr;
+      if (mapping.state_.load(std::memory_order_relaxed) == Mapping::kLive) live.push_back(&mapping);
+    }
+    all.free.insert(all.free.end(), free_.begin(), free_.end());
   }
+  if (!live.empty()) retire(live);
 }
 
 Result<Mapping*> Maps::map(uint64_t file_id, const StoreId& store) {
@@ -56,20 +117,23 @@ Result<Mapping*> Maps::map(uint64_t file_id, const StoreId& store) {
   // Records are read here and there; a value in a file of its own, from front to back.
   if (bytes.header.is_solo == 0) (void)os::advise(*range, os::kAdviceRandom);
 
-  const std::lock_guard lock(mutex_);
-  Mapping* mapping = nullptr;
-  for (size_t tried = 0; tried < std::min<size_t>(all_.size(), 16) && mapping == nullptr; ++tried) {
-    Mapping* known = all_[next_++ % all_.size()];
-    if (known->word_.load(std::memory_order_acquire) == Mapping::kUnmapped && known->file_id() == 0)
-      mapping = known;
+  // calloc: of 2 MiB for the largest segment, only what is touched becomes memory.
+  void* verified = std::calloc((facts->bytes >> 10) + 1, sizeof(std::atomic<uint64_t>));
+  Objects& all = objects();
+  const std::lock_guard lock(all.mutex);
+  Mapping* const mapping = verified != nullptr ? all.take(free_) : nullptr;
+  if (mapping == nullptr) {
+    std::free(verified);
+    os::unreserve(*range);
+    return Errno(ENOMEM);
   }
-  if (mapping == nullptr) all_.push_back(mapping = new Mapping);
+  mapping->owner_ = this;
   mapping->range_ = *range;
   mapping->bytes_ = bytes;
-  mapping->verified_ = std::make_unique<std::atomic<uint64_t>[]>((facts->bytes >> 18) + 1);
+  mapping->verified_ = static_cast<std::atomic<uint64_t>*>(verified);
   mapping->file_id_.store(file_id, std::memory_order_release);
-  // Whoever still tries the object's former life adds and takes away one; both survive this.
-  mapping->word_.fetch_add(1 - Mapping::kUnmapped, std::memory_order_acq_rel);
+  change_pins(mapping->number_, 1);
+  mapping->state_.store(Mapping::kLive, std::memory_order_release);
   return mapping;
 }
 

@@ -4,65 +4,82 @@
 // closed) lets it go as soon as nobody holds it: the last one out unmaps. Nothing outside the process knows:
 // the kernel keeps an unlinked file as long as anybody maps it, and a killed process holds nothing.
 //
-// Always: a Mapping object lives as long as its Maps or the last pin, so that a reader may try to pin one
-// that is being retired, and find out. Objects are used again; file_id tells for what. Threads: any; the
-// state is one atomic word.
+// Live -> Going (no new pins) -> a barrier in all threads -> Retired (the sum of pins is exact) -> Free.
+//
+// Always: a Mapping object is never freed, so that a reader may try to pin one that is being retired, and
+// find out. Objects are used again, by the same Maps as long as that lives; file_id tells for what. Threads:
+// any.
 #pragma once
 #include <atomic>
 #include <memory>
-#include <mutex>
 #include <vector>
 
 #include "base/core/page_range.h"
 #include "base/core/result.h"
 #include "libpool/segstore/index.h"
+#include "libpool/segstore/pins.h"
 
 namespace spillway::segstore {
 
-class Mapping {
+class Maps;
+
+class alignas(64) Mapping {
  public:
+  explicit Mapping(uint32_t number) : number_(number) {}
   // False: it is going away; look it up again.
   bool try_pin() {
-    if ((word_.fetch_add(1, std::memory_order_acq_rel) & kGoing) == 0) return true;
+    change_pins(number_, 1);
+    if (state_.load(std::memory_order_seq_cst) == kLive) [[likely]]
+      return true;
     unpin();
     return false;
   }
-  // For who holds a pin already.
-  void pin_again() { word_.fetch_add(1, std::memory_order_relaxed); }
+  // False also when this thread's first pin has yet to be made the other way.
+  bool try_pin_quickly() {
+    if (my_pins == nullptr) [[unlikely]]
+      return false;
+    return try_pin();
+  }
+  // For who holds a pin already, in whatever thread.
+  void pin_again() {
+    change_pins(number_, 1);
+    if (state_.load(std::memory_order_seq_cst) != kLive) wait_for_sum();
+  }
   void unpin() {
-    const uint64_t now = word_.fetch_sub(1, std::memory_order_acq_rel) - 1;
-    if ((now & kGoing) != 0 && (now & kPins) == 0) last_one_out();
+    change_pins(number_, ~uint32_t{0});
+    if (state_.load(std::memory_order_seq_cst) != kLive) [[unlikely]]
+      let_go_if_unheld();
   }
   uint64_t file_id() const { return file_id_.load(std::memory_order_acquire); }
   const SegmentBytes& bytes() const { return bytes_; }
 
-  // Values of 4 KiB and more are checked once; at most one starts in each 4 KiB.
+  // Whether this process has compared the value's checksum: once is enough, as published bytes do not change.
+  // Records take more than 16 bytes, so each has a bit of its own. Memory only where it is used.
   bool is_verified(uint64_t offset) const {
-    return (verified_[offset >> 18].load(std::memory_order_relaxed) >> (offset >> 12 & 63) & 1) != 0;
+    return (verified_[offset >> 10].load(std::memory_order_relaxed) >> (offset >> 4 & 63) & 1) != 0;
   }
   void set_verified(uint64_t offset) {
-    verified_[offset >> 18].fetch_or(uint64_t{1} << (offset >> 12 & 63), std::memory_order_relaxed);
+    verified_[offset >> 10].fetch_or(uint64_t{1} << (offset >> 4 & 63), std::memory_order_relaxed);
   }
 
  private:
   friend class Maps;
-  static constexpr uint64_t kRetired = uint64_t{1} << 62;   // goes when the last pin does
-  static constexpr uint64_t kUnmapped = uint64_t{1} << 61;  // has gone, may be used again
-  static constexpr uint64_t kOrphaned = uint64_t{1} << 60;  // and so does this object
-  static constexpr uint64_t kGoing = kRetired | kUnmapped | kOrphaned;
-  static constexpr uint64_t kPins = (uint64_t{1} << 60) - 1;
+  enum State : uint32_t { kFree, kLive, kGoing, kRetired };
 
-  void retire(uint64_t how);
-  void last_one_out();
+  void wait_for_sum();
+  void let_go_if_unheld();
+  void unmap_if_unheld();
 
-  std::atomic<uint64_t> word_{kUnmapped};
+  std::atomic<uint32_t> state_{kFree};
+  const uint32_t number_;
   std::atomic<uint64_t> file_id_{0};
+  std::atomic<uint64_t>* verified_ = nullptr;
   SegmentBytes bytes_;
   PageRange range_;
-  std::unique_ptr<std::atomic<uint64_t>[]> verified_;
+  Maps* owner_ = nullptr;  // null: it is no more
 };
 
-// All Mappings of one open store.
+// The Mappings of one open store.
 class Maps {
  public:
   explicit Maps(os::Fd directory) : directory_(std::move(directory)) {}
@@ -71,13 +88,13 @@ class Maps {
   int directory() const { return directory_.get(); }
   // The segment, pinned. ENOENT: it is gone; EINVAL: its header is damaged or it is somebody else's.
   Result<Mapping*> map(uint64_t file_id, const StoreId& store);
-  void retire(Mapping* mapping) { mapping->retire(Mapping::kRetired); }
+  // Each goes when its last pin does. No other thread may be retiring the same one.
+  static void retire(const std::vector<Mapping*>& mappings);
 
  private:
+  friend class Mapping;
   os::Fd directory_;
-  std::mutex mutex_;
-  std::vector<Mapping*> all_;
-  size_t next_ = 0;
+  std::vector<Mapping*> free_;
 };
 
 // Which Mapping each row of one index has in this process. The table is memory only where it is used.
@@ -88,13 +105,15 @@ class MappingTable {
   std::atomic<Mapping*>& operator[](uint32_t row) { return rows_[row]; }
   // Retires all (or those `which` says) and forgets them.
   template <typename Which>
-  void retire_if(Maps& maps, Which&& which) {
+  void retire_if(Which&& which) {
     const uint32_t end = highest_.load(std::memory_order_acquire);
+    std::vector<Mapping*> gone;
     for (uint32_t row = 0; row < end; ++row) {
       Mapping* mapping = rows_[row].load(std::memory_order_acquire);
       if (mapping == nullptr || !which(row, *mapping)) continue;
-      if (rows_[row].compare_exchange_strong(mapping, nullptr)) maps.retire(mapping);
+      if (rows_[row].compare_exchange_strong(mapping, nullptr)) gone.push_back(mapping);
     }
+    if (!gone.empty()) Maps::retire(gone);
   }
   void note(uint32_t row) {
     uint32_t now = highest_.load(std::memory_order_relaxed);

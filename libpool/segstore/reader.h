@@ -20,8 +20,17 @@
 
 namespace spillway {
 
-// Makes Values; a friend of theirs.
+// Makes Values; a friend of theirs. `pinned` is theirs from then on.
 struct ValueMaker {
+  static void fill(Value& value, segstore::Mapping* pinned, const char* data, uint64_t bytes,
+                   uint64_t sequence, uint64_t expires_ms) {
+    value.pin_ = pinned;
+    value.data_ = data;
+    value.size_ = bytes;
+    value.sequence_ = sequence;
+    value.expires_ms_ = expires_ms;
+    value.found_ = true;
+  }
   static Value make(segstore::Mapping* pinned, const segstore::Record& record);
 };
 
@@ -50,7 +59,8 @@ class Reader {
   Reader(os::Fd directory, std::string path, Heal heal);
   ~Reader();
 
-  StoreResult<Value> get(std::string_view key);
+  // `result` is empty before.
+  void get(std::string_view key, StoreResult<Value>& result);
   // The view in use; a new one when the index has been replaced.
   StoreResult<View*> view();
   // The view that the writer made or attached.
@@ -64,7 +74,7 @@ class Reader {
   // Whether the slot's record has this key. kMatch: `found` is pinned.
   Look look(View& view, std::string_view key, uint64_t word, const uint64_t& slot, Found& found,
             StoreStatus& error);
-  // Checks the value's CRC (large ones once per mapping).
+  // Checks the record's CRCs, the first time it is asked for.
   StoreStatus verify(const Found& found) const;
   uint64_t now_ms(const View& view);
   StoreStatus corrupt(const Mapping& mapping, uint64_t offset, const char* what) const;
@@ -72,6 +82,9 @@ class Reader {
   void sweep(View& view);
 
  private:
+  void get_at_once(std::string_view key, uint32_t hash, View& view, StoreResult<Value>& result);
+  void get_with_care(std::string_view key, StoreResult<Value>& result);
+  StoreResult<Value> get_slowly(std::string_view key);
   StoreStatus refresh();
   StoreResult<std::shared_ptr<View>> attach();
   void watch_retired();

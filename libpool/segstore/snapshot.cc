@@ -23,10 +23,12 @@ StoreStatus SnapshotImpl::corrupt(const Mapping& mapping, uint64_t offset, const
 }
 
 StoreStatus SnapshotImpl::check(Mapping& mapping, const Record& record) const {
-  if (record.value_bytes >= kPageBytes && mapping.is_verified(record.offset)) return {};
+  if (mapping.is_verified(record.offset)) return {};
+  if (!header_is_intact(mapping.bytes(), record))
+    return corrupt(mapping, record.offset, "a record's header fails its checksum");
   if (!record.value_is_intact())
     return corrupt(mapping, record.offset, "a record's value fails its checksum");
-  if (record.value_bytes >= kPageBytes) mapping.set_verified(record.offset);
+  mapping.set_verified(record.offset);
   return {};
 }
 
@@ -61,11 +63,10 @@ StoreStatus SnapshotImpl::each(size_t from, size_t to, const Snapshot::Each& eac
   for (size_t i = from; i < to; ++i) {
     Mapping& mapping = *rows_[places_[i].row].mapping;
     Record record;
-    if (!read_record(mapping.bytes(), places_[i].offset, record) ||
-        !header_is_intact(mapping.bytes(), record))
+    if (!read_record(mapping.bytes(), places_[i].offset, record))
       return corrupt(mapping, places_[i].offset, "a record's header fails its checksum");
-    if (record.expires_ms != 0 && record.expires_ms <= now_ms_) continue;
     if (StoreStatus bad = check(mapping, record); !bad.ok()) return bad;
+    if (record.expires_ms != 0 && record.expires_ms <= now_ms_) continue;
     mapping.pin_again();
     const Value value = ValueMaker::make(&mapping, record);
     if (!each(record.key(), value)) break;

@@ -20,19 +20,9 @@ const std::string& StoreStatus::message() const {
   return detail_ ? detail_->message : fine;
 }
 
-Value& Value::operator=(Value&& other) noexcept {
-  if (this == &other) return *this;
-  if (pin_ != nullptr) unpin();
-  pin_ = std::exchange(other.pin_, nullptr);
-  data_ = std::exchange(other.data_, nullptr);
-  size_ = std::exchange(other.size_, 0);
-  sequence_ = other.sequence_;
-  expires_ms_ = other.expires_ms_;
-  found_ = std::exchange(other.found_, false);
-  return *this;
-}
+void StoreStatus::raise() const { throw StoreError(*this); }
 
-void Value::unpin() { std::exchange(pin_, nullptr)->unpin(); }
+void Value::unpin() { pin_->unpin(); }
 
 void Batch::put(std::string_view key, std::string_view value, const PutOptions& options) {
   writes_.push_back({true, std::string(key), std::string(value), options});
@@ -244,9 +234,14 @@ StoreStatus Store::close() { return impl_ ? impl_->close() : StoreStatus(); }
 bool Store::is_open() const { return impl_ && impl_->is_open(); }
 
 StoreResult<Value> Store::get(std::string_view key) const {
-  if (!impl_) return never_opened();
-  if (!impl_->is_open()) return impl_->closed();
-  return impl_->reader().get(key);
+  StoreResult<Value> result{Value()};
+  if (!impl_) [[unlikely]]
+    result = never_opened();
+  else if (!impl_->is_open()) [[unlikely]]
+    result = impl_->closed();
+  else
+    impl_->reader().get(key, result);
+  return result;
 }
 
 StoreResult<uint64_t> Store::put(std::string_view key, std::string_view value, const PutOptions& options) {

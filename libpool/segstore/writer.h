@@ -28,6 +28,8 @@
 
 namespace spillway::segstore {
 
+inline constexpr const char* kReserve = "RESERVE";  // blocks for removes and the compactor on a full disk
+
 // A file being written, or not yet flushed.
 struct OpenSegment {
   os::Fd fd;
@@ -38,6 +40,9 @@ struct OpenSegment {
   uint32_t salt = 0;
   bool is_dirty = false;
 };
+
+// kInvalid, in words.
+StoreStatus check_arguments(std::string_view key, const PutOptions& options);
 
 class Writer {
  public:

@@ -112,53 +112,6 @@ TEST_CASE("closing may overlap with gets and puts, which then end in a result or
   }
 }
 
-TEST_CASE("a second writer is refused, told who has the store, and the first goes on") {
-  ScratchDir dir;
-  Store store = must(Store::open(dir / "s", quick(dir)));
-  must(store.put("k", "v"));
-  const auto second = Store::open(dir / "s", quick(dir));
-  CHECK(second.status().code() == StoreCode::kLocked);
-  CHECK(second.status().message().find("process " + std::to_string(getpid())) != std::string::npos);
-  Child child(
-      [&] { return Store::open(dir / "s", quick(dir)).status().code() == StoreCode::kLocked ? 0 : 1; });
-  CHECK(child.wait() == 0);
-  must(store.put("k", "w"));
-  CHECK(value_of(store, "k") == "w");
-}
-
-TEST_CASE("the lock of a dead process is taken over") {
-  ScratchDir dir;
-  Shared<std::atomic<int>> ready;
-  Child child([&] {
-    auto store = Store::open(dir / "s", quick(dir));
-    (void)store->put("k", "v");
-    *ready = 1;
-    for (;;) ::pause();
-    return 0;
-  });
-  while (*ready == 0) ::usleep(1000);
-  CHECK(Store::open(dir / "s", quick(dir)).status().code() == StoreCode::kLocked);
-  child.kill();
-  CHECK(child.wait() == 1000 + SIGKILL);
-  Store store = must(Store::open(dir / "s", quick(dir)));
-  CHECK(value_of(store, "k") == "v");
-}
-
-TEST_CASE("a forked child cannot write through its parent's store, and its end does the parent no harm") {
-  ScratchDir dir;
-  Store store = must(Store::open(dir / "s", quick(dir)));
-  must(store.put("k", "v"));
-  Child child([&] {
-    const bool refused = store.put("k", "child").status().code() == StoreCode::kForked;
-    const bool reads = store.get("k")->view() == "v";
-    (void)store.close();
-    return refused && reads ? 0 : 1;
-  });
-  CHECK(child.wait() == 0);
-  must(store.put("k", "w"));
-  CHECK(value_of(store, "k") == "w");
-}
-
 TEST_CASE("arguments that cannot be are refused in words") {
   ScratchDir dir;
   Store store = must(Store::open(dir / "s", quick(dir)));

@@ -1,0 +1,116 @@
+// recovery_find.cc - which files there are, and which of them are segments of this store.
+#include <algorithm>
+#include <cstring>
+
+#include "libpool/segstore/recovery_steps.h"
+
+namespace spillway::segstore {
+
+StoreStatus Recovery::find_segments() {
+  bool damaged = false;
+  std::optional<Manifest> manifest = read_manifest(in_.directory, damaged);
+  std::vector<uint64_t> ids;
+  const Errno e = os::list_names(
+      in_.directory,
+      [](void* context, const char* name) {
+        if (const uint64_t id = id_in_name(name)) static_cast<std::vector<uint64_t>*>(context)->push_back(id);
+      },
+      &ids);
+  if (!e.ok()) return failure(e, in_.path);
+  std::sort(ids.begin(), ids.end());
+  if (!manifest && ids.empty()) return {StoreCode::kNotAStore, in_.path + ": no store here"};
+  if (manifest) out_->manifest = *manifest;
+  out_->next_file_id = out_->manifest.next_file_id;
+  for (const uint64_t id : ids) {
+    out_->next_file_id = std::max(out_->next_file_id, id + 1);
+    if (manifest && !manifest->counts(id)) {
+      orphans_.push_back(id);
+      continue;
+    }
+    if (StoreStatus bad = open_segment(id); !bad.ok()) return bad;
+    if (manifest && !segments_.empty() && segments_.back().id == id)
+      segments_.back().is_new = manifest->is_new(id);
+  }
+  if (!manifest) {
+    // Who the store is stands in every segment.
+    if (segments_.empty())
+      return {StoreCode::kCorrupt, in_.path + ": MANIFEST and the headers of all segments are damaged"};
+    out_->manifest.store = segments_.front().bytes.header.store;
+    out_->manifest.hash_seed = segments_.front().bytes.header.hash_seed;
+  }
+  // Another store's segment, that somebody copied here, is not ours to read.
+  std::erase_if(segments_,
+                [&](const FoundSegment& s) { return !(s.bytes.header.store == out_->manifest.store); });
+  known_durable_ = in_.control != nullptr ? in_.control->durable_sequence : 0;
+  for (FoundSegment& segment : segments_)
+    if (!segment.is_solo()) {
+      segment.is_sealed = read_footer(segment.bytes, segment.footer);
+      if (segment.is_sealed) known_durable_ = std::max(known_durable_, segment.footer.max_sequence);
+    }
+  return {};
+}
+
+StoreStatus Recovery::open_segment(uint64_t id) {
+  FoundSegment segment;
+  segment.id = id;
+  const std::string name = segment_name(id);
+  Result<os::Fd> fd = os::open_in(in_.directory, name.c_str(),
+                                  in_.files != nullptr ? os::OpenFor::kWriting : os::OpenFor::kReading);
+  if (!fd) {
+    if (fd.error() == ENOENT || fd.error() == ELOOP) return {};
+    return failure(fd.error(), in_.path + "/" + name);
+  }
+  Result<os::FileFacts> facts = os::facts_of(fd->get());
+  if (!facts) return failure(facts.error(), in_.path + "/" + name);
+  if (!facts->is_regular || facts->bytes < sizeof(SegmentHeader)) {
+    // Without a length, the writer died before it had one.
+    (facts->bytes == 0 ? orphans_ : unreadable_).push_back(id);
+    return {};
+  }
+  // The header, from the front or, where that is damaged, from the end.
+  char front[sizeof(SegmentHeader)], back[sizeof(SegmentHeader)];
+  Result<uint64_t> got = os::read_some(fd->get(), front, sizeof front, 0);
+  if (!got) return failure(got.error(), in_.path + "/" + name);
+  if (!read_segment_header(front, sizeof front, segment.bytes.header)) {
+    got = os::read_some(fd->get(), back, sizeof back, facts->bytes - sizeof back);
+    if (!got) return failure(got.error(), in_.path + "/" + name);
+    if (!read_segment_header(back, sizeof back, segment.bytes.header)) {
+      // A file that was never begun, or a large value that was never finished. Anything else stays where it
+      // is, for `verify` to tell.
+      static const char zeroes[kFirstRecord + sizeof(RecordHeader)] = {};
+      char begin[sizeof zeroes] = {};
+      got = os::read_some(fd->get(), begin, sizeof begin, 0);
+      if (got && memcmp(begin, zeroes, sizeof begin) == 0 && memcmp(back, zeroes, sizeof back) == 0)
+        orphans_.push_back(id);
+      else
+        unreadable_.push_back(id);
+      return {};
+    }
+  }
+  if (segment.bytes.header.file_id != id) {
+    unreadable_.push_back(id);
+    return {};
+  }
+  segment.bytes.bytes = facts->bytes;
+  segment.bytes.salt = segment_salt(segment.bytes.header.store, id);
+  if (segment.is_solo()) {
+    segment.head.resize(
+        std::min<uint64_t>(facts->bytes, kFirstRecord + sizeof(RecordHeader) + 8 + kMaxKeyBytes));
+    got = os::read_some(fd->get(), segment.head.data(), segment.head.size(), 0);
+    if (!got) return failure(got.error(), in_.path + "/" + name);
+    segment.bytes.base = segment.head.data();
+    segment.fd = std::move(*fd);
+    segments_.push_back(std::move(segment));
+    segments_.back().bytes.base = segments_.back().head.data();
+    return {};
+  }
+  Result<PageRange> range = os::map_shared_readable(fd->get(), facts->bytes);
+  if (!range) return failure(range.error(), in_.path + "/" + name);
+  segment.map.range = *range;
+  segment.bytes.base = range->base;
+  segment.fd = std::move(*fd);
+  segments_.push_back(std::move(segment));
+  return {};
+}
+
+}  // namespace spillway::segstore
