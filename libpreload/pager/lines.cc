@@ -46,11 +46,12 @@ Errno Lines::Queue::make(uint64_t capacity) {
 }
 
 Errno Lines::set_up(os::Userfault& userfault, PagedChunk*& chunks, const char* directory,
-                    WriteErrors& write_errors, int most_frames) {
+                    WriteErrors& write_errors, CompressedStore& compressed, int most_frames) {
   userfault_ = &userfault;
   chunks_ = &chunks;
   directory_ = directory;
   write_errors_ = &write_errors;
+  compressed_ = &compressed;
   if (Errno e = ring_.open(userfault.descriptor(), !settings.masked.uring); !e.ok()) return e;
   const uint64_t pages = static_cast<uint64_t>(most_frames) << (kExtentShift - kPageShift);
   const uint64_t capacity = std::bit_ceil(pages);
@@ -219,23 +220,39 @@ bool Lines::load(Extent& extent, unsigned first, unsigned count, unsigned wanted
     missed_ = true;
     return false;
   }
+  *unused = {&extent, static_cast<uint16_t>(first), static_cast<uint16_t>(count),
+             static_cast<uint16_t>(wanted)};
+  hold(extent);
+  pages_ += count;
+  clock_ += count;
+  const auto i = static_cast<uint32_t>(unused - loads_);
+  char* buffer = buffers_.base + i * kLongest * kPageBytes;
+  if (extent.file == SpillFiles::kCompressed) {
+    ++compressed_->counters().line_reads;
+    trace.note_page(TraceKind::kLineExpand, extent, first, count);
+    loaded(*unused, compressed_->read(extent.packed, first, count, buffer) ? Errno{} : Errno(EIO));
+    return true;
+  }
+  ++under_way_;
+  ++counters_.loads;
+  counters_.load_pages += count;
+  trace.note_page(TraceKind::kLineRead, extent, first, count);
+  ring_.read(extent.chunk->files.descriptor(extent.file), buffer, static_cast<uint32_t>(count * kPageBytes),
+             extent.chunk->offset(extent) + first * kPageBytes, i);
+  return true;
+}
+
+void Lines::hold(Extent& extent) {
   if (extent.state == Extent::State::kStored) {
     extent.state = Extent::State::kScattered;
     extent.indivisible = false;
   }
-  *unused = {&extent, static_cast<uint16_t>(first), static_cast<uint16_t>(count),
-             static_cast<uint16_t>(wanted)};
-  ++under_way_;
   ++extent.lines_under_way;
-  pages_ += count;
-  clock_ += count;
-  ++counters_.loads;
-  counters_.load_pages += count;
-  trace.note_page(TraceKind::kLineRead, extent, first, count);
-  const auto i = static_cast<uint32_t>(unused - loads_);
-  ring_.read(extent.chunk->files.descriptor(extent.file), buffers_.base + i * kLongest * kPageBytes,
-             static_cast<uint32_t>(count * kPageBytes), extent.chunk->offset(extent) + first * kPageBytes, i);
-  return true;
+}
+
+void Lines::let_go(Extent& extent) {
+  --extent.lines_under_way;
+  become_stored(extent);
 }
 
 bool Lines::finish() {
@@ -417,6 +434,14 @@ void Lines::start_write(uint64_t number) {
   if (s.left || s.clean) return;
   Extent& extent = *s.extent;
   SpillFiles& files = extent.chunk->files;
+  if (extent.demoting) return bring_back(number);
+  if (extent.file == SpillFiles::kCompressed &&
+      compressed_->write(extent.packed, s.page, slot_address(number))) {
+    extent.digest[0] = extent.digest[1] = 0;
+    trace.note_page(TraceKind::kCompress, extent, s.page);
+    s.clean = true;
+    return;
+  }
   if (!files.may_write(extent.file)) {
     bring_back(number);
     if (!extent.linked()) unwritable_.push_back(extent);

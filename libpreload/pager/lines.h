@@ -13,6 +13,7 @@
 #pragma once
 #include "base/os/io_ring.h"
 #include "base/os/userfault.h"
+#include "libpreload/pager/compressed_store.h"
 #include "libpreload/pager/extent.h"
 #include "libpreload/pager/page_words.h"
 
@@ -25,7 +26,7 @@ class Lines {
   // Of the thread that answers faults. `chunks`: the head of the pager's list; `most_frames`: as many as the
   // budget can ever have.
   Errno set_up(os::Userfault& userfault, PagedChunk*& chunks, const char* directory,
-               WriteErrors& write_errors, int most_frames);
+               WriteErrors& write_errors, CompressedStore& compressed, int most_frames);
   // In a forked child, after settle() in the parent: what is present stays so.
   void start_anew();
 
@@ -67,6 +68,9 @@ class Lines {
   bool needs_room() const { return unstaged() > room(); }
   // Pages leave until the rest fits, and a few more.
   void make_room();
+  // Between the two, what the extent's pages are read from does not change, and it is read by lines alone.
+  void hold(Extent& extent);
+  void let_go(Extent& extent);
   // Scattered extents that can only be written as a whole.
   Extent* take_unwritable();
 
@@ -165,6 +169,7 @@ class Lines {
   PagedChunk** chunks_ = nullptr;
   const char* directory_ = nullptr;
   WriteErrors* write_errors_ = nullptr;
+  CompressedStore* compressed_ = nullptr;
   os::IoRing ring_;
   int granted_ = 0;
   uint64_t budget_pages_ = 0;

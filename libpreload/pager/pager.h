@@ -30,6 +30,7 @@
 #include "base/os/userfault.h"
 #include "libpreload/backing/backing.h"
 #include "libpreload/pager/budget.h"
+#include "libpreload/pager/compressed_store.h"
 #include "libpreload/pager/digest.h"
 #include "libpreload/pager/extent.h"
 #include "libpreload/pager/lines.h"
@@ -88,6 +89,7 @@ class Pager {
   };
   const Counters& counters() const { return counters_; }
   const Lines::Counters& line_counters() const { return lines_.counters(); }
+  const CompressedStore& compressed() const { return compressed_; }
 
  private:
   static constexpr int kWorkers = 3;
@@ -96,6 +98,8 @@ class Pager {
   static constexpr int kFewestFrames = 6;
   static constexpr unsigned kDoubtOften = 8, kDoubtSeldom = 256;
   static constexpr int kSparse = 4;
+  // What the compressed store may take of the budget.
+  static constexpr int kCompressedShare = 5, kOfShares = 8;
   using List = IntrusiveList<Extent>;
   using State = Extent::State;
 
@@ -156,7 +160,8 @@ class Pager {
   void start_anew();
   bool has_stored();
   void map_snapshots();
-  void map_snapshot(Extent& extent, int fd);
+  void map_snapshot(Extent& extent, int fd, uint64_t offset);
+  void map_expanded(Extent& extent);
   void wake_everybody();
   void protect_everything();
   Errno start();
@@ -191,6 +196,10 @@ class Pager {
   void note_use(Extent& extent, bool sparse);
   void grow_lines();
   void store(Extent& extent);
+  bool compress(Extent& extent, const char* frame);
+  Extent* choose_to_demote();
+  bool demote_once();
+  void demote(Extent& extent);
   void install(Extent& extent);
   void evict_ahead();
   bool evict(Extent& extent);
@@ -208,8 +217,8 @@ class Pager {
   // For streams, which are rare where lines are the rule.
   int wanted_spare() const { return lines_.are_the_rule() ? kFewSpare : slots_ / 3; }
   int own_frames() const { return frames_ - shared_; }
-  // What lines leave of the budget.
-  int allowed_frames() const { return budget_frames_ - lines_.frames(); }
+  // What lines and the compressed store leave of the budget.
+  int allowed_frames() const { return budget_frames_ - lines_.frames() - compressed_.frames(); }
   bool lines_are_oldest();
   // There is not even memory for the fewest frames: what is shared goes, too, in all processes that share it.
   bool is_pressed() const { return shared_ > 0 && !others_fit(); }
@@ -264,6 +273,9 @@ class Pager {
   int sparse_ = 0;  // above zero: of late, extents were used in large steps
   unsigned doubts_ = 0, doubt_each_ = kDoubtOften;
   Lines lines_;
+  CompressedStore compressed_;
+  unsigned skip_ = 0, to_skip_ = 0;  // extents that are not tried, since those before did not compress
+  bool demoting_ = false;            // one at a time
   Counters counters_;
 
   std::atomic<uint32_t> work_there_ = 0;  // counts up; workers wait for it
