@@ -33,6 +33,7 @@
 #include "libpreload/pager/compressed_store.h"
 #include "libpreload/pager/digest.h"
 #include "libpreload/pager/extent.h"
+#include "libpreload/pager/follower.h"
 #include "libpreload/pager/lines.h"
 #include "libpreload/pager/replacement.h"
 #include "libpreload/pager/streams.h"
@@ -151,6 +152,7 @@ class Pager {
   int most_frames() const;
   Errno make_staging();
   void answer_faults();
+  uint32_t only_thread(const os::Userfault::Fault* faults, int n) const;
   int answer_others_only(os::Userfault::Fault* faults, int n);
   void work();
   bool work_once();
@@ -273,6 +275,7 @@ class Pager {
   int sparse_ = 0;  // above zero: of late, extents were used in large steps
   unsigned doubts_ = 0, doubt_each_ = kDoubtOften;
   Lines lines_;
+  Follower follower_;
   CompressedStore compressed_;
   unsigned skip_ = 0, to_skip_ = 0;  // extents that are not tried, since those before did not compress
   bool demoting_ = false;            // one at a time

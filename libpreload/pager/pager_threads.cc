@@ -482,6 +482,7 @@ Errno Pager::set_up() {
 
 void Pager::answer_faults() {
   os::wake_soon();
+  if (own_descriptors_) follower_.start();
   os::Userfault::Fault faults[kMostFaults];
   int n = 0;
   for (uint64_t awake_until = 0;;) {
@@ -509,9 +510,18 @@ void Pager::answer_faults() {
       if ((is_through || lines_.is_idle()) && lines_.take_missed()) wake_everybody();
     }
     make_progress();
-    awake_until = n > 0 && lines_.is_idle() ? os::monotonic_us() + kStayAwakeUs : 0;
+    if (n > 0 && own_descriptors_) follower_.note(only_thread(faults, n));
+    awake_until = n > 0 && lines_.is_idle() && !follower_.follows() ? os::monotonic_us() + kStayAwakeUs : 0;
     lock_.unlock();
   }
+}
+
+// Whose faults these are, if of one thread and answered by now.
+uint32_t Pager::only_thread(const os::Userfault::Fault* faults, int n) const {
+  for (int i = 0; i < n; ++i)
+    if (faults[i].thread != faults[0].thread) return 0;
+  const bool is_answered = lines_.is_idle() && pending_.empty() && to_read_.empty() && under_way_ == 0;
+  return is_answered ? faults[0].thread : 0;
 }
 
 // After everything that may have made room.
