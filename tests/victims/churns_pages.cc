@@ -1,8 +1,8 @@
 // Threads read, change, sweep, discard and reallocate pages of large blocks at random; every page tells its
 // place and version, and is checked each time. Meanwhile the main thread forks: each child finds all pages
 // as they were, changes some, and its parent does not see it.
-//   churns_pages SECONDS THREADS BYTES BITS    BYTES: of all blocks together; BITS: of a word that are random,
-//   0: few or all, by page and version
+//   churns_pages SECONDS THREADS BYTES BITS    BYTES: of all blocks together; BITS: of a word that are
+//   random, 0: few or all, by page and version
 #include <sys/mman.h>
 
 #include <atomic>
