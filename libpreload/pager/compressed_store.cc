@@ -5,6 +5,7 @@
 
 #include "base/os/limits.h"
 #include "base/os/memory.h"
+#include "libpreload/pager/digest.h"
 
 namespace spillway {
 namespace {
@@ -48,13 +49,8 @@ Errno CompressedStore::set_up(int most_frames) {
 
 // --- slots
 
-uint64_t CompressedStore::bytes() const {
-  if (used_ == 0) return 0;
-  return (pages_ << kPageShift) + used_ * kTableBytes + kUnderWayBytes + highest_ * sizeof(Slot);
-}
-
 uint32_t CompressedStore::take(Extent& owner) {
-  if (std::max(bytes(), kUnderWayBytes) + kSlotBytes > most_bytes_) return 0;
+  if (!has_room()) return 0;
   uint32_t slot = free_;
   if (slot != 0)
     free_ = slots_[slot].next_free;
@@ -88,7 +84,7 @@ void CompressedStore::keep(uint32_t slot) {
 void CompressedStore::count(uint32_t slot, uint32_t end) {
   Slot& s = slots_[slot];
   const auto pages = static_cast<uint32_t>(round_up(end, kPageBytes) >> kPageShift);
-  pages_ += pages - s.pages;
+  pages_ += uint64_t{pages} - s.pages;
   counters_.packed_bytes += (uint64_t{pages} - s.pages) << kPageShift;
   s.pages = pages;
   counters_.peak_bytes = std::max<uint64_t>(counters_.peak_bytes, bytes());
@@ -109,7 +105,8 @@ Extent* CompressedStore::next() {
 
 // --- bytes
 
-bool CompressedStore::choose_filter(PageCodec& codec, const char* extent, PageCodec::Filter& filter) const {
+bool CompressedStore::suits(const char* extent, PageCodec::Filter& filter) {
+  PageCodec codec;
   char to[kPageBytes];
   uint32_t plain = 0, shuffled = 0;
   for (unsigned i = 0; i < std::size(kSamples); ++i) {
@@ -125,10 +122,8 @@ bool CompressedStore::choose_filter(PageCodec& codec, const char* extent, PageCo
   return std::min(plain, shuffled) <= std::size(kSamples) * kPageBytes / 2;
 }
 
-bool CompressedStore::pack(uint32_t slot, const char* extent) {
+bool CompressedStore::pack(uint32_t slot, const char* extent, PageCodec::Filter filter) {
   PageCodec codec;
-  PageCodec::Filter filter;
-  if (!choose_filter(codec, extent, filter)) return false;
   Header& h = header(slot);
   h.filter = filter;
   h.waste = 0;
@@ -145,6 +140,7 @@ bool CompressedStore::pack(uint32_t slot, const char* extent) {
       memcpy(to, from, kPageBytes);
       n = kPageBytes;
     }
+    h.digest[page] = digest_of_page(from);
     h.at[page] = static_cast<uint16_t>(end / kUnit);
     h.bytes[page] = static_cast<uint16_t>(n);
     end += round(n);
@@ -167,7 +163,7 @@ bool CompressedStore::read(uint32_t slot, unsigned first, unsigned count, char* 
   return true;
 }
 
-bool CompressedStore::write(uint32_t slot, unsigned page, const char* from) {
+bool CompressedStore::write(uint32_t slot, unsigned page, const char* from, uint64_t digest) {
   Header& h = header(slot);
   char compressed[kPageBytes];
   uint32_t n = codec_.compress(h.filter, from, compressed, kPageBytes - 1);
@@ -175,7 +171,7 @@ bool CompressedStore::write(uint32_t slot, unsigned page, const char* from) {
   const uint32_t had = round(h.bytes[page]);
   if (n > had) {
     if (h.end + round(n) > kSlotBytes) repack(slot);
-    if (h.end + round(n) > kSlotBytes || bytes() + round(n) > most_bytes_) return false;
+    if (h.end + round(n) > kSlotBytes || reserved_bytes() + round(n) > most_bytes_) return false;
     h.at[page] = static_cast<uint16_t>(h.end / kUnit);
     h.end += round(n);
     h.waste += had;
@@ -184,6 +180,7 @@ bool CompressedStore::write(uint32_t slot, unsigned page, const char* from) {
     h.waste += had - round(n);
   }
   h.bytes[page] = static_cast<uint16_t>(n);
+  h.digest[page] = digest;
   memcpy(base(slot) + h.at[page] * kUnit, n == kPageBytes ? from : compressed, n);
   ++counters_.page_writes;
   if (h.waste > h.end / 4) repack(slot);

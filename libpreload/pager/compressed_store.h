@@ -10,6 +10,7 @@
 //
 // Threads: the pager's lock is held, but for pack() and read(), whose slot nobody else writes meanwhile.
 #pragma once
+#include <algorithm>
 #include <atomic>
 
 #include "base/core/page_range.h"
@@ -28,10 +29,14 @@ class CompressedStore {
   // What it may take of the budget.
   void set_most(int frames) { most_bytes_ = static_cast<uint64_t>(frames) << kExtentShift; }
 
-  // A slot that can be filled with an extent of whatever size; 0: there is no room.
+  // Whether some of the extent's pages compress well, and how.
+  static bool suits(const char* extent, PageCodec::Filter& filter);
+  // For an extent of whatever size.
+  bool has_room() const { return std::max(reserved_bytes(), kUnderWayBytes) + kSlotBytes <= most_bytes_; }
+  // A slot that can be filled; 0: there is no room.
   uint32_t take(Extent& owner);
-  // Fills it. False: the bytes do not compress well, and the slot is empty.
-  bool pack(uint32_t slot, const char* extent);
+  // Fills it. False: the bytes do not compress well after all, and the slot is empty.
+  bool pack(uint32_t slot, const char* extent, PageCodec::Filter filter);
   // It was filled: it counts.
   void keep(uint32_t slot);
   // It was not, or is not needed any more.
@@ -39,15 +44,19 @@ class CompressedStore {
 
   // Some pages of an extent. False: they are damaged.
   bool read(uint32_t slot, unsigned first, unsigned count, char* to) const;
-  // False: it does not fit any more.
-  bool write(uint32_t slot, unsigned page, const char* from);
+  // False: it does not fit any more. `digest`: of the page.
+  bool write(uint32_t slot, unsigned page, const char* from, uint64_t digest);
+  uint64_t digest(uint32_t slot, unsigned page) const { return header(slot).digest[page]; }
 
-  uint64_t bytes() const;
-  int frames() const { return static_cast<int>((bytes() + kExtentBytes - 1) >> kExtentShift); }
+  // Of memory, now; and with what is needed at times to work in, in frames.
+  uint64_t bytes() const {
+    return (pages_ << kPageShift) + used_ * kTableBytes + (used_ > 0 ? highest_ * sizeof(Slot) : 0);
+  }
+  int frames() const { return static_cast<int>((reserved_bytes() + kExtentBytes - 1) >> kExtentShift); }
   uint64_t extents() const { return used_; }
 
   // It takes more than it may.
-  bool is_over() const { return bytes() > most_bytes_ && used_ > 0; }
+  bool is_over() const { return reserved_bytes() > most_bytes_; }
   // Each extent that is here, in turn.
   Extent* next();
 
@@ -68,6 +77,7 @@ class CompressedStore {
   static constexpr uint64_t kUnderWayBytes = 4 * kSlotBytes;
 
   struct Header {
+    uint64_t digest[kExtentPages];
     uint16_t at[kExtentPages];     // in units
     uint16_t bytes[kExtentPages];  // kPageBytes: not compressed
     uint32_t end;
@@ -83,7 +93,7 @@ class CompressedStore {
 
   char* base(uint32_t slot) const { return area_.base + uint64_t{slot - 1} * kSlotBytes; }
   Header& header(uint32_t slot) const { return *reinterpret_cast<Header*>(base(slot)); }
-  bool choose_filter(PageCodec& codec, const char* extent, PageCodec::Filter& filter) const;
+  uint64_t reserved_bytes() const { return used_ > 0 ? bytes() + kUnderWayBytes : 0; }
   void give_back(uint32_t slot, uint32_t from) const;
   void count(uint32_t slot, uint32_t end);
   void repack(uint32_t slot);

@@ -37,7 +37,7 @@ class Follower {
 
  private:
   static constexpr int kEnough = 48, kMost = 64, kLess = 4;
-  static constexpr unsigned kLookAgain = 64;
+  static constexpr unsigned kLookAgain = 256;
 
   void follow() {
     const int processor = os::processor_of(thread_);

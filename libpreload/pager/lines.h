@@ -145,6 +145,7 @@ class Lines {
   bool continues_steps(const Extent& extent, unsigned page) const;
   bool is_under_way(const Extent& extent, unsigned page) const;
   bool load(Extent& extent, unsigned first, unsigned count, unsigned wanted);
+  bool expand_in_place(Extent& extent, unsigned page);
   bool is_full(unsigned more) const;
   // Left to who waits.
   static constexpr int kFewUnused = 8;
@@ -162,7 +163,8 @@ class Lines {
   void emptied(Slot& slot);
   void write_staged();
   void start_write(uint64_t number);
-  void present(Extent& extent, unsigned page, uint64_t digest, Queue& queue);
+  void know(const Extent& extent, unsigned page, uint64_t digest);
+  void present(Extent& extent, unsigned page, Queue& queue);
   Extent* extent_of(const char* page, unsigned& index);
 
   os::Userfault* userfault_ = nullptr;

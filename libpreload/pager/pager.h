@@ -100,7 +100,7 @@ class Pager {
   static constexpr unsigned kDoubtOften = 8, kDoubtSeldom = 256;
   static constexpr int kSparse = 4;
   // What the compressed store may take of the budget.
-  static constexpr int kCompressedShare = 5, kOfShares = 8;
+  static constexpr int kCompressedShare = 3, kOfShares = 4;
   using List = IntrusiveList<Extent>;
   using State = Extent::State;
 
@@ -201,6 +201,7 @@ class Pager {
   bool compress(Extent& extent, const char* frame);
   Extent* choose_to_demote();
   bool demote_once();
+  void empty_compressed();
   void demote(Extent& extent);
   void install(Extent& extent);
   void evict_ahead();
@@ -279,6 +280,7 @@ class Pager {
   CompressedStore compressed_;
   unsigned skip_ = 0, to_skip_ = 0;  // extents that are not tried, since those before did not compress
   bool demoting_ = false;            // one at a time
+  bool empties_compressed_ = false;
   Counters counters_;
 
   std::atomic<uint32_t> work_there_ = 0;  // counts up; workers wait for it

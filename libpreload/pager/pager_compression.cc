@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/os/clock.h"
 #include "base/os/fatal.h"
 #include "base/os/memory.h"
 #include "libpreload/pager/pager.h"
@@ -15,6 +16,8 @@ namespace {
 constexpr unsigned kMostSkipped = 16;
 // Looks for one to demote at once.
 constexpr int kLooks = 64;
+// Looks, 100 us apart, for one that can be demoted.
+constexpr int kPatience = 2000;
 
 }  // namespace
 
@@ -22,13 +25,22 @@ constexpr int kLooks = 64;
 bool Pager::compress(Extent& extent, const char* frame) {
   if (extent.file == SpillFiles::kCompressed) forget_file(extent);
   if (to_skip_ > 0) return --to_skip_, false;
-  const uint32_t slot = compressed_.take(extent);
-  if (slot == 0) return false;
+  if (!compressed_.has_room()) return false;
   lock_.unlock();
-  const bool is_packed = compressed_.pack(slot, frame);
+  PageCodec::Filter filter;
+  const bool may_do = CompressedStore::suits(frame, filter);
   lock_.lock();
+  uint32_t slot = 0;
+  bool is_packed = false;
+  if (may_do) {
+    slot = compressed_.take(extent);
+    if (slot == 0) return false;
+    lock_.unlock();
+    is_packed = compressed_.pack(slot, frame, filter);
+    lock_.lock();
+    if (!is_packed) compressed_.release(slot);
+  }
   if (!is_packed) {
-    compressed_.release(slot);
     ++compressed_.counters().refused;
     skip_ = std::min(2 * skip_ + 1, kMostSkipped);
     to_skip_ = skip_;
@@ -43,13 +55,21 @@ bool Pager::compress(Extent& extent, const char* frame) {
   return true;
 }
 
-// The budget has become smaller. Copies of what is in memory go at once.
+// What is resident, or staged, has a copy that can go at once.
 Extent* Pager::choose_to_demote() {
   for (int i = 0; i < kLooks && compressed_.is_over(); ++i) {
     Extent* extent = compressed_.next();
     if (extent == nullptr) return nullptr;
     if (extent->state == State::kResident) {
       forget_file(*extent);
+      continue;
+    }
+    if (extent->state == State::kStaged && extent->clean) {
+      unlist(*extent);
+      forget_file(*extent);
+      extent->clean = false;
+      became_staged(*extent);
+      wake_workers();
       continue;
     }
     const bool is_still = (extent->state == State::kStored || extent->state == State::kScattered) &&
@@ -68,6 +88,22 @@ bool Pager::demote_once() {
   demote(*extent);
   demoting_ = false;
   return true;
+}
+
+// Before a fork when memory is short: what both sides had in it would be in nobody's budget.
+void Pager::empty_compressed() {
+  empties_compressed_ = true;
+  set_budget();
+  for (int tries = 0; compressed_.is_over() && write_errors_.may_write() && tries < kPatience;) {
+    if (demote_once()) continue;
+    ++tries;
+    make_progress();
+    wake_workers();
+    lock_.unlock();
+    os::sleep_us(100);
+    lock_.lock();
+  }
+  empties_compressed_ = false;
 }
 
 // Its bytes go to the disk; whatever is in memory of it stays.

@@ -70,7 +70,8 @@ uint64_t Pager::resident_bytes() const {
 void Pager::set_budget() {
   budget_frames_ = std::max(static_cast<int>(budget_.bytes() >> kExtentShift), kFewestFrames);
   residents_.set_budget(budget_frames_);
-  compressed_.set_most(settings.compresses ? budget_frames_ * kCompressedShare / kOfShares : 0);
+  const int most = std::min(budget_frames_ * kCompressedShare / kOfShares, budget_frames_ - kFewestFrames);
+  compressed_.set_most(settings.compresses && !empties_compressed_ ? most : 0);
 }
 
 // --- requests of the program's threads
@@ -246,12 +247,13 @@ void Pager::make_room_for_child() {
   set_budget();
   while (own_frames() > allowed_frames()) {
     make_progress();
-    if (is_stuck()) return;
+    if (is_stuck()) break;
     wake_workers();
     lock_.unlock();
     os::sleep_us(100);
     lock_.lock();
   }
+  empty_compressed();
 }
 
 void Pager::freeze() {

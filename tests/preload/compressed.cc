@@ -39,7 +39,7 @@ TEST_CASE("small integers beyond the limit are read and written at random, inher
 }
 TEST_CASE("what is in compressed memory is not read from the disk") {
   if (!is_possible()) return;
-  const Outcome got = run_victim(kTight, "small_integers", {"64M", "reads"}, {"SPILLWAY_STATS=1"});
+  const Outcome got = run_victim("managed+48M", "small_integers", {"96M", "reads"}, {"SPILLWAY_STATS=1"});
   INFO(got.text());
   CHECK(got.out == "ok\n");
   CHECK(number_after(got.err, " extents and ") > 1000);

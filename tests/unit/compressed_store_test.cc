@@ -1,6 +1,8 @@
 // compressed_store_test.cc - pages as LZ4, and extents of them, against plain copies.
 #include "libpreload/pager/compressed_store.h"
 
+#include "libpreload/pager/digest.h"
+
 #include <cstring>
 #include <random>
 #include <vector>
@@ -25,9 +27,11 @@ char* bytes_of(std::vector<uint64_t>& data) { return reinterpret_cast<char*>(dat
 
 // 0: there is no room, or it does not compress.
 uint32_t keep(CompressedStore& store, Extent& owner, const std::vector<uint64_t>& extent) {
+  Filter filter;
+  if (!CompressedStore::suits(bytes_of(extent), filter)) return 0;
   const uint32_t slot = store.take(owner);
   if (slot == 0) return 0;
-  if (!store.pack(slot, bytes_of(extent))) return store.release(slot), 0;
+  if (!store.pack(slot, bytes_of(extent), filter)) return store.release(slot), 0;
   store.keep(slot);
   return slot;
 }
@@ -124,7 +128,7 @@ TEST_CASE("pages that are written one by one stay right while they grow, shrink,
     const auto page = static_cast<unsigned>(random() % kExtentPages);
     const int bits = random() % 2 == 0 ? 64 : static_cast<int>(random() % 30);
     const auto words = integers(random, kPageWords, bits);
-    if (!store.write(slot, page, bytes_of(words))) {
+    if (!store.write(slot, page, bytes_of(words), digest_of_page(bytes_of(words)))) {
       ++refused;
       continue;
     }
@@ -134,6 +138,7 @@ TEST_CASE("pages that are written one by one stay right while they grow, shrink,
   CHECK(expanded(store, slot) == data);
   CHECK(refused > 0);
   CHECK(store.counters().packed_bytes <= kMiB);
+  CHECK(store.bytes() < 2 * kMiB);
   store.release(slot);
   CHECK(store.bytes() == 0);
 }
