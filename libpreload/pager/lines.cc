@@ -232,9 +232,11 @@ bool Lines::expand_in_place(Extent& extent, unsigned page) {
   const bool ok =
       compressed_->read(extent.packed, page, 1, memory.base) && userfault_->move(to.base, memory, done).ok();
   if (ok) {
-    userfault_->wake(to);
     present(extent, page, new_);
     ++clock_;
+    // Another page leaves before the program goes on: later its processor would have to be interrupted.
+    if (needs_room()) (void)stage_next();
+    userfault_->wake(to);
   } else {
     (void)os::discard(memory);
     --pages_;
