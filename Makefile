@@ -81,7 +81,7 @@ $(BUILD)/obj/jemalloc.a: $(JEMALLOC_ARCHIVE) Makefile
 $(PRELOAD_LIB): $(PRELOAD_SRC:%.cc=$(PIC)/%.o) $(BASE_SRC:%.cc=$(PIC)/%.o) $(BUILD)/obj/jemalloc.a libpreload/exports.map
 	@mkdir -p $(@D)
 	$(CC) -shared -o $@ $(filter %.o %.a,$^) -Wl,--version-script=libpreload/exports.map -Wl,--exclude-libs,ALL \
-	  -Wl,-Bstatic -luring -Wl,-Bdynamic -Wl,--wrap=je_pages_map,--wrap=je_extent_alloc_dss \
+	  -Wl,-Bstatic -luring -llz4 -Wl,-Bdynamic -Wl,--wrap=je_pages_map,--wrap=je_extent_alloc_dss \
 	  -Wl,--wrap=je_tcache_alloc_small_hard,--wrap=je_large_malloc -Wl,-z,defs,-z,now,-z,relro,-z,nodelete \
 	  -Wl,-soname,$(@F) -static-libgcc -Wl,--as-needed -pthread -ldl -lm
 

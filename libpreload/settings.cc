@@ -95,6 +95,11 @@ void Settings::read_environment() {
       fork_mode = static_cast<ForkMode>(mode < 0 ? 0 : mode);
   }
   captures_mappings = is_true(variable("SPILLWAY_MMAP"));
+  if (Variable v = variable("SPILLWAY_COMPRESS")) {
+    compresses = strcmp(v.value, "off") != 0;
+    if (compresses && strcmp(v.value, "auto") != 0)
+      warn("%s=%s is no way to compress; expected auto or off; using auto", v.name, v.value);
+  }
   if (Variable v = variable("SPILLWAY_STATS"); is_true(v)) {
     stats = true;
     stats_file = strcmp(v.value, "1") == 0 ? nullptr : v.value;

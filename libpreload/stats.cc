@@ -37,6 +37,19 @@ class Text {
 unsigned long long number(uint64_t n) { return n; }
 double mib(uint64_t bytes) { return static_cast<double>(bytes) / static_cast<double>(kMiB); }
 
+void report_compressed(Text& text, const CompressedStore& store) {
+  const CompressedStore::Counters& c = store.counters();
+  if (c.packed == 0) return;
+  const double ratio = c.packed_bytes == 0 ? 0 : mib(store.extents() * kExtentBytes) / mib(c.packed_bytes);
+  text.add(
+      "  compressed          extents %llu (did not compress %llu, to disk later %llu), peak %.1f MiB,\n"
+      "                      at the end %.1f MiB of %.1f (ratio %.2f)\n"
+      "                      read %llu extents and %llu lines, pages written %llu\n",
+      number(c.packed), number(c.refused), number(c.demoted), mib(c.peak_bytes), mib(c.packed_bytes),
+      mib(store.extents() * kExtentBytes), ratio, number(c.extent_reads), number(c.line_reads),
+      number(c.page_writes));
+}
+
 }  // namespace
 
 void Stats::start() {
@@ -94,6 +107,7 @@ void Stats::report() {
     const Lines::Counters& l = pager.line_counters();
     text.add("  pager's lines       read %llu (found in staging %llu), pages written %llu, unchanged %llu\n",
              number(l.loads), number(l.staged_hits), number(l.stores), number(l.unchanged));
+    report_compressed(text, pager.compressed());
   }
   if (rehomed_bytes != 0) text.add("  snapshots rehomed   %.1f MiB\n", mib(rehomed_bytes));
 

@@ -79,6 +79,10 @@ Normalised flag(const std::string& value) {
   return value == "0" || value == "1" ? Normalised(value) : std::nullopt;
 }
 
+Normalised compress(const std::string& value) {
+  return value == "auto" || value == "off" ? Normalised(value) : std::nullopt;
+}
+
 Normalised child_cow(const std::string& value) {
   constexpr std::array<std::string_view, 3> kNames = {"shared", "snapshot", "duplicate"};
   for (size_t mode = 0; mode < kNames.size(); ++mode)
@@ -131,6 +135,13 @@ constexpr Setting kSettings[] = {
      .variable = "SPILLWAY_MMAP",
      .forms = "1 or 0",
      .normalise = flag},
+    {.option = "compress",
+     .placeholder = "auto|off",
+     .help = "Keep what compresses well in memory, compressed, instead of\nwriting it to disk (managed "
+             "backing; default auto)",
+     .variable = "SPILLWAY_COMPRESS",
+     .forms = "auto or off",
+     .normalise = compress},
     {.option = "stats",
      .placeholder = "FILE",
      .help = "Report at the end of every process, on stderr or appended\nto FILE",

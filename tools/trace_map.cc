@@ -17,6 +17,10 @@ std::optional<Shade> shade_of(const TraceEvent& event, ReadAheads::Answer ahead)
       return ahead.is_ahead ? Shade::kAhead : Shade::kExtentRead;
     case TraceKind::kLineRead:
       return Shade::kLineRead;
+    case TraceKind::kExtentExpand:
+      return ahead.is_ahead ? Shade::kAhead : Shade::kExpanded;
+    case TraceKind::kLineExpand:
+      return Shade::kExpanded;
     case TraceKind::kStagedHit:
       return ahead.was_zeroed ? Shade::kTouch : ahead.is_ahead ? Shade::kAhead : Shade::kStaged;
     case TraceKind::kEvict:

@@ -17,6 +17,7 @@ namespace spillway::tools {
 enum class Shade : uint8_t {
   kExtentRead,
   kLineRead,
+  kExpanded,
   kStaged,
   kAhead,
   kTouch,
@@ -24,7 +25,7 @@ enum class Shade : uint8_t {
   kDiscarded,
   kEvicted
 };
-inline constexpr size_t kShades = 8;
+inline constexpr size_t kShades = 9;
 
 // Stretches of used address space, one after the other.
 class UsedSpace {

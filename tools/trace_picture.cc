@@ -27,6 +27,7 @@ struct ShadeStyle {
 constexpr std::array<ShadeStyle, kShades> kStyles = {{
     {{200, 24, 46}, "2 MiB read after a fault"},
     {{243, 138, 20}, "line read after a fault"},
+    {{139, 69, 60}, "found compressed"},
     {{222, 190, 0}, "found in staging"},
     {{31, 119, 208}, "read ahead"},
     {{46, 158, 91}, "first touch, or there at the start"},

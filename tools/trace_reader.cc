@@ -23,7 +23,10 @@ constexpr uint64_t kEndOfAddresses = uint64_t{1} << 57;
   throw Failure(kCannotRead, name + ": " + what);
 }
 
-bool is_about_one_extent(TraceKind kind) { return kind >= TraceKind::kPresent && kind <= TraceKind::kDrop; }
+bool is_about_one_extent(TraceKind kind) {
+  return (kind >= TraceKind::kPresent && kind <= TraceKind::kDrop) ||
+         (kind >= TraceKind::kCompress && kind <= TraceKind::kLineExpand);
+}
 
 std::string some(uint64_t n, const char* one, const char* many) {
   return fmt::format("{} {}", n, n == 1 ? one : many);
@@ -141,7 +144,8 @@ ReadAheads::Answer ReadAheads::take(const TraceEvent& event) {
   const bool is_touch = event.kind == TraceKind::kStagedHit || event.kind == TraceKind::kFaultUnderWay;
   if (is_touch) answer.is_use = !std::exchange(extent.is_touched, true);
   if (event.kind == TraceKind::kExtentZeroed) extent.was_zeroed = true;
-  if (event.kind == TraceKind::kExtentRead || extent.was_zeroed) extent.is_there = true;
+  const bool is_filled = event.kind == TraceKind::kExtentRead || event.kind == TraceKind::kExtentExpand;
+  if (is_filled || extent.was_zeroed) extent.is_there = true;
   answer.was_zeroed = extent.was_zeroed;
   if ((extent.is_touched && extent.is_there) || event.kind == TraceKind::kDrop) extents_.erase(at);
   return answer;

@@ -29,6 +29,7 @@ uint64_t pack(uint32_t tag, uint32_t bytes) { return uint64_t{bytes} << 32 | tag
 Errno IoRing::open(int descriptor, bool asynchronous) {
   descriptor_ = descriptor;
   done_count_ = 0;
+  under_way_ = 0;
   open_ = watches_descriptor_ = watches_event_ = readable_ = false;
   Fd event(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!event.valid()) return Errno::last();
@@ -46,7 +47,7 @@ void IoRing::watch(int descriptor, uint64_t name, bool& is_watched) {
   if (is_watched) return;
   io_uring_sqe* entry = prepare();
   if (entry == nullptr) return;
-  io_uring_prep_poll_multishot(entry, static_cast<unsigned>(descriptor), POLLIN);
+  io_uring_prep_poll_add(entry, static_cast<unsigned>(descriptor), POLLIN);
   io_uring_sqe_set_data64(entry, name);
   is_watched = true;
 }
@@ -72,6 +73,7 @@ io_uring_sqe* IoRing::prepare() {
 void IoRing::read(int fd, void* to, uint32_t bytes, uint64_t offset, uint32_t tag) {
   io_uring_sqe* entry = open_ ? prepare() : nullptr;
   if (entry == nullptr) return finish(tag, read_all(fd, to, bytes, offset));
+  ++under_way_;
   io_uring_prep_read(entry, fd, to, bytes, offset);
   io_uring_sqe_set_data64(entry, pack(tag, bytes));
 }
@@ -79,6 +81,7 @@ void IoRing::read(int fd, void* to, uint32_t bytes, uint64_t offset, uint32_t ta
 void IoRing::write(int fd, const void* from, uint32_t bytes, uint64_t offset, uint32_t tag) {
   io_uring_sqe* entry = open_ ? prepare() : nullptr;
   if (entry == nullptr) return finish(tag, write_all(fd, from, bytes, offset));
+  ++under_way_;
   io_uring_prep_write(entry, fd, from, bytes, offset);
   io_uring_sqe_set_data64(entry, pack(tag, bytes));
 }
@@ -91,14 +94,14 @@ bool IoRing::look() {
   io_uring_cqe* entry = nullptr;
   while (open_ && done_count_ < static_cast<int>(kDepth) && io_uring_peek_cqe(&ring_, &entry) == 0 &&
          entry != nullptr) {
-    const bool goes_on = (entry->flags & IORING_CQE_F_MORE) != 0;
     if (entry->user_data == kDescriptor) {
-      watches_descriptor_ = goes_on;
+      watches_descriptor_ = false;
       readable_ = true;
     } else if (entry->user_data == kEvent) {
-      watches_event_ = goes_on;
+      watches_event_ = false;
       drain();
     } else {
+      --under_way_;
       const auto bytes = static_cast<int>(entry->user_data >> 32);
       finish(static_cast<uint32_t>(entry->user_data), entry->res < 0        ? Errno(-entry->res)
                                                       : entry->res == bytes ? Errno{}
@@ -117,7 +120,8 @@ int IoRing::finished(Done* done, int most) {
 
 void IoRing::wait(int timeout_ms) {
   if (done_count_ > 0) return;
-  if (open_) {
+  // With nothing under way poll(2) does, which wakes twice as fast.
+  if (under_way_ > 0) {
     watch(descriptor_, kDescriptor, watches_descriptor_);
     watch(event_, kEvent, watches_event_);
     __kernel_timespec time{timeout_ms / 1000, timeout_ms % 1000 * 1'000'000LL};
@@ -126,7 +130,7 @@ void IoRing::wait(int timeout_ms) {
   } else {
     pollfd ready[] = {{descriptor_, POLLIN, 0}, {event_, POLLIN, 0}};
     poll(ready, 2, timeout_ms);
-    readable_ = ready[0].revents != 0;
+    readable_ = readable_ || ready[0].revents != 0;
     if (ready[1].revents != 0) drain();
   }
 }

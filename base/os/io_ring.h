@@ -47,6 +47,7 @@ class IoRing {
 
   io_uring ring_{};
   bool open_ = false;
+  int under_way_ = 0;  // in the ring
   int descriptor_ = -1;
   int event_ = -1;
   bool readable_ = false;

@@ -9,8 +9,12 @@
 #include <unistd.h>
 
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
 
 #include "base/os/keep_errno.h"
+#include "base/os/procfs.h"
 
 namespace spillway::os {
 namespace {
@@ -67,6 +71,36 @@ bool can_barrier_in_all_threads() {
 bool barrier_in_all_threads() {
   KeepErrno keep;
   return syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
+}
+
+int processor_of(uint32_t thread) {
+  char path[64], text[1024];
+  snprintf(path, sizeof path, "/proc/self/task/%u/stat", thread);
+  if (!read_text(path, text, sizeof text)) return -1;
+  // Field 39; the second is a name in brackets, which may hold anything.
+  const char* at = strrchr(text, ')');
+  for (int field = 2; at != nullptr && field < 39; ++field) at = strchr(at + 1, ' ');
+  return at != nullptr ? atoi(at) : -1;
+}
+
+bool run_on(int processor) {
+  KeepErrno keep;
+  alignas(8) char mask[1024] = {};
+  if (processor < 0 || processor >= 8 * static_cast<int>(sizeof mask)) return false;
+  auto* words = reinterpret_cast<unsigned long*>(mask);
+  constexpr int kBits = 8 * sizeof(unsigned long);
+  words[processor / kBits] = 1ul << (processor % kBits);
+  return syscall(SYS_sched_setaffinity, 0, sizeof mask, mask) == 0;
+}
+
+void Processors::remember() {
+  KeepErrno keep;
+  bytes_ = static_cast<int>(syscall(SYS_sched_getaffinity, 0, sizeof mask_, mask_));
+}
+
+void Processors::run_there() const {
+  KeepErrno keep;
+  if (bytes_ > 0) syscall(SYS_sched_setaffinity, 0, bytes_, mask_);
 }
 
 }  // namespace spillway::os

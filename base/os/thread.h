@@ -1,5 +1,6 @@
 // thread.h - a thread of the library's own inside somebody's program: no signal is ever delivered to it.
 #pragma once
+#include <cstdint>
 
 namespace spillway::os {
 
@@ -22,5 +23,22 @@ void wake_soon();
 // too.
 bool can_barrier_in_all_threads();
 bool barrier_in_all_threads();
+
+// The processor that a thread of this process is on, or was on last; -1: nobody knows. For a thread with
+// descriptors of its own: it opens a file.
+int processor_of(uint32_t thread);
+// Where the calling thread may run. False: not there.
+bool run_on(int processor);
+// And where it was permitted to, before the first of these calls.
+class Processors {
+ public:
+  // Of the calling thread.
+  void remember();
+  void run_there() const;
+
+ private:
+  alignas(8) char mask_[1024] = {};
+  int bytes_ = 0;
+};
 
 }  // namespace spillway::os

@@ -11,6 +11,8 @@ from . import variants as v
 
 MAPPINGS = ("mmap-normal", "mmap-random", "mmap-sequential")
 ROWS = ("fill", "read", "update", "backward", "stride", "random_read", "random_write", "hot", "cyclic", "sort")
+# Of an array of small integers in 8 bytes each, which compress; a run of its own.
+INTEGER_ROWS = {"fill_integers": "fill", "random_integers": "random_read"}
 WITH_MEMORY_CAP = pathlib.Path(__file__).resolve().parents[2] / "scripts" / "with-memory-cap"
 
 
@@ -25,13 +27,12 @@ def _sources(context):
     return [s for s in sources if not context.only_variants or s[0] in context.only_variants]
 
 
-def _command(context, name, source, variant, threads, cap, swap_bytes):
+def _command(context, name, source, variant, threads, cap, swap_bytes, data, rows):
     settings = context.settings["matrix"]
     command = [f"{context.build}/bench/outofcore_matrix", "--source", source, "--dir", context.work.path,
                "--bytes", settings["bytes"], "--memory", settings["cap"], "--threads", threads,
-               "--accesses", settings["accesses"], "--seconds", settings["seconds"]]
-    if context.rows:
-        command += ["--rows", ",".join(v.chosen(context.rows, ROWS))]
+               "--accesses", settings["accesses"], "--seconds", settings["seconds"], "--data", data,
+               "--rows", ",".join(rows)]
     if not cap:
         return list(map(str, command))
     own = {"LD_PRELOAD": variant.preload, **variant.environment} if variant.preload else {}
@@ -70,7 +71,10 @@ def measure(context, record):
     if not machine.is_root():
         raise v.Unavailable("the out-of-core matrix needs root: a memory cap, the read-ahead setting and a swap file")
     settings = context.settings["matrix"]
-    v.chosen(context.rows, ROWS)
+    rows = v.chosen(context.rows, (*ROWS, *INTEGER_ROWS))
+    runs = [(data, names) for data, names in (
+        ("random", {row: row for row in ROWS if row in rows}),
+        ("integers", {of: row for row, of in INTEGER_ROWS.items() if row in rows})) if names]
     sources = _sources(context)
     if not sources:
         raise v.Unavailable("none of the variants asked for belongs to it")
@@ -84,15 +88,20 @@ def measure(context, record):
         swap = undo.enter_context(context.work.swap_file(swap_mib)) if any(s[0] == "swap" for s in sources) else None
 
         def one(name, source, variant, threads, cap, **where):
+            for data, names in runs:
+                one_of(data, names, name, source, variant, threads, cap, **where)
+
+        def one_of(data, names, name, source, variant, threads, cap, **where):
             with context.failures(), contextlib.ExitStack() as while_running:
                 machine.settle()
                 if name == "swap":
                     while_running.enter_context(context.work.swap_on(swap))
-                command = _command(context, name, source, variant, threads, cap, swap_mib << 20)
+                command = _command(context, name, source, variant, threads, cap, swap_mib << 20, data, names)
                 out = v.run(command, v.Variant("glibc").environ(), timeout=1800)
-                header, *rows = v.json_lines(out.stdout)
+                header, *results = v.json_lines(out.stdout)
                 variant.assert_used(header["allocator"])
-                for row in rows:
+                for row in results:
+                    row["row"] = names[row["row"]]
                     checksums.check(name, row)
                     rate = row.get("bytes", row.get("accesses")) / row["seconds"]
                     record("matrix", name, row.pop("row"), **row, rate=rate, **where)

@@ -6,7 +6,7 @@
 //
 // What the pages hold can be computed, so every read can be checked: word i of a page is
 // first_word(page) + i * kStep, where first_word depends on the page's number and on how often it was
-// rewritten.
+// rewritten. That does not compress; of small integers, the word is its highest byte alone.
 #pragma once
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -30,7 +30,8 @@ inline constexpr uint64_t kPageWords = kPageBytes / sizeof(uint64_t);
 
 class Array {
  public:
-  Array(const std::string& source, const std::string& dir, uint64_t bytes) : pages_(bytes / kPageBytes) {
+  Array(const std::string& source, const std::string& dir, uint64_t bytes, bool small_integers)
+      : pages_(bytes / kPageBytes), shift_(small_integers ? 56 : 0) {
     const uint64_t size = pages_ * kPageBytes;
     if (source == "malloc") {
       block_ = std::malloc(size + kPageBytes);
@@ -58,15 +59,19 @@ class Array {
   void write(uint64_t page) {
     uint64_t* words = words_ + page * kPageWords;
     const uint64_t first = first_word(page, ++versions_[page]);
-    for (uint64_t i = 0; i < kPageWords; ++i) words[i] = first + i * kStep;
+    for (uint64_t i = 0; i < kPageWords; ++i) words[i] = (first + i * kStep) >> shift_;
   }
 
   // Reads and changes every word of the page.
   void update(uint64_t page) {
     const uint32_t version = versions_[page]++;
     uint64_t* words = words_ + page * kPageWords;
-    const uint64_t change = first_word(page, version + 1) - first_word(page, version);
-    for (uint64_t i = 0; i < kPageWords; ++i) words[i] += change;
+    const uint64_t before = first_word(page, version), after = first_word(page, version + 1);
+    if (shift_ == 0)
+      for (uint64_t i = 0; i < kPageWords; ++i) words[i] += after - before;
+    else
+      for (uint64_t i = 0; i < kPageWords; ++i)
+        words[i] += ((after + i * kStep) >> shift_) - ((before + i * kStep) >> shift_);
   }
 
   // The sum of the page's words, after making sure that they are what was last written.
@@ -75,7 +80,7 @@ class Array {
     uint64_t sum = 0;
     for (uint64_t i = 0; i < kPageWords; ++i) sum += words[i];
     const uint64_t first = first_word(page, versions_[page]);
-    if (sum != kPageWords * first + kPageWords * (kPageWords - 1) / 2 * kStep) {
+    if (sum != sum_of_page(first)) {
       std::fprintf(stderr, "wrong bytes in page %llu\n", static_cast<unsigned long long>(page));
       std::exit(3);
     }
@@ -84,6 +89,12 @@ class Array {
 
  private:
   static constexpr uint64_t kStep = 0x9e3779b97f4a7c15u;
+  uint64_t sum_of_page(uint64_t first) const {
+    if (shift_ == 0) return kPageWords * first + kPageWords * (kPageWords - 1) / 2 * kStep;
+    uint64_t sum = 0;
+    for (uint64_t i = 0; i < kPageWords; ++i) sum += (first + i * kStep) >> shift_;
+    return sum;
+  }
   static uint64_t first_word(uint64_t page, uint32_t version) {
     uint64_t z = (page << 20) + version + kStep;  // splitmix64
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
@@ -113,6 +124,7 @@ class Array {
   }
 
   uint64_t pages_;
+  int shift_;
   uint64_t* words_ = nullptr;
   void* block_ = nullptr;
   uint64_t mapped_bytes_ = 0;

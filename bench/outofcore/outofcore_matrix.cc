@@ -31,6 +31,7 @@ struct Options {
   uint64_t threads = 1;
   uint64_t accesses = 60000;
   uint64_t seconds = 20;
+  std::string data = "random";
 };
 
 struct Row {
@@ -64,7 +65,7 @@ class Matrix {
  public:
   explicit Matrix(const Options& options)
       : options_(options),
-        array_(options.source, options.dir, options.bytes),
+        array_(options.source, options.dir, options.bytes, options.data == "integers"),
         stat_(device_stat_of(options.dir)) {}
 
   void run() {
@@ -127,7 +128,8 @@ class Matrix {
   std::fprintf(
       stderr,
       "%s\nusage: outofcore_matrix [--source malloc|mmap-normal|mmap-random|mmap-sequential] [--dir DIR] "
-      "[--bytes SIZE] [--memory SIZE] [--threads N] [--accesses N] [--seconds N] [--rows ROW,ROW...]\n",
+      "[--bytes SIZE] [--memory SIZE] [--threads N] [--accesses N] [--seconds N] [--rows ROW,ROW...] "
+      "[--data random|integers]\n",
       problem);
   std::exit(2);
 }
@@ -146,6 +148,7 @@ Options parse(int argc, char** argv) {
     std::string* text = name == "--source" ? &o.source
                         : name == "--dir"  ? &o.dir
                         : name == "--rows" ? &o.rows
+                        : name == "--data" ? &o.data
                                            : nullptr;
     if (number != nullptr) {
       const auto size = parse_size(value);
@@ -158,6 +161,7 @@ Options parse(int argc, char** argv) {
     }
   }
   if (o.bytes < o.threads << 20) usage("--bytes: at least 1M for each thread");
+  if (o.data != "random" && o.data != "integers") usage("--data: expected random or integers");
   return o;
 }
 

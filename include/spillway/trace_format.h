@@ -55,8 +55,11 @@ enum class TraceKind : uint8_t {
   kMemory,         // pages: what large blocks have of memory; address: their budget, in bytes
   kLost,           // pages: so many events before this one are missing, the disk being too slow
   kCut,            // the file was full: nothing that happened later is in it
+  kCompress,       // not written, but kept in memory compressed: whole, or a page of a line
+  kExtentExpand,   // whole, from compressed memory
+  kLineExpand,     // pages, 4 to 64 KiB, likewise
 };
-inline constexpr auto kLastTraceKind = TraceKind::kCut;
+inline constexpr auto kLastTraceKind = TraceKind::kLineExpand;
 
 struct TraceEvent {
   uint64_t time_us = 0;  // since the start, never less than before

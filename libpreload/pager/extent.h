@@ -56,6 +56,7 @@ struct Extent : ListHook {
   bool ahead = false;        // staged or loading because a stream will need it
   bool pending = false;      // in the list of faults that wait for a frame
   uint8_t file = 0;          // the chunk's spill file that has its bytes, at its offset in the chunk; 0: none
+  uint32_t packed = 0;       // SpillFiles::kCompressed: the slot in the compressed store
   bool poisoned = false;     // some pages could not be read: a touch is SIGBUS
   bool indivisible = false;  // scattered: never read as a whole
   Advice advice = Advice::kNormal;  // of the program
@@ -66,6 +67,7 @@ struct Extent : ListHook {
   uint16_t lines_under_way = 0;     // scattered: reads and writes
   bool passing = false;             // resident: Replacement's
   bool sampled = false;             // stored: to see how it is used, it is read by lines
+  bool demoting = false;            // scattered: its bytes go from the compressed store to a file
   uint8_t dense_reads = 0;          // as a whole since it was dense, and soon again
   uint8_t probe = 0;                // likewise
   uint64_t since = 0;               // Lines::clock() when it became resident, the last time

@@ -46,11 +46,12 @@ Errno Lines::Queue::make(uint64_t capacity) {
 }
 
 Errno Lines::set_up(os::Userfault& userfault, PagedChunk*& chunks, const char* directory,
-                    WriteErrors& write_errors, int most_frames) {
+                    WriteErrors& write_errors, CompressedStore& compressed, int most_frames) {
   userfault_ = &userfault;
   chunks_ = &chunks;
   directory_ = directory;
   write_errors_ = &write_errors;
+  compressed_ = &compressed;
   if (Errno e = ring_.open(userfault.descriptor(), !settings.masked.uring); !e.ok()) return e;
   const uint64_t pages = static_cast<uint64_t>(most_frames) << (kExtentShift - kPageShift);
   const uint64_t capacity = std::bit_ceil(pages);
@@ -161,7 +162,8 @@ void Lines::take_page(Extent& extent, unsigned page, const char* from) {
   if (e.ok()) {
     ++pages_;
     ++clock_;
-    present(extent, page, digest, new_);
+    know(extent, page, digest);
+    present(extent, page, new_);
   } else {
     userfault_->wake(page_range(extent, page));
     become_stored(extent);
@@ -212,6 +214,37 @@ bool Lines::read_ahead(Extent& extent, unsigned page) {
   return unused > kFewUnused && !is_full(1) && load(extent, page, 1, page);
 }
 
+// The page that leaves the staging area next makes room for another one: its memory goes from the one to the
+// other, which takes half as long as giving it back and getting some.
+bool Lines::expand_in_place(Extent& extent, unsigned page) {
+  while (head_ != tail_ && slot(head_).left && !slot(head_).holds && !slot(head_).writing) ++head_;
+  if (head_ == tail_ || pages_ < room()) return false;
+  Slot& s = slot(head_);
+  if (s.left || !s.clean || s.writing || !s.holds) return false;
+  const PageRange memory{slot_address(head_++), kPageBytes};
+  trace.note_page(TraceKind::kDrop, *s.extent, s.page);
+  (void)leave(s);
+  become_stored(*s.extent);
+  emptied(s);
+  hold(extent);
+  const PageRange to = page_range(extent, page);
+  uint64_t done = 0;
+  const bool ok =
+      compressed_->read(extent.packed, page, 1, memory.base) && userfault_->move(to.base, memory, done).ok();
+  if (ok) {
+    present(extent, page, new_);
+    ++clock_;
+    // Another page leaves before the program goes on: later its processor would have to be interrupted.
+    if (needs_room()) (void)stage_next();
+    userfault_->wake(to);
+  } else {
+    (void)os::discard(memory);
+    --pages_;
+  }
+  let_go(extent);
+  return ok;
+}
+
 bool Lines::load(Extent& extent, unsigned first, unsigned count, unsigned wanted) {
   Load* unused = std::find_if(loads_, loads_ + kLoads, [](const Load& l) { return l.extent == nullptr; });
   // What must be written before there is room holds up what is read.
@@ -219,23 +252,43 @@ bool Lines::load(Extent& extent, unsigned first, unsigned count, unsigned wanted
     missed_ = true;
     return false;
   }
+  const bool is_compressed = extent.file == SpillFiles::kCompressed;
+  if (is_compressed) {
+    ++compressed_->counters().line_reads;
+    trace.note_page(TraceKind::kLineExpand, extent, first, count);
+    if (count == 1 && expand_in_place(extent, first)) return true;
+  }
+  *unused = {&extent, static_cast<uint16_t>(first), static_cast<uint16_t>(count),
+             static_cast<uint16_t>(wanted)};
+  hold(extent);
+  pages_ += count;
+  clock_ += count;
+  const auto i = static_cast<uint32_t>(unused - loads_);
+  char* buffer = buffers_.base + i * kLongest * kPageBytes;
+  if (is_compressed) {
+    loaded(*unused, compressed_->read(extent.packed, first, count, buffer) ? Errno{} : Errno(EIO));
+    return true;
+  }
+  ++under_way_;
+  ++counters_.loads;
+  counters_.load_pages += count;
+  trace.note_page(TraceKind::kLineRead, extent, first, count);
+  ring_.read(extent.chunk->files.descriptor(extent.file), buffer, static_cast<uint32_t>(count * kPageBytes),
+             extent.chunk->offset(extent) + first * kPageBytes, i);
+  return true;
+}
+
+void Lines::hold(Extent& extent) {
   if (extent.state == Extent::State::kStored) {
     extent.state = Extent::State::kScattered;
     extent.indivisible = false;
   }
-  *unused = {&extent, static_cast<uint16_t>(first), static_cast<uint16_t>(count),
-             static_cast<uint16_t>(wanted)};
-  ++under_way_;
   ++extent.lines_under_way;
-  pages_ += count;
-  clock_ += count;
-  ++counters_.loads;
-  counters_.load_pages += count;
-  trace.note_page(TraceKind::kLineRead, extent, first, count);
-  const auto i = static_cast<uint32_t>(unused - loads_);
-  ring_.read(extent.chunk->files.descriptor(extent.file), buffers_.base + i * kLongest * kPageBytes,
-             static_cast<uint32_t>(count * kPageBytes), extent.chunk->offset(extent) + first * kPageBytes, i);
-  return true;
+}
+
+void Lines::let_go(Extent& extent) {
+  --extent.lines_under_way;
+  become_stored(extent);
 }
 
 bool Lines::finish() {
@@ -271,8 +324,11 @@ void Lines::loaded(Load& load, Errno error) {
   const PageRange to{page_address(extent, load.first), load.count * kPageBytes};
   uint64_t done = 0;
   const Errno e = userfault_->copy(to, buffer, done, /*wakes=*/true);
-  for (unsigned i = 0; i < done >> kPageShift; ++i)
-    present(extent, load.first + i, digest_of_page(buffer + i * kPageBytes), new_);
+  for (unsigned i = 0; i < done >> kPageShift; ++i) {
+    if (extent.file != SpillFiles::kCompressed)
+      know(extent, load.first + i, digest_of_page(buffer + i * kPageBytes));
+    present(extent, load.first + i, new_);
+  }
   pages_ -= load.count - (done >> kPageShift);
   // What is there already was not counted; who unmapped it needs no page.
   if (!e.ok()) userfault_->wake(to);
@@ -291,10 +347,14 @@ void Lines::poison(Extent& extent, unsigned page, Errno error) {
     os::die("cannot mark memory that cannot be read: %s", strerror(e.code()));
 }
 
-void Lines::present(Extent& extent, unsigned page, uint64_t digest, Queue& queue) {
-  extent.present.add(page);
-  // Without a digest it counts as changed.
+// The digest of what the file has; the compressed store knows its own. Without one the page counts as
+// changed.
+void Lines::know(const Extent& extent, unsigned page, uint64_t digest) {
   (void)words_.set(page_address(extent, page), digest);
+}
+
+void Lines::present(Extent& extent, unsigned page, Queue& queue) {
+  extent.present.add(page);
   // Of pages that are long gone, as a rule.
   while (queue.full()) {
     unsigned index;
@@ -359,11 +419,13 @@ bool Lines::stage(Extent& extent, unsigned page) {
   if (!e.ok()) return false;
   trace.note_page(TraceKind::kEvict, extent, page);
   const uint64_t digest = digest_of_page(to);
-  const uint64_t word = words_.get(from.base, ~digest);
-  slot(tail_) = {&extent, digest, static_cast<uint16_t>(page), digest == word};
+  const bool is_clean =
+      digest == (extent.file == SpillFiles::kCompressed ? compressed_->digest(extent.packed, page)
+                                                        : words_.get(from.base, ~digest));
+  slot(tail_) = {&extent, digest, static_cast<uint16_t>(page), is_clean};
   ++held_;
-  counters_.unchanged += digest == word;
-  if (digest == word) trace.note_page(TraceKind::kUnchanged, extent, page);
+  counters_.unchanged += is_clean;
+  if (is_clean) trace.note_page(TraceKind::kUnchanged, extent, page);
   (void)words_.set(from.base, tail_++);  // there is room
   extent.present.remove(page);
   extent.staged.add(page);
@@ -386,10 +448,12 @@ void Lines::bring_back(uint64_t number) {
     pages_ += e.ok();
   }
   const uint64_t digest = leave(s);
-  if (e.ok())
-    present(extent, s.page, digest, proven_);
-  else if (!s.holds)
+  if (e.ok()) {
+    know(extent, s.page, digest);
+    present(extent, s.page, proven_);
+  } else if (!s.holds) {
     --pages_;
+  }
 }
 
 // The digest of what the file has. For a page that changed it is not known any more: any other will do.
@@ -417,6 +481,14 @@ void Lines::start_write(uint64_t number) {
   if (s.left || s.clean) return;
   Extent& extent = *s.extent;
   SpillFiles& files = extent.chunk->files;
+  if (extent.demoting) return bring_back(number);
+  if (extent.file == SpillFiles::kCompressed &&
+      compressed_->write(extent.packed, s.page, slot_address(number), s.digest)) {
+    extent.digest[0] = extent.digest[1] = 0;
+    trace.note_page(TraceKind::kCompress, extent, s.page);
+    s.clean = true;
+    return;
+  }
   if (!files.may_write(extent.file)) {
     bring_back(number);
     if (!extent.linked()) unwritable_.push_back(extent);
@@ -543,7 +615,7 @@ void Lines::scatter(Extent& extent, char* area) {
     uint64_t done = 0;
     if (!userfault_->move(page_address(extent, page), {area + page * kPageBytes, kPageBytes}, done).ok())
       os::die("cannot put pages of a scattered extent back");
-    present(extent, page, words_.get(page_address(extent, page), 0), new_);
+    present(extent, page, new_);
   }
   extent.state = Extent::State::kScattered;
 }

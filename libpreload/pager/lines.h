@@ -13,6 +13,7 @@
 #pragma once
 #include "base/os/io_ring.h"
 #include "base/os/userfault.h"
+#include "libpreload/pager/compressed_store.h"
 #include "libpreload/pager/extent.h"
 #include "libpreload/pager/page_words.h"
 
@@ -25,7 +26,7 @@ class Lines {
   // Of the thread that answers faults. `chunks`: the head of the pager's list; `most_frames`: as many as the
   // budget can ever have.
   Errno set_up(os::Userfault& userfault, PagedChunk*& chunks, const char* directory,
-               WriteErrors& write_errors, int most_frames);
+               WriteErrors& write_errors, CompressedStore& compressed, int most_frames);
   // In a forked child, after settle() in the parent: what is present stays so.
   void start_anew();
 
@@ -67,6 +68,9 @@ class Lines {
   bool needs_room() const { return unstaged() > room(); }
   // Pages leave until the rest fits, and a few more.
   void make_room();
+  // Between the two, what the extent's pages are read from does not change, and it is read by lines alone.
+  void hold(Extent& extent);
+  void let_go(Extent& extent);
   // Scattered extents that can only be written as a whole.
   Extent* take_unwritable();
 
@@ -141,6 +145,7 @@ class Lines {
   bool continues_steps(const Extent& extent, unsigned page) const;
   bool is_under_way(const Extent& extent, unsigned page) const;
   bool load(Extent& extent, unsigned first, unsigned count, unsigned wanted);
+  bool expand_in_place(Extent& extent, unsigned page);
   bool is_full(unsigned more) const;
   // Left to who waits.
   static constexpr int kFewUnused = 8;
@@ -158,13 +163,15 @@ class Lines {
   void emptied(Slot& slot);
   void write_staged();
   void start_write(uint64_t number);
-  void present(Extent& extent, unsigned page, uint64_t digest, Queue& queue);
+  void know(const Extent& extent, unsigned page, uint64_t digest);
+  void present(Extent& extent, unsigned page, Queue& queue);
   Extent* extent_of(const char* page, unsigned& index);
 
   os::Userfault* userfault_ = nullptr;
   PagedChunk** chunks_ = nullptr;
   const char* directory_ = nullptr;
   WriteErrors* write_errors_ = nullptr;
+  CompressedStore* compressed_ = nullptr;
   os::IoRing ring_;
   int granted_ = 0;
   uint64_t budget_pages_ = 0;

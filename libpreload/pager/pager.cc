@@ -538,7 +538,10 @@ void Pager::not_in_memory(Extent& extent) {
 }
 
 void Pager::forget_file(Extent& extent) {
-  extent.chunk->files.forget(extent.file);
+  if (extent.file == SpillFiles::kCompressed)
+    compressed_.release(extent.packed);
+  else
+    extent.chunk->files.forget(extent.file);
   extent.file = 0;
 }
 
@@ -618,6 +621,7 @@ void Pager::loaded(Extent& extent, Errno error, bool is_newer) {
   if (extent.dropped) {
     forget_collected(extent);
     extent.dropped = false;
+    if (extent.file != 0) forget_file(extent);
     leave_slot(extent);
     not_in_memory(extent);
     if (extent.wanted) want(extent);
@@ -661,9 +665,12 @@ void Pager::store(Extent& extent) {
     } else if (file_before != 0 && digest == Digest{extent.digest[0], extent.digest[1]}) {
       ++counters_.unchanged;
       trace.note(TraceKind::kUnchanged, extent);
+    } else if (compress(extent, frame)) {
+      extent.digest[0] = digest.low;
+      extent.digest[1] = digest.high;
     } else {
       const uint8_t file = chunk.files.current(directory_, chunk.range.bytes, error);
-      if (file != file_before) {
+      if (file != extent.file) {
         forget_file(extent);
         if (file != 0) chunk.files.refer(file);
       }

@@ -30,8 +30,10 @@
 #include "base/os/userfault.h"
 #include "libpreload/backing/backing.h"
 #include "libpreload/pager/budget.h"
+#include "libpreload/pager/compressed_store.h"
 #include "libpreload/pager/digest.h"
 #include "libpreload/pager/extent.h"
+#include "libpreload/pager/follower.h"
 #include "libpreload/pager/lines.h"
 #include "libpreload/pager/replacement.h"
 #include "libpreload/pager/streams.h"
@@ -88,6 +90,7 @@ class Pager {
   };
   const Counters& counters() const { return counters_; }
   const Lines::Counters& line_counters() const { return lines_.counters(); }
+  const CompressedStore& compressed() const { return compressed_; }
 
  private:
   static constexpr int kWorkers = 3;
@@ -97,6 +100,8 @@ class Pager {
   static constexpr uint64_t kChildBytes = (kFewestFrames + kFewSpare) * kExtentBytes;
   static constexpr unsigned kDoubtOften = 8, kDoubtSeldom = 256;
   static constexpr int kSparse = 4;
+  // What the compressed store may take of the budget.
+  static constexpr int kCompressedShare = 3, kOfShares = 4;
   using List = IntrusiveList<Extent>;
   using State = Extent::State;
 
@@ -149,6 +154,7 @@ class Pager {
   int most_frames() const;
   Errno make_staging();
   void answer_faults();
+  uint32_t only_thread(const os::Userfault::Fault* faults, int n) const;
   int answer_others_only(os::Userfault::Fault* faults, int n);
   void work();
   bool work_once();
@@ -159,7 +165,8 @@ class Pager {
   void start_anew();
   bool has_stored();
   void map_snapshots();
-  void map_snapshot(Extent& extent, int fd);
+  void map_snapshot(Extent& extent, int fd, uint64_t offset);
+  void map_expanded(Extent& extent);
   void wake_everybody();
   void protect_everything();
   Errno start();
@@ -194,6 +201,11 @@ class Pager {
   void note_use(Extent& extent, bool sparse);
   void grow_lines();
   void store(Extent& extent);
+  bool compress(Extent& extent, const char* frame);
+  Extent* choose_to_demote();
+  bool demote_once();
+  void empty_compressed();
+  void demote(Extent& extent);
   void install(Extent& extent);
   void evict_ahead();
   bool evict(Extent& extent);
@@ -211,8 +223,8 @@ class Pager {
   // For streams, which are rare where lines are the rule.
   int wanted_spare() const { return lines_.are_the_rule() ? kFewSpare : slots_ / 3; }
   int own_frames() const { return frames_ - shared_; }
-  // What lines leave of the budget.
-  int allowed_frames() const { return budget_frames_ - lines_.frames(); }
+  // What lines and the compressed store leave of the budget.
+  int allowed_frames() const { return budget_frames_ - lines_.frames() - compressed_.frames(); }
   bool lines_are_oldest();
   // There is not even memory for the fewest frames: what is shared goes, too, in all processes that share it.
   bool is_pressed() const { return shared_ > 0 && !others_fit(); }
@@ -268,6 +280,11 @@ class Pager {
   int sparse_ = 0;  // above zero: of late, extents were used in large steps
   unsigned doubts_ = 0, doubt_each_ = kDoubtOften;
   Lines lines_;
+  Follower follower_;
+  CompressedStore compressed_;
+  unsigned skip_ = 0, to_skip_ = 0;  // extents that are not tried, since those before did not compress
+  bool demoting_ = false;            // one at a time
+  bool empties_compressed_ = false;
   Counters counters_;
 
   std::atomic<uint32_t> work_there_ = 0;  // counts up; workers wait for it

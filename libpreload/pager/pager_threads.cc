@@ -70,12 +70,14 @@ void Pager::configure() { budget_.configure(settings.limit_bytes); }
 // What large blocks have of the memory, to the page.
 uint64_t Pager::resident_bytes() const {
   return (static_cast<uint64_t>(own_frames()) << kExtentShift) - (holes_ << kPageShift) +
-         lines_.resident_bytes();
+         lines_.resident_bytes() + compressed_.bytes();
 }
 
 void Pager::set_budget() {
   budget_frames_ = std::max(static_cast<int>(budget_.bytes() >> kExtentShift), kFewestFrames);
   residents_.set_budget(budget_frames_);
+  const int most = std::min(budget_frames_ * kCompressedShare / kOfShares, budget_frames_ - kFewestFrames);
+  compressed_.set_most(settings.compresses && !empties_compressed_ ? most : 0);
 }
 
 void Pager::look_at_memory() {
@@ -186,11 +188,13 @@ void Pager::drop(PageRange granules) {
       os::sleep_us(50);
       lock_.lock();
     }
-    if (extent.file != 0) forget_file(extent);
+    // A worker may be reading it from the compressed store.
+    const bool is_read = extent.state == State::kLoading && !extent.linked();
+    if (extent.file != 0 && !(is_read && extent.file == SpillFiles::kCompressed)) forget_file(extent);
     if (extent.state == State::kScattered) lines_.forget(extent);
     if (extent.poisoned) map_anew(extent);
     if (extent.state == State::kLoading && extent.linked()) forget_collected(extent);
-    if (extent.state == State::kWriting || (extent.state == State::kLoading && !extent.linked())) {
+    if (extent.state == State::kWriting || is_read) {
       extent.dropped = true;
       continue;
     }
@@ -269,14 +273,15 @@ void Pager::make_room_for_child() {
   if (!budget_.is_tight()) return;
   budget_.set_aside(2 * kChildBytes);
   set_budget();
-  while (own_frames() + lines_.frames() > budget_frames_) {
+  while (own_frames() > allowed_frames()) {
     make_progress();
-    if (is_stuck()) return;
+    if (is_stuck()) break;
     wake_workers();
     lock_.unlock();
     os::sleep_us(100);
     lock_.lock();
   }
+  empty_compressed();
 }
 
 void Pager::freeze() {
@@ -490,7 +495,10 @@ Errno Pager::set_up() {
   for (PagedChunk* c = chunks_; c != nullptr; c = c->next)
     trace.note(TraceKind::kChunk, c->range.base, c->range.bytes >> kPageShift);
   if (Errno e = make_staging(); !e.ok()) return e;
-  if (Errno e = lines_.set_up(userfault_, chunks_, directory_, write_errors_, most_frames()); !e.ok())
+  // Without it extents go to the disk.
+  if (settings.compresses) (void)compressed_.set_up(most_frames());
+  if (Errno e = lines_.set_up(userfault_, chunks_, directory_, write_errors_, compressed_, most_frames());
+      !e.ok())
     return e;
   if (Errno e = watch_memory(pages); !e.ok()) return e;
   int workers = 0;
@@ -506,6 +514,7 @@ Errno Pager::set_up() {
 
 void Pager::answer_faults() {
   os::wake_soon();
+  if (own_descriptors_) follower_.start();
   os::Userfault::Fault faults[kMostFaults];
   int n = 0;
   for (uint64_t awake_until = 0;;) {
@@ -529,9 +538,18 @@ void Pager::answer_faults() {
       if ((is_through || lines_.is_idle()) && lines_.take_missed()) wake_everybody();
     }
     make_progress();
-    awake_until = n > 0 && lines_.is_idle() ? os::monotonic_us() + kStayAwakeUs : 0;
+    if (n > 0 && own_descriptors_) follower_.note(only_thread(faults, n));
+    awake_until = n > 0 && lines_.is_idle() && !follower_.follows() ? os::monotonic_us() + kStayAwakeUs : 0;
     lock_.unlock();
   }
+}
+
+// Whose faults these are, if of one thread and answered by now.
+uint32_t Pager::only_thread(const os::Userfault::Fault* faults, int n) const {
+  for (int i = 0; i < n; ++i)
+    if (faults[i].thread != faults[0].thread) return 0;
+  const bool is_answered = lines_.is_idle() && pending_.empty() && to_read_.empty() && under_way_ == 0;
+  return is_answered ? faults[0].thread : 0;
 }
 
 // After everything that may have made room.
@@ -634,16 +652,22 @@ bool Pager::work_once() {
     const bool is_newer = extent.collected != 0;
     lock_.unlock();
     Errno error;
-    if (file != 0)
+    if (file == SpillFiles::kCompressed)
+      error = compressed_.read(extent.packed, 0, kExtentPages, frame) ? Errno{} : Errno(EIO);
+    else if (file != 0)
       error = extent.chunk->files.read(file, frame, kExtentBytes, offset);
     else if (!is_zeroed)
       memset(frame, 0, kExtentBytes);
     if (is_newer && error.ok()) copy_pages(frame, slot_address(extent.collected), extent.present);
     lock_.lock();
-    ++counters_.loads;
-    if (error.ok()) trace.note(file != 0 ? TraceKind::kExtentRead : TraceKind::kExtentZeroed, extent);
+    ++(file == SpillFiles::kCompressed ? compressed_.counters().extent_reads : counters_.loads);
+    if (error.ok())
+      trace.note(file == SpillFiles::kCompressed ? TraceKind::kExtentExpand
+                 : file != 0                     ? TraceKind::kExtentRead
+                                                 : TraceKind::kExtentZeroed,
+                 extent);
     loaded(extent, error, is_newer);
-  } else {
+  } else if (!demote_once()) {
     --under_way_;
     return false;
   }
@@ -721,7 +745,10 @@ void Pager::map_snapshots() {
     for_each_mapped_run(*c->chunk, [&](PageRange run) {
       for (char* at = run.base; at < run.end(); at += kExtentBytes) {
         Extent& extent = c->extent(at);
-        if (is_on_disk(extent)) map_snapshot(extent, c->files.descriptor_for_child(extent.file));
+        if (is_on_disk(extent) && extent.file == SpillFiles::kCompressed)
+          map_expanded(extent);
+        else if (is_on_disk(extent))
+          map_snapshot(extent, c->files.descriptor_for_child(extent.file), c->offset(extent));
         extent.state = State::kEmpty;
         extent.file = 0;
       }
@@ -731,13 +758,12 @@ void Pager::map_snapshots() {
 }
 
 // Pages that are newer than the file are copied aside meanwhile.
-void Pager::map_snapshot(Extent& extent, int fd) {
+void Pager::map_snapshot(Extent& extent, int fd, uint64_t offset) {
   const PageRange range{address_of(extent), kExtentBytes};
   Result<PageRange> aside = os::reserve(kExtentBytes, kPageBytes);
   if (!aside || !os::map_anonymous(*aside).ok()) os::die("no memory to copy spilled pages in a forked child");
   copy_pages(aside->base, range.base, extent.present);
-  if (!os::map_file_private(range, fd, extent.chunk->offset(extent)).ok())
-    os::die("cannot map spilled memory in a forked child");
+  if (!os::map_file_private(range, fd, offset).ok()) os::die("cannot map spilled memory in a forked child");
   copy_pages(range.base, aside->base, extent.present);
   os::unreserve(*aside);
   lines_.forget(extent);

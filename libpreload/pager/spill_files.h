@@ -15,6 +15,8 @@ namespace spillway {
 class SpillFiles {
  public:
   static constexpr int kMost = 200;
+  // Of an extent whose bytes are in the compressed store instead.
+  static constexpr uint8_t kCompressed = 255;
 
   // The file that is written to now; opened when there is none. 0 and the reason: none can be had.
   uint8_t current(const char* directory, uint64_t bytes, Errno& error);

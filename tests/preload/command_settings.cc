@@ -45,6 +45,7 @@ TEST_CASE("other settings are refused by name, value and accepted forms as well"
                    "--backing*'swap'*auto, managed, file or plain");
   requires_refusal(spillway_with("run true", "SPILLWAY_BACKING=File"), 125,
                    "SPILLWAY_BACKING*'File'*auto, managed, file or plain");
+  requires_refusal(spillway_with("run --compress zip true"), 125, "--compress*'zip'*auto or off");
   requires_refusal(spillway_with("run --child-cow 3 true"), 125, "--child-cow*'3'*0 (shared)");
   requires_refusal(spillway_with("run true", "SPILLWAY_CHILD_COW=yes"), 125, "SPILLWAY_CHILD_COW*'yes'");
   requires_refusal(spillway_with("run true", "EXM_CHILD_COW=9"), 125, "EXM_CHILD_COW*'9'*2 (duplicate)");
@@ -142,9 +143,11 @@ TEST_CASE("EXM_THRESHOLD of an outer exm does not win over that of an inner one"
 }
 
 TEST_CASE("each option becomes its variable", "[command]") {
-  const Outcome got = run(spillway_with("run --backing plain --quiet --child-cow duplicate --limit=1G env"));
+  const Outcome got =
+      run(spillway_with("run --backing plain --quiet --child-cow duplicate --compress off "
+                        "--limit=1G env"));
   for (const char* line : {"SPILLWAY_BACKING=plain\n", "SPILLWAY_QUIET=1\n", "SPILLWAY_CHILD_COW=2\n",
-                           "SPILLWAY_LIMIT=1073741824\n"})
+                           "SPILLWAY_COMPRESS=off\n", "SPILLWAY_LIMIT=1073741824\n"})
     REQUIRE(got.out.find(line) != std::string::npos);
   REQUIRE(variable_seen("SPILLWAY_CHILD_COW", spillway_with("run --child-cow shared env")) == "0");
   REQUIRE(variable_seen("SPILLWAY_CHILD_COW", spillway_with("run --child-cow=snapshot env")) == "1");

@@ -61,6 +61,7 @@ TEST_CASE("what is no size is refused by name with the accepted forms") {
 TEST_CASE("what is no backing or fork mode is refused by name with the accepted forms") {
   expect_refused("SPILLWAY_BACKING", "disk", "file");
   expect_refused("SPILLWAY_BACKING", "disk", "plain");
+  expect_refused("SPILLWAY_COMPRESS", "zip", "off");
   for (const std::string name : {"SPILLWAY_CHILD_COW", "EXM_CHILD_COW"}) expect_refused(name, "7", "0");
 }
 TEST_CASE("SPILLWAY_QUIET=1 silences complaints about settings") {

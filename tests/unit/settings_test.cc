@@ -43,10 +43,10 @@ struct Read {
   std::string said;
 
  private:
-  static constexpr const char* kNames[] = {"SPILLWAY_THRESHOLD", "SPILLWAY_LIMIT", "SPILLWAY_BACKING",
-                                           "SPILLWAY_DIR",       "SPILLWAY_STATS", "SPILLWAY_CHILD_COW",
-                                           "SPILLWAY_TRACE",     "SPILLWAY_MASK",  "SPILLWAY_QUIET",
-                                           "EXM_THRESHOLD",      "EXM_CHILD_COW",  "TMPDIR"};
+  static constexpr const char* kNames[] = {
+      "SPILLWAY_THRESHOLD", "SPILLWAY_LIMIT", "SPILLWAY_BACKING", "SPILLWAY_DIR",   "SPILLWAY_STATS",
+      "SPILLWAY_CHILD_COW", "SPILLWAY_TRACE", "SPILLWAY_MASK",    "SPILLWAY_QUIET", "EXM_THRESHOLD",
+      "EXM_CHILD_COW",      "TMPDIR",         "SPILLWAY_COMPRESS"};
   std::vector<std::pair<bool, std::string>> before_;
 };
 
@@ -132,6 +132,19 @@ TEST_CASE("the backing has three names and no others") {
   Read got{{"SPILLWAY_BACKING", "tape"}};
   CHECK(got->backing == Choice::kAuto);
   CHECK(says(got.said, {"SPILLWAY_BACKING", "tape", "auto", "file", "plain"}));
+}
+
+TEST_CASE("compression is on unless it is turned off") {
+  CHECK(Read {} -> compresses);
+  CHECK(Read {
+    { "SPILLWAY_COMPRESS", "auto" }
+  } -> compresses);
+  CHECK_FALSE(Read {
+    { "SPILLWAY_COMPRESS", "off" }
+  } -> compresses);
+  Read got{{"SPILLWAY_COMPRESS", "zip"}};
+  CHECK(got->compresses);
+  CHECK(says(got.said, {"SPILLWAY_COMPRESS", "zip", "auto", "off"}));
 }
 
 TEST_CASE("the fork mode is a number, of either name, and ours wins") {

@@ -216,6 +216,23 @@ TEST_CASE("of a dot what comes there is shown before what leaves, and a write be
   CHECK(map.cell(1, 0).events == 3);
   CHECK(map.cell(2, 0).shade == Shade::kTouch);  // found zeroed: nothing was read
 }
+TEST_CASE("what comes from compressed memory and goes there is no reading or writing of the disk") {
+  Read read(file_of({event(0, TraceKind::kCompress, 0), event(10, TraceKind::kExtentExpand, 0),
+                     event(20, TraceKind::kLineExpand, 0, 4), event(30, TraceKind::kReadAhead, 0),
+                     event(30, TraceKind::kExtentExpand, 0), event(30, TraceKind::kStagedHit, 0)}));
+  CHECK(read.summary.read_bytes == 0);
+  CHECK(read.summary.written_bytes == 0);
+  CHECK(read.summary.ahead_used == 1);
+  const std::string text = text_of(read.summary, read.reader);
+  for (const char* part :
+       {"extents expanded            2", "lines expanded              1", "compressed, not written     1"})
+    CHECK_THAT(text, Catch::Contains(part));
+  TraceMap map(read.reader, read.summary, 4, 1);
+  CHECK(map.cell(0, 0).is_empty);
+  CHECK(map.cell(1, 0).shade == Shade::kExpanded);
+  CHECK(map.cell(2, 0).shade == Shade::kExpanded);
+  CHECK(map.cell(3, 0).shade == Shade::kAhead);
+}
 TEST_CASE("a picture marks forks, and when something waits for room") {
   Read read(file_of({event(0, TraceKind::kFirstTouch, 0),
                      {5000, 0, 0, TraceKind::kFork, {}},

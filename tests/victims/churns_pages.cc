@@ -1,7 +1,8 @@
 // Threads read, change, sweep, discard and reallocate pages of large blocks at random; every page tells its
 // place and version, and is checked each time. Meanwhile the main thread forks: each child finds all pages
 // as they were, changes some, and its parent does not see it.
-//   churns_pages SECONDS THREADS BYTES     BYTES: of all blocks together
+//   churns_pages SECONDS THREADS BYTES BITS    BYTES: of all blocks together; BITS: of a word that are
+//   random, 0: few or all, by page and version
 #include <sys/mman.h>
 
 #include <atomic>
@@ -22,8 +23,11 @@ constexpr size_t kOperationsPerFork = 1000;
 // Of a page that is being written at this moment.
 constexpr uint32_t kBusy = 1u << 31;
 
+size_t bits = 64;
+
 uint64_t word(size_t page, uint32_t version, size_t at) {
-  return version == 0 ? 0 : pattern(version, page * kWordsPerPage + at);
+  const size_t random_bits = bits != 0 ? bits : (page + version) % 8 < 7 ? 6 : 64;
+  return version == 0 ? 0 : pattern(version, page * kWordsPerPage + at) >> (64 - random_bits);
 }
 
 // One thread's, and every child's copy of it.
@@ -121,6 +125,7 @@ int main(int argc, char** argv) {
   const size_t seconds = size_argument(argc, argv, 1, 3);
   const size_t threads = size_argument(argc, argv, 2, 4);
   const size_t blocks = std::max(size_argument(argc, argv, 3, 96 * MiB) / (kBlockPages * kPage), threads);
+  bits = size_argument(argc, argv, 4, 64);
   std::vector<Share> shares(threads);
   size_t pages = 0;
   for (size_t i = 0; i < blocks; ++i) {
