@@ -2,7 +2,7 @@
 #   make            all that is installed   make check   install packages, build, run all tests
 #   make demo       install packages, build, sort real text under a memory cap
 #   make asan tsan fuzz bench soak format deps install uninstall clean
-# Variables: PREFIX DESTDIR BUILD WERROR=1 SANITIZE=address,undefined|thread
+# Variables: PREFIX DESTDIR BUILD DEBUG=-g (variables in a debugger, not just lines) WERROR=1 SANITIZE=address,undefined|thread
 
 PREFIX  ?= /usr/local
 DESTDIR ?=
@@ -12,11 +12,12 @@ VERSION := $(shell sed -n 's/^\#define SPILLWAY_VERSION_STRING "\(.*\)"/\1/p' in
 CXX      ?= g++
 CC       ?= gcc
 OPT      ?= -O2
+DEBUG    ?= -g1
 WARN     := -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wimplicit-fallthrough $(if $(WERROR),-Werror)
 SAN      := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 CPPFLAGS := -I. -Iinclude -D_GNU_SOURCE -DSPILLWAY_TYPED_LZ4
-CXXFLAGS  = -std=c++20 $(OPT) -g $(WARN) $(SAN) -MMD -MP
-CFLAGS    = -std=gnu11 $(OPT) -g -Wall -Wextra $(if $(WERROR),-Werror) -MMD -MP
+CXXFLAGS  = -std=c++20 $(OPT) $(DEBUG) $(WARN) $(SAN) -MMD -MP
+CFLAGS    = -std=gnu11 $(OPT) $(DEBUG) -Wall -Wextra $(if $(WERROR),-Werror) -MMD -MP
 LDFLAGS  := $(SAN) -pthread
 
 # What is loaded into other people's programs: no exceptions, no RTTI, nothing of libstdc++, nothing exported by accident.
@@ -138,7 +139,7 @@ examples: $(EXAMPLES)
 EXAMPLE_LDFLAGS = -L$(BUILD)/lib -lspillway -Wl,-rpath,'$$ORIGIN/../lib'
 $(BUILD)/examples/%: examples/%.cc $(BUILD)/lib/libspillway.so
 	@mkdir -p $(@D)
-	$(CXX) -Iinclude -std=c++20 $(OPT) -g $(WARN) -MMD -MP -o $@ $< $(EXAMPLE_LDFLAGS)
+	$(CXX) -Iinclude -std=c++20 $(OPT) $(DEBUG) $(WARN) -MMD -MP -o $@ $< $(EXAMPLE_LDFLAGS)
 $(BUILD)/examples/%: examples/%.c $(BUILD)/lib/libspillway.so
 	@mkdir -p $(@D)
 	$(CC) -Iinclude $(CFLAGS) -o $@ $< $(EXAMPLE_LDFLAGS)
@@ -157,7 +158,7 @@ $(BUILD)/python/spillway/_spillway.so: $(PYTHON_SRC:bindings/python/src/%.cc=$(B
 # --- tests ---------------------------------------------------------------------------------------------------------
 $(BUILD)/victims/%: tests/victims/%.cc
 	@mkdir -p $(@D)
-	$(CXX) $(CPPFLAGS) -std=c++20 $(OPT) -g $(WARN) -MMD -MP -fno-builtin-malloc -rdynamic -o $@ $< -pthread -ldl -lutil
+	$(CXX) $(CPPFLAGS) -std=c++20 $(OPT) $(DEBUG) $(WARN) -MMD -MP -fno-builtin-malloc -rdynamic -o $@ $< -pthread -ldl -lutil
 $(BUILD)/victims/%: tests/victims/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -fno-builtin -rdynamic -o $@ $< -pthread -ldl -lutil
