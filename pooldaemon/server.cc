@@ -123,9 +123,11 @@ void Server::look_idle() {
   });
 }
 
-// What programs that spill may have together: as each would take alone, less what the pool's objects take.
+// What programs that spill may have together, less what the pool's objects take. Of the machine: the daemon
+// may be in a control group that is none of theirs, and they know their own.
 void Server::look_at_budget() {
-  const uint64_t all = os::memory_limit_bytes() / 10 * 8;
+  const uint64_t wanted = store_.config().programs_limit;
+  const uint64_t all = wanted != 0 ? wanted : os::machine_memory_bytes() / 10 * 8;
   budget_.set_total(all - std::min(all, store_.used_bytes()));
   if (budget_.sweep() > 0) idle_since_ms_ = os::monotonic_ms();  // they need somebody who keeps it
 }

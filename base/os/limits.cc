@@ -68,10 +68,8 @@ uint64_t cgroup_limit() {
 uint64_t file_size_limit() { return limit_of(RLIMIT_FSIZE); }
 uint64_t address_space_limit() { return limit_of(RLIMIT_AS); }
 
-uint64_t memory_limit_bytes() {
-  const uint64_t machine = static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * kPageBytes;
-  return std::min(machine, cgroup_limit());
-}
+uint64_t machine_memory_bytes() { return static_cast<uint64_t>(sysconf(_SC_PHYS_PAGES)) * kPageBytes; }
+uint64_t memory_limit_bytes() { return std::min(machine_memory_bytes(), cgroup_limit()); }
 
 uint64_t chunk_of_address_space(uint64_t needed) {
   const uint64_t limit = address_space_limit();

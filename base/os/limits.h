@@ -7,6 +7,7 @@ namespace spillway::os {
 // The memory this process may use: the smaller of the machine's and its control group's limit (v1 or v2; all
 // levels up to the root), in bytes.
 uint64_t memory_limit_bytes();
+uint64_t machine_memory_bytes();
 
 // How much address space to reserve at once when `needed` bytes are wanted: 64 GiB, so that neighbouring
 // blocks share one mapping; a sixteenth of RLIMIT_AS where one is set, since the program lives there too. At

@@ -11,6 +11,10 @@ namespace {
 // A program that allocates all the time need not ask the kernel all the time.
 constexpr uint64_t kEngageKnownMs = 50;
 
+// Of the budget that programs share: all weigh the same, and none has less than it needs to run.
+constexpr uint32_t kWeight = 100;
+constexpr uint64_t kLeastShare = 16 * kMiB;
+
 }  // namespace
 
 void Budget::configure(uint64_t limit_bytes) {
@@ -53,9 +57,28 @@ bool Budget::is_time_to_look(bool urgent) const {
   return os::monotonic_ms() - looked_ms_ >= static_cast<uint64_t>(urgent ? 1 : look_again_ms());
 }
 
-void Budget::look(uint64_t resident_bytes, Family::Others others) {
+void Budget::forget() {
+  room_.forget();
+  shared_.forget();
+  share_bytes_ = UINT64_MAX;
+  tried_to_join_ms_ = 0;
+}
+
+void Budget::look_at_share(uint64_t wanted_bytes) {
+  if (!shared_.joined() && (tried_to_join_ms_ == 0 || looked_ms_ - tried_to_join_ms_ >= kJoinAgainMs)) {
+    tried_to_join_ms_ = looked_ms_;
+    char path[4096];
+    if (os::default_budget_path(path, sizeof path)) (void)shared_.join(path, kWeight, kLeastShare);
+  }
+  if (!shared_.joined()) return;
+  share_bytes_ = shared_.share(wanted_bytes);
+  if (share_bytes_ == UINT64_MAX) shared_.leave();
+}
+
+void Budget::look(uint64_t resident_bytes, uint64_t wanted_bytes, Family::Others others) {
   looked_ms_ = os::monotonic_ms();
   is_shared_ = others.count > 0;
+  look_at_share(wanted_bytes);
   int64_t left = room_.left();
   if (left != INT64_MAX) {
     left -= std::min(static_cast<int64_t>(others.claimed_bytes), memory_bytes_ / 4);

@@ -10,7 +10,7 @@
 
 namespace spillway {
 
-constinit Pager pager;
+constinit Eternal<Pager> the_pager;
 
 namespace {
 

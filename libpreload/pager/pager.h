@@ -25,6 +25,7 @@
 #pragma once
 #include <atomic>
 
+#include "base/core/eternal.h"
 #include "base/os/lock.h"
 #include "base/os/procfs.h"
 #include "base/os/userfault.h"
@@ -295,6 +296,7 @@ class Pager {
 };
 
 // The one of the process.
-extern constinit Pager pager;
+extern constinit Eternal<Pager> the_pager;
+inline constexpr Pager& pager = the_pager.object;
 
 }  // namespace spillway

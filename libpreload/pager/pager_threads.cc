@@ -16,6 +16,7 @@
 #include "libpreload/pager/trace.h"
 #include "libpreload/settings.h"
 #include "libpreload/small_window.h"
+#include "libpreload/stats.h"
 
 namespace spillway {
 namespace {
@@ -83,7 +84,7 @@ void Pager::set_budget() {
 void Pager::look_at_memory() {
   const int lacking = std::max(kFewestFrames + kFewSpare - own_frames() - lines_.frames(), 0);
   family_.tell(static_cast<uint64_t>(lacking) << kExtentShift);
-  budget_.look(resident_bytes(), family_.others());
+  budget_.look(resident_bytes(), stats.managed_bytes(), family_.others());
   set_budget();
   trace.note_memory(resident_bytes(), budget_.bytes());
 }
@@ -489,7 +490,8 @@ Errno Pager::set_up() {
   family_.found();
   // Of a child nothing is its own yet.
   most_bytes_ = budget_.most_bytes();
-  budget_.look(is_child_ ? 0 : os::MemoryMeter().read().anonymous_bytes, family_.others());
+  budget_.look(is_child_ ? 0 : os::MemoryMeter().read().anonymous_bytes, stats.managed_bytes(),
+               family_.others());
   set_budget();
   trace.start(settings.limit_bytes, budget_.bytes());
   for (PagedChunk* c = chunks_; c != nullptr; c = c->next)

@@ -14,7 +14,7 @@
 
 namespace spillway {
 
-constinit Trace trace;
+constinit Eternal<Trace> the_trace;
 
 namespace {
 

@@ -9,6 +9,7 @@
 #pragma once
 #include <atomic>
 
+#include "base/core/eternal.h"
 #include "libpreload/pager/extent.h"
 #include "spillway/trace_format.h"
 
@@ -91,6 +92,7 @@ class Trace {
 };
 
 // The one of the process.
-extern constinit Trace trace;
+extern constinit Eternal<Trace> the_trace;
+inline constexpr Trace& trace = the_trace.object;
 
 }  // namespace spillway

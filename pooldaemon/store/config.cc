@@ -142,6 +142,12 @@ const std::vector<Setting>& settings() {
          return std::string();
        },
        [](const C& c) { return c.filters.empty() ? std::string("none") : c.filters; }},
+      {"programs_limit", "SIZE|PERCENT",
+       "Bytes of large blocks that programs under `spillway run` may keep in memory together once they "
+       "spill, the pool's\n      objects included; each takes its share (default: 80% of the machine's "
+       "memory)",
+       true, [](C& c, S t) { return set_bytes(c.programs_limit, t, true); },
+       [](const C& c) { return c.programs_limit == 0 ? std::string("80%") : bytes_text(c.programs_limit); }},
       {"io_threads", "N", "Threads that read and write files (default: 2)", false,
        [](C& c, S t) { return set_number(c.io_threads, t, 1, 64, "threads"); },
        [](const C& c) { return std::to_string(c.io_threads); }},

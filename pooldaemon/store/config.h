@@ -21,6 +21,7 @@ struct Config {
   unsigned high_watermark = 100, low_watermark = 100;  // percent of memory_limit
   uint64_t max_object = ~uint64_t{0};
   std::string filters;
+  uint64_t programs_limit = 0;  // 0: 80 % of the machine's memory
   unsigned io_threads = 2;
   uint64_t orphan_grace_s = 600;
   uint64_t idle_exit_s = 0;  // 0: never

@@ -1,0 +1,45 @@
+// What the daemon does for programs under `spillway run`: together they keep to one budget.
+#include <catch2/catch.hpp>
+
+#include "tests/pool/daemon.h"
+#include "tests/support/needs.h"
+#include "tests/support/paths.h"
+#include "tests/support/scratch_dir.h"
+#include "tests/support/victims.h"
+#include "tests/support/wait.h"
+
+using namespace spillway::test;
+
+namespace {
+
+constexpr uint64_t kMiB = 1 << 20;
+
+uint64_t anonymous_bytes(const Running& program) {
+  const std::string status = read_file("/proc/" + std::to_string(program.pid()) + "/status");
+  const size_t at = status.find("RssAnon:");
+  return at == std::string::npos ? 0 : std::stoull(status.substr(at + 8)) * 1024;
+}
+
+}  // namespace
+
+TEST_CASE("programs that spill share one budget, and the one that stays has all of it again") {
+  if (!needs_root()) return;
+  Daemon daemon({"--programs-limit", "80M"});
+  ScratchDir dir;
+  const Command command =
+      preloaded({"SPILLWAY_BACKING=managed", "SPILLWAY_LIMIT=64M", "SPILLWAY_COMPRESS=off",
+                 "SPILLWAY_SOCKET=" + daemon.socket(), "SPILLWAY_DIR=" + dir.path()},
+                {victim("goes_round_forever"), "160M"});
+  Running first(command);
+  REQUIRE(wait_until([&] { return anonymous_bytes(first) > 56 * kMiB; }));
+  {
+    Running second(command);
+    // What is no large block is theirs besides.
+    CHECK(wait_until([&] {
+      return anonymous_bytes(second) > 30 * kMiB && anonymous_bytes(second) < 50 * kMiB &&
+             anonymous_bytes(first) < 50 * kMiB;
+    }));
+  }
+  CHECK(wait_until([&] { return anonymous_bytes(first) > 56 * kMiB; }));
+  CHECK_FALSE(first.ended());
+}
