@@ -101,5 +101,23 @@ inline PagedChunk* find_chunk(PagedChunk* list, const char* address) {
   return list;
 }
 inline char* address_of(const Extent& e) { return e.chunk->address(e); }
+inline char* page_address(const Extent& e, unsigned page) { return address_of(e) + page * kPageBytes; }
+inline PageRange page_range(const Extent& e, unsigned page) { return {page_address(e, page), kPageBytes}; }
+inline bool is_on_disk(const Extent& e) {
+  return e.state == Extent::State::kStored || e.state == Extent::State::kScattered;
+}
+inline void copy_pages(char* to, const char* from, const PageSet& pages) {
+  for (unsigned page = pages.next(0); page < kExtentPages; page = pages.next(page + 1))
+    memcpy(to + page * kPageBytes, from + page * kPageBytes, kPageBytes);
+}
+// The chunk's granules that are this process's own.
+void for_each_mapped_run(Chunk& chunk, auto visit) {
+  for (PageRange rest = chunk.range; !rest.empty();) {
+    const PageRange run = chunk.next_run(rest, /*mapped=*/true);
+    if (run.empty()) return;
+    visit(run);
+    rest = {run.end(), static_cast<uint64_t>(rest.end() - run.end())};
+  }
+}
 
 }  // namespace spillway

@@ -91,6 +91,8 @@ class Lines {
 
  private:
   static constexpr unsigned kLongest = 16;  // of a line, in pages
+  // Queues, slots and words are 64 bytes a page.
+  static constexpr int kFramesPerFrameOfTables = 64;
   // Of the memory of lines, so much is staged: of pages that are wanted again soon it catches most, and what
   // is not wanted again costs little memory.
   static constexpr uint64_t kStagedShare = 4;
