@@ -1,5 +1,7 @@
 // containers.cc - what is built by streaming: indexes, multimaps, merges, sections, dedupe, rollback.
 #include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <random>
@@ -130,6 +132,49 @@ TEST_CASE("lists and maps larger than the builder's memory go through scratch fi
                         {.memory_bytes = 4096, .scratch = "/no/such/directory"}),
                     Catch::Contains("/no/such/directory"));
 }
+
+// Sanitizers keep more than any such limit for themselves.
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+TEST_CASE("a map and an array far larger than the memory they may take are built in a limited process") {
+  const spillway::test::ScratchDir dir;
+  const std::string path = dir / "large";
+  const pid_t child = fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    std::uint64_t pages[6] = {};
+    FILE* statm = fopen("/proc/self/statm", "r");
+    for (std::uint64_t& n : pages)
+      if (!statm || fscanf(statm, "%lu", &n) != 1) _exit(2);
+    const rlim_t most = pages[5] * static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE)) + (16 << 20);
+    const rlimit limit{most, most};
+    if (setrlimit(RLIMIT_DATA, &limit) != 0) _exit(3);
+    try {
+      typed::file_sink out(path);
+      typed::builder b(out,
+                       {.dedupe = false, .compress = false, .memory_bytes = 1 << 20, .scratch = dir.path()});
+      typed::map_builder m(b, flavour::text, duplicates::error);
+      for (int i = 0; i < 400000; ++i) m.put("key " + std::to_string(i), any(std::string(100, 'x')));
+      const typed::ref map = m.finish();
+      typed::array_builder<std::int64_t> a(b);
+      for (std::int64_t i = 0; i < 4000000; ++i) a.add(i);
+      b.finish(b.list(std::vector<typed::item>{typed::ref_item(map), typed::ref_item(a.finish())}));
+      _exit(0);
+    } catch (...) {
+      _exit(1);
+    }
+  }
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK(status == 0);
+  const auto file = typed::map_file(path);
+  CHECK(file.bytes > (64u << 20));
+  const auto blob = typed::blob::open(file).value();
+  const auto list = *typed::root(blob)->list();
+  CHECK(list[0].map()->size() == 400000);
+  CHECK(list[0].map()->contains(any("key 399999")));
+  CHECK(*(*list[1].list())[3999999].integer() == 3999999);
+}
+#endif
 
 TEST_CASE("multimaps give every value of a key, in the order they came, and drop equal pairs when asked") {
   for (const auto policy : {duplicates::keep_all, duplicates::keep_distinct}) {

@@ -267,6 +267,14 @@ struct spillway::typed::describe<V2> {
   static constexpr auto members = fields(field<3>("c", &V2::c), field<2>("renamed", &V2::renamed),
                                          field<1>("a", &V2::a), field<5>("e", &V2::e), field<4>("d", &V2::d));
 };
+struct V4 {  // a, c and d removed
+  std::string b;
+};
+template <>
+struct spillway::typed::describe<V4> {
+  static constexpr const char* name = "v";
+  static constexpr auto members = fields(field<2>("b", &V4::b));
+};
 SPILLWAY_TYPED(V3, "v", a);
 SPILLWAY_TYPED(Holder, "holder", inner);
 SPILLWAY_TYPED(Holder3, "holder", inner);
@@ -290,6 +298,8 @@ TEST_CASE("added, removed, reordered, renamed and widened fields are read across
   CHECK(v.get<&V2::d>()->clone() == std::vector<std::int64_t>{3, -4});
   CHECK(v.get<&V2::e>().code() == errc::absent);
   CHECK(*typed::user_data(blob)->text()->view() == "made by version 1");
+
+  CHECK(*typed::root<V4>(blob)->get<&V4::b>()->view() == "text");
 
   // A newer writer's record in an older reader: what it does not know is skipped, what cannot be narrowed is
   // an error.

@@ -49,6 +49,11 @@ TEST_CASE("fields of fixed size are set, exchanged and added to in place; anythi
   CHECK(v.set<&Counters::nothing>(1).code() == errc::null_value);
   CHECK(v.set<&Counters::never>(1).code() == errc::absent);
   CHECK_THAT(v.set<&Counters::never>(1).error().message(), Catch::Contains("never"));
+  CHECK(v.add<&Counters::nothing>(1).code() == errc::null_value);
+  CHECK(v.add<&Counters::never>(1).code() == errc::absent);
+  std::int32_t any_value = 0;
+  CHECK(v.compare_exchange<&Counters::nothing>(any_value, 1).code() == errc::null_value);
+  CHECK(v.compare_exchange<&Counters::never>(any_value, 1).code() == errc::absent);
   // Read as another width, it cannot be written in place.
   const auto wide = *typed::root<WideCounters>(blob);
   CHECK(*wide.get<&WideCounters::small>() == 0);
@@ -65,7 +70,7 @@ TEST_CASE("read-only, proven and checksummed blobs are not written") {
   CHECK(typed::root<Counters>(blob)->set<&Counters::total>(1).code() == errc::read_only);
 }
 
-TEST_CASE("two processes add to one field and lose nothing") {
+TEST_CASE("two processes add to one field, exchange another, and lose nothing") {
   const Bytes bytes = build([](typed::builder& b) { return b.add(Counters{}); });
   typed::region memory = typed::map_anonymous(bytes.data.size(), true);
   std::memcpy(memory.base, bytes.data.data(), bytes.data.size());
@@ -76,6 +81,9 @@ TEST_CASE("two processes add to one field and lose nothing") {
     for (int i = 0; i < kTimes; ++i) {
       (void)v.add<&Counters::total>(1);
       (void)v.add<&Counters::sum>(1);
+      std::uint8_t seen = *v.get<&Counters::small>();
+      while (!*v.compare_exchange<&Counters::small>(seen, static_cast<std::uint8_t>(seen + 1))) {
+      }
     }
   };
   const pid_t child = fork();
@@ -90,4 +98,5 @@ TEST_CASE("two processes add to one field and lose nothing") {
   CHECK(status == 0);
   CHECK(*v.get<&Counters::total>() == 2 * kTimes);
   CHECK(*v.get<&Counters::sum>() == 2 * kTimes);
+  CHECK(*v.get<&Counters::small>() == static_cast<std::uint8_t>(2 * kTimes));
 }

@@ -20,14 +20,36 @@ def open_blob(source: Source, offset: int = 0, size: int = 0, writable: bool = F
     The time does not depend on the size. Raises TypedError for bytes that are no blob, OSError for files that cannot be mapped.
     A file must not be truncated while it is open.
     """
+    _check_place(offset, size)
     if isinstance(source, (str, os.PathLike)):
-        return Blob.open_file(os.fspath(source), offset, size, writable)
+        return Blob.open_file(_path(source), offset, size, writable)
     if isinstance(source, int):
         return Blob.open_fd(source, offset, size, writable)
     if hasattr(source, "fileno") and not isinstance(source, mmap.mmap):
         source.flush() if hasattr(source, "flush") and source.writable() else None
         return Blob.open_fd(source.fileno(), offset, size, writable)
+    _check_buffer(source)
     return Blob.open_buffer(source, offset, writable)
+
+
+def _path(path: Any) -> bytes:
+    made = os.fsencode(path)
+    if b"\0" in made:
+        raise ValueError(f"expected a path without NUL, got {path!r}")
+    return made
+
+
+def _check_place(offset: int, size: int = 0) -> None:
+    for name, value in (("offset", offset), ("size", size)):
+        if not 0 <= value < 2**63:
+            raise ValueError(f"{name}: expected 0 to 2^63 - 1 bytes, got {value}")
+
+
+def _check_buffer(given: Any) -> None:
+    try:
+        memoryview(given)
+    except TypeError:
+        raise TypeError(f"expected a path, a file, a descriptor or a buffer of bytes, got {type(given).__name__}") from None
 
 
 def open(source: Source, cls: Optional[type] = None, *, offset: int = 0, size: int = 0, writable: bool = False, verify: bool = False) -> Any:
@@ -36,6 +58,8 @@ def open(source: Source, cls: Optional[type] = None, *, offset: int = 0, size: i
     cls: a Record class; IncompatibleError, naming the field, unless the writer's records can be read as it declares.
     verify: check everything first. writable: numbers, bools and dates can be written in place.
     """
+    if cls is not None and not hasattr(cls, "_spillway_spec"):
+        raise TypeError(f"cls: expected a spillway.Record class, got {cls!r}")
     blob = open_blob(source, offset, size, writable)
     if verify:
         blob.verify()
@@ -52,6 +76,7 @@ def open(source: Source, cls: Optional[type] = None, *, offset: int = 0, size: i
 
 
 def _builder(destination: Any, offset: int, options: dict) -> Builder:
+    _check_place(offset)
     if isinstance(destination, Target):
         if offset:
             raise ValueError("an object of the pool has no offset")
@@ -59,12 +84,13 @@ def _builder(destination: Any, offset: int, options: dict) -> Builder:
     if isinstance(destination, (str, os.PathLike)):
         if offset:
             raise ValueError("an offset needs an open file; a path gives a file of its own")
-        return Builder.to_file(os.fspath(destination), **options)
+        return Builder.to_file(_path(destination), **options)
     if isinstance(destination, int):
         return Builder.to_fd(destination, offset, **options)
     if hasattr(destination, "fileno") and not isinstance(destination, mmap.mmap):
         destination.flush()
         return Builder.to_fd(destination.fileno(), offset, **options)
+    _check_buffer(destination)
     return Builder.to_buffer(destination, offset, **options)
 
 

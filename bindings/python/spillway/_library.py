@@ -23,14 +23,36 @@ class NotFoundError(PoolError, KeyError):
     __str__ = Exception.__str__
 
 
-class TimedOutError(PoolError, TimeoutError): ...
-class FullError(PoolError, MemoryError): ...
-class DeniedError(PoolError, PermissionError): ...
-class ExistsError(PoolError, FileExistsError): ...
-class InvalidError(PoolError, ValueError): ...
-class BusyError(PoolError): ...
-class StorageError(PoolError, OSError): ...
-class UnavailableError(PoolError, ConnectionError): ...
+class TimedOutError(PoolError, TimeoutError):
+    """The time given for waiting is over."""
+
+
+class FullError(PoolError, MemoryError):
+    """No room, in memory or on disk, that could be made."""
+
+
+class DeniedError(PoolError, PermissionError):
+    """This user, or this session, may not do that."""
+
+
+class ExistsError(PoolError, FileExistsError):
+    """The name is taken, and was asked for exclusively."""
+
+
+class InvalidError(PoolError, ValueError):
+    """An argument that is not what the call expects."""
+
+
+class BusyError(PoolError):
+    """Somebody else holds it: a pin of the object, the store's writer."""
+
+
+class StorageError(PoolError, OSError):
+    """A disk or a file failed."""
+
+
+class UnavailableError(PoolError, ConnectionError):
+    """There is no daemon to talk to, or no libspillway."""
 
 
 POOL_ERRORS = {1: InvalidError, 2: NotFoundError, 3: NotFoundError, 4: NotFoundError, 5: StorageError, 6: FullError, 7: StorageError,

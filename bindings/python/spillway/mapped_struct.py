@@ -13,8 +13,9 @@ import numpy
 
 from . import _files, _fields
 from ._fields import TYPE_CODES, classes, spec_of_annotation
-from ._spillway import Blob, Builder, MapView, RecordView
+from ._spillway import Blob, Builder, ListView, MapView, RecordView
 from ._views import clone
+from ._errors import IncompatibleError
 
 # Names of sharedbuffers' slot types. Its mapped_ and proxied_ forms are one here: always read in place, cloned on request.
 ubyte = uint8 = _fields.uint8
@@ -42,7 +43,9 @@ class Schema:
     @classmethod
     def from_typed_slots(cls, slots: Any, name: Optional[str] = None) -> "Schema":
         """slots: a dict of names and types, or a class with __slot_types__. A name tells records of different schemas apart in one blob."""
-        types = slots if isinstance(slots, dict) else slots.__slot_types__
+        types = slots if isinstance(slots, dict) else getattr(slots, "__slot_types__", None)
+        if not isinstance(types, dict) or not all(isinstance(slot, str) for slot in types):
+            raise TypeError(f"from_typed_slots: expected a dict of names and types, or a class with __slot_types__, got {slots!r}")
         if name is None:
             name = "slots(" + ",".join(sorted(types)) + ")" if isinstance(slots, dict) else slots.__name__
         fields = []
@@ -89,7 +92,14 @@ class Schema:
         return self.unpack_from(buf, 0, cls)
 
     def unpack_from(self, buf: Any, offs: int = 0, cls: Optional[type] = None) -> Any:
-        view = _files.unpack_from(buf, offs)
+        blob = _files.open_blob(buf, (offs + 7) // 8 * 8)
+        view = blob.root()
+        name = self._record._spillway_spec[0]
+        if not isinstance(view, RecordView):
+            raise IncompatibleError(f"expected a record {name}, found {type(view).__name__}", "incompatible")
+        if self.slot_keys and not set(self.slot_keys) & set(view._fields()):
+            raise IncompatibleError(f"expected a record {name}, found {view._type_name()}, which has none of its fields", "incompatible")
+        _fields.check_compatible(self._record, blob._types(), view._type_name())
         if cls is None:
             return view
         made = cls.__new__(cls)
@@ -126,9 +136,12 @@ class _Mapped:
     """What arrays and mappings share: made by build() or map_file() or map_buffer()."""
     schema: Optional[Schema] = None
     _root: Any = None
+    _holds: Any = object
 
     @classmethod
     def _of(cls, root: Any) -> Any:
+        if not isinstance(root, cls._holds):
+            raise IncompatibleError(f"{cls.__name__}: expected a {cls._holds.__name__}, found {type(root).__name__}", "incompatible")
         made = cls.__new__(cls)
         made._root = root
         return made
@@ -163,6 +176,7 @@ _PASS = (int, float, str, bytes, list, tuple, dict, frozenset, set, type(None))
 
 class MappedArrayProxyBase(_Mapped):
     """An array of records; subclasses set `schema`."""
+    _holds = ListView
 
     @classmethod
     def build(cls, initializer: Iterable, destfile: Any = None, tempdir: Optional[str] = None, idmap: Any = None, return_mapper: bool = True) -> Any:
@@ -233,6 +247,7 @@ NumericId32Mapper, StringId32Mapper = NumericIdMapper, StringIdMapper
 
 class MappedMappingProxyBase(_Mapped):
     """A mapping to records; subclasses set IdMapper (what the keys are) and ValueArray (whose schema the values have)."""
+    _holds = MapView
     IdMapper: Any = StringIdMapper
     ValueArray: Any = None
 

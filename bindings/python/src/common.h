@@ -72,7 +72,7 @@ struct Memory {
 // A value already in a blob under construction.
 struct Ref {
   typed::ref ref;
-  const typed::builder* builder = nullptr;
+  std::uint64_t builder = 0;  // Encoder::id(): an address may be another builder's by now
 };
 
 // Things of the Python package that the extension needs; filled by _register at import.
@@ -98,6 +98,7 @@ typed::any key_of(py::handle value);
 class Encoder {
  public:
   explicit Encoder(typed::builder& b) : b_(b) {}
+  std::uint64_t id() const { return id_; }
   typed::item encode(py::handle value) { return encode(value, 0); }
   void reset() { seen_.clear(), keep_.clear(); }
   std::uint32_t type_of(py::handle cls);
@@ -113,7 +114,13 @@ class Encoder {
   typed::ref packed_array(py::handle value, typed::type element, const char* field);
   void put_field(typed::builder::record_draft& d, std::size_t i, py::handle value, unsigned level);
 
+  static std::uint64_t next_id() {
+    static std::uint64_t last = 0;  // under the GIL
+    return ++last;
+  }
+
   typed::builder& b_;
+  std::uint64_t id_ = next_id();
   std::unordered_map<PyObject*, typed::item> seen_;
   std::vector<py::object> keep_;
   std::unordered_map<PyObject*, std::uint32_t> types_;

@@ -61,7 +61,7 @@ item Encoder::compound(py::handle v, unsigned level) {
   if (is(v, h.time)) return b_.encode_time(time_of(v));
   if (py::isinstance<Ref>(v)) {
     const Ref& r = v.cast<Ref&>();
-    if (r.builder != &b_) throw py::value_error("a Ref of another builder");
+    if (r.builder != id_) throw py::value_error("a Ref of another builder; expected one of this builder's");
     return ref_item(r.ref);
   }
   // Views are copied as they are stored.

@@ -162,4 +162,6 @@ PYBIND11_MODULE(_spillway, m) {
   bind_views(m);
   bind_blob(m);
   bind_writer(m);
+  for (const char* name : {"Blob", "Builder", "ListBuilder", "MapBuilder", "Ref"})
+    reinterpret_cast<PyTypeObject*>(m.attr(name).ptr())->tp_new = nullptr;  // see only_made_here
 }

@@ -98,6 +98,35 @@ py::object values_of(const MapView& m, std::uint64_t i) {
   return values;
 }
 
+// Of a list: one of mixed values has no buffer, and a reader that does not ask for strides gets only what
+// lies in a row. pybind11's own function lets exceptions out into C, and leaves strides out whatever they
+// are.
+getbufferproc list_buffer;
+int list_buffer_checked(PyObject* self, Py_buffer* view, int flags) {
+  try {
+    if (list_buffer(self, view, flags | PyBUF_STRIDES) != 0) return -1;
+  } catch (const std::exception& e) {
+    view->obj = nullptr;
+    PyErr_SetString(PyExc_BufferError, e.what());
+    return -1;
+  }
+  const bool strides = (flags & PyBUF_STRIDES) == PyBUF_STRIDES;
+  if ((!strides ||
+       flags & (PyBUF_C_CONTIGUOUS | PyBUF_F_CONTIGUOUS | PyBUF_ANY_CONTIGUOUS) & ~PyBUF_STRIDES) &&
+      !PyBuffer_IsContiguous(view, 'C')) {
+    PyBuffer_Release(view);
+    PyErr_SetString(PyExc_BufferError,
+                    "a slice with a step: expected a reader that follows strides, or list()");
+    return -1;
+  }
+  if (!strides) view->strides = nullptr;
+  if (!(flags & PyBUF_ND)) view->shape = nullptr;
+  return 0;
+}
+
+// Views are made by opening a blob; one made by __new__ would look at nothing.
+void only_made_here(py::handle type) { reinterpret_cast<PyTypeObject*>(type.ptr())->tp_new = nullptr; }
+
 struct ValueCursor {
   MapView map;
   std::uint64_t i;
@@ -113,34 +142,37 @@ void bind_views(py::module_& m) {
         if (c.i >= c.list.list.size()) throw py::stop_iteration();
         return to_python(c.list.list[c.i++], c.list.holder);
       });
-  py::class_<ListView>(
-      m, "ListView", py::buffer_protocol(),
-      "A list, tuple or packed array read in place: a Sequence; slices are views, numpy() shares the memory.")
-      .def("__len__", [](const ListView& l) { return l.list.size(); })
-      .def("__getitem__", &list_item)
-      .def("__iter__", [](const ListView& l) { return ListCursor{l}; })
-      .def("__reversed__",
-           [](const ListView& l) {
-             return ListCursor{{l.holder, l.list.reversed()}};
-           })
-      .def(
-          "numpy", [](const ListView& l) { return numpy_of(l.list, l.holder); },
-          "The numbers as a numpy array, without a copy. TypeError for mixed lists.")
-      .def_property_readonly("is_tuple", [](const ListView& l) { return l.list.is_tuple(); })
-      .def_property_readonly(
-          "dtype",
-          [](const ListView& l) -> py::object {
-            if (l.list.element() == typed::type::none) return py::none();
-            return py::str(typed::name_of(l.list.element()));
-          },
-          "The type of every element, or None for a mixed list.")
-      .def("_position", [](const ListView& l) { return l.list.object().position; })
-      .def_buffer([](ListView& l) {
-        const py::array a = numpy_of(l.list, l.holder).cast<py::array>();
-        return py::buffer_info(const_cast<void*>(a.data()), a.itemsize(),
-                               py::str(a.dtype().attr("char")).cast<std::string>(), 1, {a.shape(0)},
-                               {a.strides(0)}, !l.holder->doc().writable());
-      });
+  const auto list =
+      py::class_<ListView>(m, "ListView", py::buffer_protocol(),
+                           "A list, tuple or packed array read in place: a Sequence; slices are views, "
+                           "numpy() shares the memory.")
+          .def("__len__", [](const ListView& l) { return l.list.size(); })
+          .def("__getitem__", &list_item)
+          .def("__iter__", [](const ListView& l) { return ListCursor{l}; })
+          .def("__reversed__",
+               [](const ListView& l) {
+                 return ListCursor{{l.holder, l.list.reversed()}};
+               })
+          .def(
+              "numpy", [](const ListView& l) { return numpy_of(l.list, l.holder); },
+              "The numbers as a numpy array, without a copy. TypeError for mixed lists.")
+          .def_property_readonly("is_tuple", [](const ListView& l) { return l.list.is_tuple(); })
+          .def_property_readonly(
+              "dtype",
+              [](const ListView& l) -> py::object {
+                if (l.list.element() == typed::type::none) return py::none();
+                return py::str(typed::name_of(l.list.element()));
+              },
+              "The type of every element, or None for a mixed list.")
+          .def("_position", [](const ListView& l) { return l.list.object().position; })
+          .def_buffer([](ListView& l) {
+            const py::array a = numpy_of(l.list, l.holder).cast<py::array>();
+            return py::buffer_info(const_cast<void*>(a.data()), a.itemsize(),
+                                   py::str(a.dtype().attr("char")).cast<std::string>(), 1, {a.shape(0)},
+                                   {a.strides(0)}, !l.holder->doc().writable());
+          });
+  list_buffer = std::exchange(reinterpret_cast<PyHeapTypeObject*>(list.ptr())->as_buffer.bf_getbuffer,
+                              &list_buffer_checked);
 
   py::class_<SetCursor>(m, "_SetIterator")
       .def("__iter__", [](py::object self) { return self; })
@@ -188,7 +220,8 @@ void bind_views(py::module_& m) {
            [](const MapView& v, py::handle key) {
              const std::uint64_t i = find_key(v, key);
              if (i == typed::map_view::npos) {
-               PyErr_SetObject(PyExc_KeyError, key.ptr());
+               PyErr_SetObject(PyExc_KeyError,
+                               py::make_tuple(key).ptr());  // a tuple alone would be taken apart
                throw py::error_already_set();
              }
              return values_of(v, i);
@@ -210,7 +243,11 @@ void bind_views(py::module_& m) {
           "get_many",
           [](const MapView& v, py::handle keys, py::object other) {
             std::vector<std::string> texts;
-            for (const py::handle k : keys) texts.push_back(k.cast<std::string>());
+            for (const py::handle k : keys) {
+              if (!PyUnicode_Check(k.ptr()))
+                throw py::type_error("get_many: expected text keys, got " + py::repr(k).cast<std::string>());
+              texts.push_back(k.cast<std::string>());
+            }
             std::vector<std::uint64_t> found(texts.size());
             {
               py::gil_scoped_release free;
@@ -264,6 +301,8 @@ void bind_views(py::module_& m) {
            }),
            py::arg("address"), py::arg("size"), py::arg("readonly"), py::arg("owner"))
       .def_buffer([](Memory& v) { return py::buffer_info(v.data, 1, "B", 1, {v.size}, {1}, v.readonly); });
+  for (const char* name : {"RecordView", "ListView", "SetView", "MapView", "BufferView"})
+    only_made_here(m.attr(name));
 }
 
 }  // namespace spillway::python

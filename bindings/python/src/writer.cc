@@ -24,7 +24,14 @@ struct Writer {
   std::unique_ptr<typed::builder> builder;
   std::unique_ptr<Encoder> encoder;
 
+  bool finished = false;
+
+  void check_open() const {
+    if (finished) throw py::value_error("this blob is finished; expected a new Builder");
+  }
+  Ref made(const typed::ref& r) const { return {r, encoder->id()}; }
   typed::ref add(py::handle value) {
+    check_open();
     auto save = builder->savepoint();
     typed::ref made;
     try {
@@ -41,6 +48,16 @@ struct Writer {
   item item_of(py::handle value) { return encoder->encode(value); }
 };
 
+std::uint64_t bytes_of(py::handle value) {
+  const unsigned long long n = PyLong_Check(value.ptr()) ? PyLong_AsUnsignedLongLong(value.ptr())
+                                                         : static_cast<unsigned long long>(-1);
+  if (n == static_cast<unsigned long long>(-1)) {
+    PyErr_Clear();
+    throw py::value_error("memory: expected a number of bytes, got " + py::repr(value).cast<std::string>());
+  }
+  return n;
+}
+
 typed::build_options options_of(const py::kwargs& k) {
   typed::build_options o;
   for (const auto& [name, value] : k) {
@@ -52,7 +69,7 @@ typed::build_options options_of(const py::kwargs& k) {
     else if (key == "checksum")
       o.checksum = value.cast<bool>();
     else if (key == "memory")
-      o.memory_bytes = value.cast<std::uint64_t>();
+      o.memory_bytes = bytes_of(value);
     else if (key == "scratch")
       o.scratch = value.is_none() ? "" : py::str(value).cast<std::string>();
     else
@@ -88,12 +105,19 @@ flavour flavour_of(const std::string& s) {
   throw py::value_error("keys: expected 'text', 'uint', 'object' or 'approx', got '" + s + "'");
 }
 
+void check_unfinished(const Writer& w, bool finished, const char* what) {
+  w.check_open();
+  if (finished) throw py::value_error(std::string("this ") + what + " is finished; expected a new one");
+}
+
 struct MapWriter {
   Writer& w;
   flavour keys;
   typed::map_builder map;
+  bool finished = false;
 
   void put(py::handle key, py::handle value) {
+    check_unfinished(w, finished, "map");
     auto save = w.builder->savepoint();
     try {
       const item v = w.item_of(value);
@@ -129,7 +153,9 @@ struct MapWriter {
 struct ListWriter {
   Writer& w;
   typed::list_builder list;
+  bool finished = false;
   void add(py::handle value) {
+    check_unfinished(w, finished, "list");
     auto save = w.builder->savepoint();
     item i;
     try {
@@ -145,8 +171,9 @@ struct ListWriter {
 };
 
 Ref build_array(Writer& w, const std::string& dtype, py::iterable values) {
+  w.check_open();
   const py::object wanted = helpers().numpy.attr("dtype")(dtype);
-  Ref made{{}, w.builder.get()};
+  Ref made = w.made({});
   bool known = false;
   for (int t = 1; t <= 11 && !known; ++t) {
     const auto element = static_cast<typed::type>(t);
@@ -223,10 +250,7 @@ void bind_writer(py::module_& m) {
                     return w;
                   })
       .def(
-          "add",
-          [](Writer& w, py::handle value) {
-            return Ref{w.add(value), w.builder.get()};
-          },
+          "add", [](Writer& w, py::handle value) { return w.made(w.add(value)); },
           "Stores a value now. A failed add leaves nothing behind.")
       .def("set_user_data",
            [](Writer& w, py::handle value) { w.builder->set_user_data(typed::any(w.add(value))); })
@@ -238,10 +262,17 @@ void bind_writer(py::module_& m) {
           py::keep_alive<0, 1>())
       .def(
           "map",
-          [](Writer& w, const std::string& keys, const std::string& policy, unsigned hash_bits) {
+          [](Writer& w, const std::string& keys, const std::string& policy, long hash_bits) {
+            w.check_open();
             const flavour f = flavour_of(keys);
-            return std::unique_ptr<MapWriter>(
-                new MapWriter{w, f, typed::map_builder(*w.builder, f, policy_of(policy), hash_bits)});
+            if (f == flavour::approx && policy != "all" && policy != "distinct")
+              throw py::value_error("keys='approx': expected duplicates='all' or 'distinct', got '" + policy +
+                                    "'; such a map does not keep its keys");
+            if (hash_bits < 1 || hash_bits > 64)
+              throw py::value_error("hash_bits: expected 1 to 64, got " + std::to_string(hash_bits));
+            return std::unique_ptr<MapWriter>(new MapWriter{
+                w, f,
+                typed::map_builder(*w.builder, f, policy_of(policy), static_cast<unsigned>(hash_bits))});
           },
           py::arg("keys") = "text", py::arg("duplicates") = "error", py::arg("hash_bits") = 64,
           py::keep_alive<0, 1>())
@@ -250,17 +281,19 @@ void bind_writer(py::module_& m) {
       .def(
           "merge",
           [](Writer& w, const std::vector<const MapView*>& maps, const std::string& policy) {
+            w.check_open();
             std::vector<typed::map_view> views;
             for (const MapView* v : maps) views.push_back(v->map);
             const duplicates p = policy_of(policy);
             py::gil_scoped_release free;
-            return Ref{typed::merge(views, *w.builder, p), w.builder.get()};
+            return w.made(typed::merge(views, *w.builder, p));
           },
           py::arg("maps"), py::arg("duplicates") = "error", "Any number of maps of one kind as one.")
       .def(
           "finish",
           [](Writer& w, py::handle root) {
             const typed::ref r = w.add(root);
+            w.finished = true;
             py::gil_scoped_release free;
             return w.builder->finish(r);
           },
@@ -272,12 +305,16 @@ void bind_writer(py::module_& m) {
         return py::bytearray(reinterpret_cast<const char*>(d.data()), d.size());
       });
   py::class_<ListWriter>(m, "ListBuilder").def("add", &ListWriter::add).def("finish", [](ListWriter& l) {
+    check_unfinished(l.w, l.finished, "list");
+    l.finished = true;
     py::gil_scoped_release free;
-    return Ref{l.list.finish(), l.w.builder.get()};
+    return l.w.made(l.list.finish());
   });
   py::class_<MapWriter>(m, "MapBuilder").def("put", &MapWriter::put).def("finish", [](MapWriter& x) {
+    check_unfinished(x.w, x.finished, "map");
+    x.finished = true;
     py::gil_scoped_release free;
-    return Ref{x.map.finish(), x.w.builder.get()};
+    return x.w.made(x.map.finish());
   });
 }
 

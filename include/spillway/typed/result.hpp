@@ -6,6 +6,7 @@
 // which carries the same error.
 #pragma once
 #include <cstdint>
+#include <cstring>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -86,7 +87,8 @@ struct error {
   std::string message() const {
     std::string text = name_of(code);
     if (subject) text += std::string(": ") + subject;
-    if (what && *what) text += std::string(": ") + what;
+    // With a colon it says whose expectation it was, and all of it.
+    if (what && *what) text += std::string(std::strchr(what, ':') ? ": " : ": expected ") + what;
     if (position) text += " (at byte " + std::to_string(position) + ")";
     return text;
   }

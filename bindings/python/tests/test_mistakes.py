@@ -1,0 +1,215 @@
+"""What a program gets wrong: every message says what was expected, nothing crashes; the stubs, the docstrings, and the GIL."""
+import ast
+import copy
+import gc
+import hashlib
+import os
+import pathlib
+import pickle
+import subprocess
+import sys
+import tempfile
+import threading
+import unittest
+
+import numpy as np
+
+import spillway
+from spillway import _spillway, mapped_struct
+
+
+class Person(spillway.Record, name="mistakes.person"):
+    id: int
+    name: str
+
+
+class Other(spillway.Record, name="mistakes.other"):
+    weight: float
+
+
+def back(value):
+    return spillway.loads(spillway.dumps(value))
+
+
+class Mistakes(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        self.path = os.path.join(self.folder.name, "blob")
+
+    def refused(self, cases):
+        for call, error, words in cases:
+            with self.subTest(words), self.assertRaisesRegex(error, words):
+                call()
+
+    def test_sources_and_destinations(self):
+        good = spillway.dumps(Person(id=1))
+        with open(self.path, "wb") as f:
+            f.write(good[:-8])
+        self.refused([(lambda: spillway.open(self.path), spillway.TypedError, "expected as many bytes as the header"),
+                      (lambda: spillway.open(b""), spillway.TypedError, "expected a header of 64 bytes"),
+                      (lambda: spillway.open(b"x" * 100), spillway.TypedError, "expected a typed blob"),
+                      (lambda: spillway.open(None), TypeError, "expected a path, .* got NoneType"),
+                      (lambda: spillway.dump(1, 5.5), TypeError, "expected a path, .* got float"),
+                      (lambda: spillway.open(self.path + "\0x"), ValueError, "NUL"),
+                      (lambda: spillway.dump(1, self.path + "\0x"), ValueError, "NUL"),
+                      (lambda: spillway.open(good, offset=-8), ValueError, "offset: expected 0"),
+                      (lambda: spillway.pack_into(1, bytearray(1000), -8), ValueError, "offset: expected 0"),
+                      (lambda: spillway.dump(1, b"x" * 1000), BufferError, "writable"),
+                      (lambda: spillway.open(bytes(good), writable=True), BufferError, "writable"),
+                      (lambda: spillway.open(good, int), TypeError, "expected a spillway.Record class, got <class 'int'>"),
+                      (lambda: spillway.open(good, Other), spillway.IncompatibleError, "expected a record mistakes.other, found mistakes.person"),
+                      (lambda: spillway.loads(spillway.dumps(5), Person), spillway.IncompatibleError, "expected a record mistakes.person, found int"),
+                      (lambda: spillway.open("/no/such/file"), OSError, "/no/such/file: No such file")])
+
+    def test_builders(self):
+        finished = spillway.Builder.to_memory()
+        made, index = finished.list(), finished.map()
+        finished.finish(1)
+        other = spillway.Builder.to_memory()
+        closed, closed_map = other.list(), other.map()
+        closed.finish(), closed_map.finish()
+        self.refused([(lambda: finished.add("text"), ValueError, "finished; expected a new Builder"), (made.finish, ValueError, "finished"),
+                      (lambda: made.add(1), ValueError, "finished"), (lambda: index.put("a", 1), ValueError, "finished"),
+                      (lambda: finished.finish(2), ValueError, "finished"), (lambda: finished.array("int8", [1]), ValueError, "finished"),
+                      (closed.finish, ValueError, "this list is finished"), (lambda: closed.add(1), ValueError, "this list is finished"),
+                      (closed_map.finish, ValueError, "this map is finished"), (lambda: closed_map.put("a", 1), ValueError, "this map is finished"),
+                      (lambda: spillway.dumps(1, memory=-1), ValueError, "memory: expected a number of bytes, got -1"),
+                      (lambda: spillway.dumps(1, memory="x"), ValueError, "memory: expected a number of bytes, got 'x'"),
+                      (lambda: spillway.build_map([("a", 1)], keys="approx"), ValueError, "expected duplicates='all' or 'distinct'"),
+                      (lambda: spillway.build_map([], keys="approx", duplicates="all", hash_bits=-1), ValueError, "hash_bits: expected 1 to 64, got -1"),
+                      (lambda: back({"a": 1}).get_many([5]), TypeError, "expected text keys, got 5")])
+        for _ in range(20):  # a new builder may lie where the old one lay
+            b = spillway.Builder.to_memory()
+            ref = b.add("a text that is long enough")
+            del b
+            gc.collect()
+            with self.assertRaisesRegex(ValueError, "another builder"):
+                spillway.Builder.to_memory().finish([ref])
+
+    def test_the_names_of_sharedbuffers(self):
+        schema = mapped_struct.Schema.from_typed_slots({"a": int})
+        alien = mapped_struct.Schema.from_typed_slots({"b": str}).pack(type("T", (), {"b": "x"})())
+        texts = mapped_struct.Schema.from_typed_slots({"a": str}).pack(type("T", (), {"a": "x"})())
+        self.refused([(lambda: mapped_struct.Schema.from_typed_slots(5), TypeError, "expected a dict of names and types"),
+                      (lambda: mapped_struct.Schema.from_typed_slots({1: int}), TypeError, "expected a dict of names and types"),
+                      (lambda: schema.unpack(spillway.dumps(5)), spillway.IncompatibleError, r"expected a record slots\(a\), found int"),
+                      (lambda: schema.unpack(alien), spillway.IncompatibleError, r"expected a record slots\(a\), found slots\(b\)"),
+                      (lambda: schema.unpack(texts), spillway.IncompatibleError, "text cannot be read as int64"),
+                      (lambda: mapped_struct.MappedArrayProxyBase.map_buffer(spillway.dumps(5)), spillway.IncompatibleError, "expected a ListView, found int"),
+                      (lambda: mapped_struct.MappedMappingProxyBase.map_buffer(spillway.dumps([5])), spillway.IncompatibleError, "expected a MapView, found ListView")])
+
+    def test_lists_without_a_buffer_say_so_and_numpy_takes_their_values(self):
+        for native in ([1, "x"], [], (), [[1, 2], [3, 4]], [None, 2]):
+            view = back(native)
+            with self.assertRaisesRegex(BufferError, "mixed"):
+                memoryview(view)
+            np.testing.assert_array_equal(np.array(view, dtype=object), np.array(native, dtype=object))
+        view = back(list(range(1000, 1100)))
+        native = np.arange(1000, 1100, dtype="u2")
+        self.assertEqual(hashlib.sha256(view).digest(), hashlib.sha256(native.tobytes()).digest())
+        self.assertEqual(hashlib.sha256(view[10:20]).digest(), hashlib.sha256(native[10:20].tobytes()).digest())
+        for cut in (view[::-1], view[::2], view[90:10:-3]):  # readers that know no strides would read what lies behind
+            with self.assertRaises(BufferError):
+                hashlib.sha256(cut)
+            self.assertEqual(bytes(memoryview(cut)), np.array(list(cut), "u2").tobytes())
+
+    def test_views_are_made_by_opening_a_blob_alone(self):
+        for cls in (spillway.RecordView, spillway.ListView, spillway.SetView, spillway.MapView, spillway.Blob, spillway.Builder, _spillway.Ref):
+            with self.assertRaises(TypeError):
+                cls()
+            with self.assertRaises(TypeError):
+                cls.__new__(cls)
+        for view in (back(Person(id=1)), back([1, 2]), back({1}), back({1: 2})):
+            for take in (copy.copy, copy.deepcopy, pickle.dumps):
+                with self.assertRaisesRegex(TypeError, "pickle"):
+                    take(view)
+
+    def test_a_key_that_is_missing_is_the_errors_argument(self):
+        view = back({1: 2})
+        for key in (None, (1, 2), "x", ()):
+            with self.assertRaises(KeyError) as raised:
+                view[key]
+            self.assertEqual(raised.exception.args, (key,))
+
+    def test_writing_in_place_into_nothing_is_an_error_whatever_the_operation(self):
+        v = spillway.open(spillway.dumps(Person(id=None)), writable=True)
+        w = spillway.open(spillway.dumps(Person(name="x")), writable=True)
+        readonly = back(Person(id=1))
+        self.refused([(lambda: v.add("id", 1), TypeError, "null"), (lambda: v.compare_exchange("id", 0, 1), TypeError, "null"),
+                      (lambda: w.add("id", 1), AttributeError, "absent"), (lambda: w.compare_exchange("id", 0, 1), AttributeError, "absent"),
+                      (lambda: readonly.add("id", 1), TypeError, "read-only"), (lambda: readonly.compare_exchange("id", 1, 2), TypeError, "read-only")])
+
+
+class Package(unittest.TestCase):
+    def test_the_stubs_name_what_the_module_has_and_nothing_else(self):
+        stub = ast.parse((pathlib.Path(spillway.__file__).parent / "_spillway.pyi").read_text())
+        classes = {node.name: {name for item in node.body for name in
+                               ([item.name] if isinstance(item, ast.FunctionDef) else [item.target.id] if isinstance(item, ast.AnnAssign) else [])}
+                   for node in stub.body if isinstance(node, ast.ClassDef)}
+        self.assertEqual(set(classes), {n for n, c in vars(_spillway).items() if isinstance(c, type) and not n.startswith("_")})
+        for name, members in classes.items():
+            cls = getattr(_spillway, name)
+            public = {n for n in vars(cls) if not n.startswith("_")}
+            inherited = {"index", "count"}  # of Sequence, the stub's base
+            self.assertEqual(public - inherited, {n for n in members if not n.startswith("_")}, name)
+            self.assertEqual([n for n in members if n != "__getattr__" and not hasattr(cls, n)], [], name)
+
+    def test_classes_and_functions_have_docstrings(self):
+        widths = {"int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"}
+        self.assertEqual([n for n in spillway.__all__ if n not in widths and not (getattr(spillway, n).__doc__ or "").strip()], [])
+
+    def test_the_gil_is_free_while_blobs_are_built_verified_merged_and_searched(self):
+        items = {f"key {i}": i for i in range(20000)}
+        one, two = spillway.build_map(items), spillway.build_map({"other": 1})
+        blob, keys = spillway.open_blob(spillway.dumps(list(items))), list(items)
+
+        def finish_map():
+            b = spillway.Builder.to_memory()
+            index = b.map()
+            for k in keys[:2000]:
+                index.put(k, 1)
+            return index.finish
+
+        before = sys.getswitchinterval()
+        self.addCleanup(sys.setswitchinterval, before)
+        for work in (blob.verify, lambda: spillway.merge_maps([one, two]), lambda: one.get_many(keys), finish_map):
+            with self.subTest(work=work):
+                met, start = [], threading.Event()
+
+                def other():
+                    start.wait()
+                    met.append(True)
+
+                thread = threading.Thread(target=other, daemon=True)
+                thread.start()
+                calls = [finish_map() for _ in range(50)] if work is finish_map else [work] * 1000
+                sys.setswitchinterval(10**6)  # from here on a thread runs only when another lets go of the GIL
+                start.set()
+                for call in calls:
+                    call()
+                    if met:
+                        break
+                free = bool(met)
+                sys.setswitchinterval(before)
+                thread.join()
+                self.assertTrue(free)
+
+    def test_a_map_far_larger_than_the_memory_it_may_take_is_built(self):
+        code = """
+import resource, sys, spillway
+used = int(next(l for l in open('/proc/self/status') if l.startswith('VmData')).split()[1]) << 10
+resource.setrlimit(resource.RLIMIT_DATA, (used + (24 << 20),) * 2)
+items = ((f'key {i}', f'{i} ' * 60) for i in range(150000))
+m = spillway.build_map(items, sys.argv[1] + '/map', memory=1 << 20, scratch=sys.argv[1], compress=False, dedupe=False)
+assert len(m) == 150000 and m['key 77777'] == '77777 ' * 60
+"""
+        with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+            got = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, timeout=300,
+                                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1"})  # its threads wait for ever where memory is refused
+            self.assertEqual(got.returncode, 0, got.stderr)
+            self.assertGreater(os.path.getsize(folder + "/map"), 48 << 20)
+
+
+if __name__ == "__main__":
+    unittest.main()
