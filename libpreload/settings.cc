@@ -96,9 +96,9 @@ void Settings::read_environment() {
   }
   captures_mappings = is_true(variable("SPILLWAY_MMAP"));
   if (Variable v = variable("SPILLWAY_COMPRESS")) {
-    compresses = strcmp(v.value, "off") != 0;
-    if (compresses && strcmp(v.value, "auto") != 0)
-      warn("%s=%s is no way to compress; expected auto or off; using auto", v.name, v.value);
+    compresses = strcmp(v.value, "auto") == 0;
+    if (!compresses && strcmp(v.value, "off") != 0)
+      warn("%s=%s is no way to compress; expected auto or off; using off", v.name, v.value);
   }
   if (Variable v = variable("SPILLWAY_STATS"); is_true(v)) {
     stats = true;

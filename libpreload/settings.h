@@ -16,7 +16,7 @@ struct Settings {
   BackingChoice backing = BackingChoice::kAuto;
   std::atomic<ForkMode> fork_mode = ForkMode::kSnapshot;
   bool captures_mappings = false;  // of the program's own, private and anonymous, from the threshold on
-  bool compresses = true;          // what compresses well stays in memory, compressed
+  bool compresses = false;         // what compresses well stays in memory, compressed
   bool quiet = false;
   bool stats = false;
   const char* stats_file = nullptr;  // null: stderr

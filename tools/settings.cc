@@ -138,7 +138,7 @@ constexpr Setting kSettings[] = {
     {.option = "compress",
      .placeholder = "auto|off",
      .help = "Keep what compresses well in memory, compressed, instead of\nwriting it to disk (managed "
-             "backing; default auto)",
+             "backing; default off)",
      .variable = "SPILLWAY_COMPRESS",
      .forms = "auto or off",
      .normalise = compress},

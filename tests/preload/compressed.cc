@@ -29,7 +29,8 @@ double number_after(const std::string& text, const std::string& words) {
 
 TEST_CASE("small integers beyond the limit are read and written at random, inherited, discarded and freed") {
   if (!is_possible()) return;
-  const Outcome got = run_victim(kTight, "small_integers", {"96M", "all"}, {"SPILLWAY_STATS=1"});
+  const Outcome got =
+      run_victim(kTight, "small_integers", {"96M", "all"}, {"SPILLWAY_STATS=1", "SPILLWAY_COMPRESS=auto"});
   INFO(got.text());
   CHECK(got.exit_code == 0);
   CHECK(got.out == "ok\n");
@@ -39,7 +40,8 @@ TEST_CASE("small integers beyond the limit are read and written at random, inher
 }
 TEST_CASE("what is in compressed memory is not read from the disk") {
   if (!is_possible()) return;
-  const Outcome got = run_victim("managed+48M", "small_integers", {"96M", "reads"}, {"SPILLWAY_STATS=1"});
+  const Outcome got = run_victim("managed+48M", "small_integers", {"96M", "reads"},
+                                 {"SPILLWAY_STATS=1", "SPILLWAY_COMPRESS=auto"});
   INFO(got.text());
   CHECK(got.out == "ok\n");
   CHECK(number_after(got.err, " extents and ") > 1000);
