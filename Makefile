@@ -196,8 +196,8 @@ asan:
 	  $(addprefix build-asan/,bin/spillway $(addprefix tests/,unit pager segstore pool typed))
 	scripts/run-tests build-asan unit pager segstore pool typed
 tsan:
-	+$(MAKE) --no-print-directory BUILD=build-tsan SANITIZE=thread $(addprefix build-tsan/tests/,unit pager segstore)
-	scripts/run-tests build-tsan unit pager 'segstore=[threads]'
+	+$(MAKE) --no-print-directory BUILD=build-tsan SANITIZE=thread $(addprefix build-tsan/tests/,unit segstore)
+	scripts/run-tests build-tsan unit 'segstore=[threads]'
 fuzz:
 	scripts/fuzz
 soak: tests
