@@ -32,7 +32,9 @@ void Pager::grow_lines() {
         Extent& oldest = *residents_.oldest();
         const bool is_old =
             lines_.clock() - oldest.since > static_cast<uint64_t>(budget_frames_) * kExtentPages / 2;
-        if (is_old && to_write_.empty() && vacant_count_ > 0 && write_errors_.may_write()) evict(oldest);
+        if (is_old && !residents_.is_in_use(oldest) && to_write_.empty() && vacant_count_ > 0 &&
+            write_errors_.may_write())
+          evict(oldest);
         return;
       }
       unlist(*staged);
@@ -153,7 +155,10 @@ void Pager::evict_ahead() {
     // They are about to: what is resident is younger, and would be wanted back.
     if (over <= 0 && lines_.is_shrinking() && lines_are_oldest()) return;
     Extent* victim = choose_victim();
-    if (victim == nullptr) return;
+    if (victim == nullptr) {
+      if (over > 0 && lines_.shrink()) lines_.ring().wake();
+      return;
+    }
     spare += evict(*victim);
   }
 }
@@ -268,6 +273,7 @@ void Pager::share(Extent& extent) {
 
 void Pager::become_resident(Extent& extent, bool was_read) {
   extent.ahead = extent.wanted = false;
+  residents_.on_wanted(extent);
   start_residence(extent, was_read);
   userfault_.wake({address_of(extent), kExtentBytes});
 }

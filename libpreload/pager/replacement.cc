@@ -36,6 +36,15 @@ void Replacement::remove(Extent& extent) {
 }
 
 Extent* Replacement::victim() {
+  Extent* first = first_choice();
+  if (first == nullptr || !is_in_use(*first)) return first;
+  for (IntrusiveList<Extent>* list : {&staying_, &passing_})
+    for (Extent* e = list->front(); e != nullptr; e = list->after(e))
+      if (!is_in_use(*e)) return e;
+  return nullptr;
+}
+
+Extent* Replacement::first_choice() {
   const auto stay = [this] {
     Extent* extent = passing_.front();
     remove(*extent);

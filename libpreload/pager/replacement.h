@@ -29,14 +29,19 @@ class Replacement {
   // It is resident now. `was_read`: not brought back from the staging area after all.
   void add(Extent& extent, uint64_t now, bool was_read);
   void remove(Extent& extent);
+  // A thread waited for it. One instruction may need several extents at once (a string move whose source and
+  // whose target each lie across a boundary): the last few to be waited for stay, or it would never end.
+  void on_wanted(Extent& extent) { extent.wanted_as = ++wanted_; }
 
   // Who leaves next, and who has been here longest; null: nobody. The caller removes it.
   Extent* victim();
+  bool is_in_use(const Extent& extent) const { return wanted_ - extent.wanted_as < kAtOnce; }
   Extent* oldest() { return !staying_.empty() ? staying_.front() : passing_.front(); }
 
   bool is_loop() const { return is_loop_; }
 
  private:
+  static constexpr uint32_t kAtOnce = 4;
   static constexpr uint64_t kSoon = 4;  // in memories
   static constexpr int kEnough = 16, kMost = 64;
   // One victim in so many is an old one: while nothing is known or they are not missed, and when they are.
@@ -44,6 +49,7 @@ class Replacement {
   // Probes are judged by batches, some batches later: a round of the loop may take so long.
   static constexpr unsigned kBatch = 32, kBatches = 8, kLater = 4, kMissed = kBatch / 4;
 
+  Extent* first_choice();
   void was_missed(Extent& extent);
   void mark_probe(Extent& extent);
 
@@ -54,6 +60,7 @@ class Replacement {
   unsigned victims_ = 0, probes_ = 0;
   unsigned one_in_ = kOften;
   unsigned missed_[kBatches] = {};  // of the probes of a batch
+  uint32_t wanted_ = kAtOnce;       // counts up
   int repeats_ = 0;
   bool is_loop_ = false;
 };

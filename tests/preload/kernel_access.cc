@@ -43,6 +43,10 @@ TEST_CASE("memcpy and memmove work inside and between spilled blocks") {
   same_on_every_backing("copies_between_spilled_blocks");
   same_on_every_backing("copies_between_spilled_blocks", {}, kTight);
 }
+TEST_CASE("an instruction may need several extents at once") {
+  same_on_every_backing("needs_several_extents_at_once");
+  same_on_every_backing("needs_several_extents_at_once", {}, kTight);
+}
 TEST_CASE("signal handlers may touch spilled memory and run on it") {
   same_on_every_backing("signal_handlers_touch_blocks");
   same_on_every_backing("signal_handlers_touch_blocks", {}, kTight);

@@ -104,3 +104,26 @@ TEST_CASE("an extent that was removed is no victim") {
   CHECK(replacement.victim() == nullptr);
   CHECK(replacement.oldest() == nullptr);
 }
+
+TEST_CASE("the last few that a thread waited for stay") {
+  Replacement replacement;
+  replacement.set_budget(6);
+  replacement.expect_loop();
+  std::vector<Extent> extents(6);
+  // Two that were read, as in a loop; then two come back from the staging area, again and again.
+  uint64_t now = 0;
+  for (Extent& extent : extents) replacement.add(extent, ++now, /*was_read=*/&extent < &extents[4]);
+  for (int round = 0; round < 100; ++round) {
+    for (size_t i = 2; i < 6; ++i) {
+      replacement.remove(extents[i]);
+      replacement.on_wanted(extents[i]);
+      replacement.add(extents[i], ++now, /*was_read=*/false);
+    }
+    Extent* victim = replacement.victim();
+    REQUIRE(victim != nullptr);
+    CHECK(victim < &extents[2]);
+  }
+  replacement.remove(extents[0]);
+  replacement.remove(extents[1]);
+  CHECK(replacement.victim() == nullptr);
+}
