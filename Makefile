@@ -30,7 +30,7 @@ PRELOAD_SRC := $(wildcard libpreload/*.cc libpreload/*/*.cc)
 TOOL_SRC    := $(wildcard tools/*.cc)
 SUPPORT_SRC := $(wildcard tests/support/*.cc)
 # The layers under the exported functions: these are linked into the unit tests (and their sanitizer builds).
-PRELOAD_INNER_SRC := $(filter-out $(addprefix libpreload/,interpose.cc small.cc exm_api.cc preload_api.cc \
+PRELOAD_INNER_SRC := $(filter-out $(addprefix libpreload/,interpose.cc small.cc spillable_heap.cc exm_api.cc preload_api.cc \
   memory_calls.cc lifecycle.cc),$(PRELOAD_SRC))
 # Likewise what reads traces.
 TOOL_INNER_OBJ = $(patsubst %.cc,$(OBJ)/%.o,$(wildcard tools/trace_*.cc) tools/finding.cc)
@@ -74,7 +74,7 @@ tests: all $(TESTS) $(VICTIMS) $(BENCHES)
 JEMALLOC_ARCHIVE ?= $(shell $(CC) -print-file-name=libjemalloc_pic.a)
 JEMALLOC_NAMES := malloc calloc realloc free memalign posix_memalign aligned_alloc valloc malloc_usable_size mallocx \
   rallocx xallocx sallocx dallocx sdallocx nallocx mallctl mallctlnametomib mallctlbymib malloc_stats_print \
-  malloc_conf malloc_message mmap
+  malloc_conf malloc_message mmap madvise
 $(BUILD)/obj/jemalloc.a: $(JEMALLOC_ARCHIVE) Makefile
 	@mkdir -p $(@D)
 	objcopy $(foreach n,$(JEMALLOC_NAMES),--redefine-sym $(n)=jemalloc_$(n)) $< $@
@@ -83,7 +83,8 @@ $(PRELOAD_LIB): $(PRELOAD_SRC:%.cc=$(PIC)/%.o) $(BASE_SRC:%.cc=$(PIC)/%.o) $(BUI
 	@mkdir -p $(@D)
 	$(CC) -shared -o $@ $(filter %.o %.a,$^) -Wl,--version-script=libpreload/exports.map -Wl,--exclude-libs,ALL \
 	  -Wl,-Bstatic -luring -llz4 -Wl,-Bdynamic -Wl,--wrap=je_pages_map,--wrap=je_extent_alloc_dss \
-	  -Wl,--wrap=je_tcache_alloc_small_hard,--wrap=je_large_malloc -Wl,-z,defs,-z,now,-z,relro,-z,nodelete \
+	  -Wl,--wrap=je_tcache_alloc_small_hard,--wrap=je_large_malloc \
+	  -Wl,--wrap=je_ehooks_default_alloc_impl -Wl,-z,defs,-z,now,-z,relro,-z,nodelete \
 	  -Wl,-soname,$(@F) -static-libgcc -Wl,--as-needed -pthread -ldl -lm
 
 $(PIC)/%.o: %.cc

@@ -35,7 +35,7 @@ EXPORT double exm_version() { return SPILLWAY_VERSION_MAJOR + SPILLWAY_VERSION_M
 
 EXPORT size_t exm_threshold(size_t bytes) {
   ensure_started();
-  if (bytes > 0) settings.threshold_bytes = bytes;
+  if (bytes > 0) settings.set_threshold(bytes);
   return settings.threshold_bytes;
 }
 

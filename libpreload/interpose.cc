@@ -14,9 +14,11 @@
 #include "libpreload/lifecycle.h"
 #include "libpreload/settings.h"
 #include "libpreload/small.h"
+#include "libpreload/spillable_heap.h"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 #define LIKELY(x) __builtin_expect(!!(x), 1)
+#define CALLER __builtin_return_address(0)
 #define UNLIKELY(x) __builtin_expect(!!(x), 0)
 
 namespace spillway {
@@ -26,26 +28,36 @@ namespace {
 // and jemalloc would hand the block out twice. One store in malloc, one compare in free.
 thread_local void* last_freed __attribute__((tls_model("initial-exec"))) = nullptr;
 
-// Blocks below a page are small whatever the threshold: the commonest sizes need no look at it.
-constexpr size_t kAlwaysSmall = kPageBytes;
-
-bool is_large(size_t bytes) {
-  return UNLIKELY(bytes >= kAlwaysSmall) &&
-         UNLIKELY(bytes >= settings.threshold_bytes.load(std::memory_order_relaxed));
+// jemalloc's, whoever asks.
+bool is_plain(size_t bytes) {
+  return LIKELY(bytes < settings.plain_below_bytes.load(std::memory_order_relaxed));
 }
+bool is_large(size_t bytes) { return bytes >= settings.threshold_bytes.load(std::memory_order_relaxed); }
 
 void* out_of_memory() {
   errno = ENOMEM;
   return nullptr;
 }
 
-__attribute__((noinline)) void* allocate_large(size_t bytes, size_t alignment, bool zeroed) {
+void* allocate_small(size_t bytes, size_t alignment, bool zeroed) {
+  return zeroed                             ? jemalloc_calloc(1, bytes)
+         : alignment > alignof(max_align_t) ? jemalloc_memalign(alignment, bytes)
+                                            : jemalloc_malloc(bytes);
+}
+
+// `alignment`: what is asked for beyond that of every block, or 0.
+__attribute__((noinline)) void* allocate_other(size_t bytes, size_t alignment, bool zeroed,
+                                               const void* caller) {
   ensure_started();
-  if (!is_large(bytes))  // the environment names a larger threshold than the built-in one
-    return zeroed                             ? jemalloc_calloc(1, bytes)
-           : alignment > alignof(max_align_t) ? jemalloc_memalign(alignment, bytes)
-                                              : jemalloc_malloc(bytes);
-  return large_heap.allocate(bytes, alignment, zeroed);
+  if (is_large(bytes)) return large_heap.allocate(bytes, std::max<size_t>(alignment, kExtentBytes), zeroed);
+  // The environment may name a larger threshold than the built-in one.
+  if (is_plain(bytes)) return allocate_small(bytes, alignment, zeroed);
+  if (!spillable_heap.keeps(caller)) {
+    spillable_heap.choose_arena();
+    return allocate_small(bytes, alignment, zeroed);
+  }
+  void* block = spillable_heap.allocate(bytes, alignment, zeroed);
+  return block != nullptr ? block : out_of_memory();
 }
 
 [[noreturn]] __attribute__((noinline)) void not_a_block(const char* function, void* p) {
@@ -64,11 +76,15 @@ __attribute__((noinline)) void free_other(void* p) {
 
 __attribute__((noinline, noreturn)) void freed_twice(void* p) { os::die("free(): %p was freed twice", p); }
 
-__attribute__((noinline)) void* realloc_across(void* p, size_t bytes) {
+__attribute__((noinline)) void* realloc_other(void* p, size_t bytes, const void* caller) {
   ensure_started();
   const bool large = is_large(bytes);
   if (is_small(p)) {
-    if (!large) return jemalloc_realloc(p, bytes);
+    if (!large) {
+      if (is_plain(bytes) || !spillable_heap.keeps(caller)) return jemalloc_realloc(p, bytes);
+      void* block = spillable_heap.reallocate(p, bytes);
+      return block != nullptr ? block : out_of_memory();
+    }
     void* block = large_heap.allocate(bytes, kExtentBytes, /*zeroed=*/false);
     if (block == nullptr) return nullptr;
     memcpy(block, p, std::min(bytes, jemalloc_malloc_usable_size(p)));
@@ -86,9 +102,9 @@ __attribute__((noinline)) void* realloc_across(void* p, size_t bytes) {
   return block;
 }
 
-void* aligned(size_t alignment, size_t bytes) {
+void* aligned(size_t alignment, size_t bytes, const void* caller) {
   last_freed = nullptr;
-  if (is_large(bytes)) return allocate_large(bytes, alignment, false);
+  if (!is_plain(bytes)) return allocate_other(bytes, alignment, false, caller);
   return jemalloc_memalign(alignment, bytes);
 }
 
@@ -99,7 +115,7 @@ using namespace spillway;
 
 EXPORT void* malloc(size_t bytes) {
   last_freed = nullptr;
-  if (is_large(bytes)) return allocate_large(bytes, kExtentBytes, false);
+  if (!is_plain(bytes)) return allocate_other(bytes, 0, false, CALLER);
   return jemalloc_malloc(bytes);
 }
 
@@ -116,26 +132,31 @@ EXPORT void* calloc(size_t count, size_t size) {
   last_freed = nullptr;
   size_t bytes;
   if (UNLIKELY(__builtin_mul_overflow(count, size, &bytes))) return out_of_memory();
-  if (is_large(bytes)) return allocate_large(bytes, kExtentBytes, true);
+  if (!is_plain(bytes)) return allocate_other(bytes, 0, true, CALLER);
   return jemalloc_calloc(count, size);
 }
 
-EXPORT void* realloc(void* p, size_t bytes) {
-  if (p == nullptr) return malloc(bytes);
+static void* reallocate(void* p, size_t bytes, const void* caller) {
+  if (p == nullptr) {
+    last_freed = nullptr;
+    return is_plain(bytes) ? jemalloc_malloc(bytes) : allocate_other(bytes, 0, false, caller);
+  }
   if (bytes == 0) {  // as glibc
     free(p);
     return nullptr;
   }
   if (UNLIKELY(p == last_freed)) freed_twice(p);
   last_freed = nullptr;
-  if (LIKELY(is_small(p) && !is_large(bytes))) return jemalloc_realloc(p, bytes);
-  return realloc_across(p, bytes);
+  if (LIKELY(is_small(p) && is_plain(bytes))) return jemalloc_realloc(p, bytes);
+  return realloc_other(p, bytes, caller);
 }
+
+EXPORT void* realloc(void* p, size_t bytes) { return reallocate(p, bytes, CALLER); }
 
 EXPORT void* reallocarray(void* p, size_t count, size_t size) {
   size_t bytes;
   if (UNLIKELY(__builtin_mul_overflow(count, size, &bytes))) return out_of_memory();
-  return realloc(p, bytes);
+  return reallocate(p, bytes, CALLER);
 }
 
 EXPORT void* memalign(size_t alignment, size_t bytes) {
@@ -146,13 +167,13 @@ EXPORT void* memalign(size_t alignment, size_t bytes) {
   }
   size_t power = sizeof(void*);
   while (power < alignment) power *= 2;
-  return aligned(power, bytes);
+  return aligned(power, bytes, CALLER);
 }
 
 EXPORT int posix_memalign(void** block, size_t alignment, size_t bytes) {
   if (!is_power_of_two(alignment) || alignment % sizeof(void*) != 0) return EINVAL;
   const int saved = errno;  // the result carries the error, errno does not
-  void* p = aligned(alignment, bytes);
+  void* p = aligned(alignment, bytes, CALLER);
   errno = saved;
   if (p == nullptr) return ENOMEM;
   *block = p;
@@ -164,14 +185,14 @@ EXPORT void* aligned_alloc(size_t alignment, size_t bytes) {
     errno = EINVAL;
     return nullptr;
   }
-  return aligned(alignment, bytes);
+  return aligned(alignment, bytes, CALLER);
 }
 
-EXPORT void* valloc(size_t bytes) { return aligned(kPageBytes, bytes); }
+EXPORT void* valloc(size_t bytes) { return aligned(kPageBytes, bytes, CALLER); }
 
 EXPORT void* pvalloc(size_t bytes) {
   if (bytes > SIZE_MAX - kPageBytes) return out_of_memory();
-  return aligned(kPageBytes, round_up(bytes, kPageBytes));
+  return aligned(kPageBytes, round_up(bytes, kPageBytes), CALLER);
 }
 
 EXPORT size_t malloc_usable_size(void* p) {

@@ -9,6 +9,7 @@
 #include "base/os/fatal.h"
 #include "base/os/futex.h"
 #include "base/os/keep_errno.h"
+#include "base/os/limits.h"
 #include "base/os/memory.h"
 #include "libpreload/backing/directory.h"
 #include "libpreload/backing/pacer.h"
@@ -28,9 +29,6 @@ namespace {
 // data.
 constexpr uint64_t kMaxRecycledBytes = 256 * kMiB;
 
-// Forks that follow each other so quickly make a family whose processes work at the same time.
-constexpr uint64_t kFamilyMs = 10'000;
-
 // Half of user space: more is refused before rounding could overflow.
 constexpr uint64_t kMostBytes = uint64_t{1} << 46;
 
@@ -40,10 +38,6 @@ uint64_t max_recycled_bytes() {
 }
 
 PageRange committed_range(const Region& region) { return {region.span.base, region.committed}; }
-// Beyond these a region is head-room: address space with nothing in it.
-PageRange committed_granules(const Region& region) {
-  return {region.span.base, round_up(region.committed, kExtentBytes)};
-}
 
 }  // namespace
 
@@ -81,6 +75,39 @@ void LargeHeap::start_pacing() {
   start_pager_if_time();
 }
 
+bool LargeHeap::start_spilling_small() {
+  os::Locked locked(lock_);
+  const uint64_t most =
+      std::min(small_window.spillable_half().bytes, round_down(os::file_size_limit(), kExtentBytes));
+  Errno error(EOPNOTSUPP);
+  if (settings.backing != Settings::BackingChoice::kFile &&
+      settings.backing != Settings::BackingChoice::kPlain && most > 0 && can_manage()) {
+    const PageRange range = small_window.spillable_half().sub(0, most);
+    const uint64_t footprint = round_up(Chunk::footprint(most), kPageBytes);
+    Result<PageRange> memory = os::reserve(footprint, kPageBytes);
+    error = memory ? os::map_anonymous(*memory) : memory.error();
+    if (error.ok()) {
+      small_blocks_ = new (memory->base) Chunk;
+      small_blocks_->range = range;
+      small_blocks_->backing = &managed_;
+      small_blocks_->of_small_blocks = true;
+      small_blocks_->set_mapped(range, true);
+      error = managed_.open(*small_blocks_);
+    }
+  }
+  if (error.ok())
+    small_window.start_spilling(most);
+  else
+    settings.warn("small blocks stay in memory: spilling them takes the managed backing, which is %s",
+                  managed_possible_ ? strerror(error.code()) : "not to be had here");
+  return error.ok();
+}
+
+Errno LargeHeap::discard_small(PageRange pages) {
+  os::Locked locked(lock_);
+  return managed_.discard(*small_blocks_, pages);
+}
+
 void LargeHeap::on_small_growth() {
   // Within this heap, or in a fork: the next growth is soon enough.
   if (!managed_possible_ || pager.engaged() || !lock_.try_lock()) return;
@@ -100,8 +127,8 @@ void LargeHeap::on_program_mapping(PageRange range) {
 
 // Each of so many processes of a family may come to hold as much.
 void LargeHeap::start_pager_if_time(unsigned processes) {
-  const uint64_t bytes = stats.managed_bytes() * processes;
-  if (bytes == 0 || !pager.is_time(bytes, small_window.mapped_bytes() * processes)) return;
+  const uint64_t bytes = (stats.managed_bytes() + small_window.spillable().bytes) * processes;
+  if (bytes == 0 || !pager.is_time(bytes, small_window.memory().bytes * processes)) return;
   while (release_oldest_recycled()) {
   }
   // In a directory that takes files.
@@ -228,7 +255,7 @@ void* LargeHeap::allocate(uint64_t bytes, uint64_t alignment, bool zeroed) {
 void LargeHeap::give_back(Region& region) {
   Chunk& chunk = *region.chunk;
   Backing& backing = *chunk.backing;
-  if (const PageRange used = committed_granules(region); used.bytes < region.span.bytes) {
+  if (const PageRange used = region.committed_granules(); used.bytes < region.span.bytes) {
     Region* head_room = space_.cut(region, used.bytes);
     if (chunk.next_run(head_room->span, /*mapped=*/true).empty() ||
         backing.decommit(chunk, head_room->span, false))
@@ -319,7 +346,7 @@ bool LargeHeap::resize(Region& region, uint64_t bytes) {
     region.committed = pages;
     return true;
   }
-  if (span < committed_granules(region).bytes) {
+  if (span < region.committed_granules().bytes) {
     stats.on_resize(region, span);
     Region* rest = space_.cut(region, span);
     rest->disturbed = region.disturbed.load();
@@ -416,7 +443,7 @@ PageRange LargeHeap::next_extent_of(Chunk& chunk, const char* from, bool mapped)
   for (; region != nullptr; region = space_.next_of(*region)) {
     if (region->state != Region::State::kLive || region->shared_with_children || region->span.end() <= from)
       continue;
-    const PageRange blocks = committed_granules(*region);
+    const PageRange blocks = region->committed_granules();
     for (char* g = std::max(const_cast<char*>(from), blocks.base); g < blocks.end(); g += kExtentBytes)
       if (chunk.is_mapped(g) == mapped) return {g, kExtentBytes};
   }
@@ -467,7 +494,7 @@ void LargeHeap::advise_block(const char* p, int advice) {
   os::Locked locked(lock_);
   Region* region = block_around(p);
   if (region == nullptr || region->advice_is_programs || region->disturbed) return;
-  if (region->chunk->backing->advise(committed_granules(*region), advice).ok()) region->advice = advice;
+  if (region->chunk->backing->advise(region->committed_granules(), advice).ok()) region->advice = advice;
 }
 
 int LargeHeap::any_file() {
@@ -493,60 +520,6 @@ void LargeHeap::retire_chunks() {
     if (c->live_regions == 0) forget_chunk(*c);  // nobody will be freed there any more
   }
   file_failed_ = false;
-}
-
-void LargeHeap::before_fork() {
-  KeepErrno keep;
-  lock_.lock();
-  fork_mode_ = settings.fork_mode;
-  while (release_oldest_recycled()) {
-  }
-  for (Chunk* c = space_.chunks(); c != nullptr; c = c->next) {
-    for (Region* r = space_.first_of(*c); r != nullptr; r = space_.next_of(*r)) {
-      if (r->state != Region::State::kLive) continue;
-      const bool shared = fork_mode_ == ForkMode::kShared || r->shared_with_children;
-      if (c->backing->in_files()) r->shared_with_children = shared;
-      c->backing->freeze(*c, r->span, shared ? ForkMode::kShared : ForkMode::kSnapshot);
-    }
-  }
-  if (space_.chunks() == nullptr) return;
-  // How many of the children still live, nobody tells.
-  const uint64_t now = os::monotonic_ms();
-  if (now - last_fork_ms_ > kFamilyMs) forks_ = 0;
-  last_fork_ms_ = now;
-  ++forks_;
-  if (managed_possible_ && !pager.engaged()) start_pager_if_time(2 * (1 + forks_));
-  pager.before_fork();
-  void* waits[64];
-  const int waiting = os::shared_futex_waits(waits, 64);
-  for (Chunk* c = space_.chunks(); c != nullptr; c = c->next) {
-    for (int i = 0; i < waiting; ++i)
-      if (c->range.contains(waits[i])) c->backing->wake_waiters(*c, waits[i]);
-    c->backing->finish_freeze(*c);
-  }
-  // What could not be given back lies in files that are left now; here it is as good as new.
-  while (Region* region = space_.oldest_recycled()) {
-    space_.unlist(*region);
-    space_.give_back(*region, Region::State::kFree);
-  }
-}
-
-void LargeHeap::after_fork_in_parent() {
-  pager.after_fork_in_parent();
-  lock_.unlock();
-}
-
-void LargeHeap::after_fork_in_child(bool may_start_threads) {
-  KeepErrno keep;
-  pager.after_fork_in_child(may_start_threads);
-  if (fork_mode_ == ForkMode::kDuplicate) {
-    for (Chunk* c = space_.chunks(); c != nullptr; c = c->next)
-      for (Region* r = space_.first_of(*c); r != nullptr; r = space_.next_of(*r))
-        if (r->state == Region::State::kLive && !r->shared_with_children)
-          if (Errno e = c->backing->thaw(*c, committed_granules(*r)); !e.ok())
-            settings.warn("a forked child keeps a snapshot instead of a duplicate: %s", strerror(e.code()));
-  }
-  lock_.unlock();
 }
 
 }  // namespace spillway

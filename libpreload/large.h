@@ -77,6 +77,11 @@ class LargeHeap {
   // The descriptor of some region file; -1: there is none.
   int any_file();
 
+  // Small blocks are in managed memory from now on. False: that cannot be had here; a line said why.
+  bool start_spilling_small();
+  // As discard(), of pages with small blocks that can spill.
+  Errno discard_small(PageRange pages);
+
   // Small blocks took more memory. The caller may hold any lock of the program's.
   void on_small_growth();
   // The program mapped private anonymous memory of its own.
@@ -87,8 +92,12 @@ class LargeHeap {
   // Later chunks go to the directory that region_directory names now.
   void retire_chunks();
 
+  // Others' fork handlers may use their blocks between the two before it, and between the two after it.
   void before_fork();
+  void freeze_for_fork();
+  void thaw_in_parent();
   void after_fork_in_parent();
+  void begin_child();
   // may_start_threads false: only what is async-signal-safe may be called.
   void after_fork_in_child(bool may_start_threads);
 
@@ -127,6 +136,7 @@ class LargeHeap {
   FileBacking small_file_{FileBacking::Unit::kPage};
   ManagedBacking managed_;
   PlainBacking plain_;
+  Chunk* small_blocks_ = nullptr;  // that can spill; no region is in it
   bool probed_ = false;  // whether this host permits managed_
   bool managed_possible_ = false;
   std::atomic<bool> has_files_ = false;

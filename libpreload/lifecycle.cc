@@ -11,6 +11,7 @@
 #include "libpreload/pager/trace.h"
 #include "libpreload/settings.h"
 #include "libpreload/small.h"
+#include "libpreload/spillable_heap.h"
 #include "libpreload/stats.h"
 
 namespace spillway {
@@ -18,10 +19,16 @@ namespace {
 
 pthread_once_t once = PTHREAD_ONCE_INIT;
 
+// Two sets of handlers around everybody else's, which may use blocks. The outer set is registered last, so that
+// its first part runs before all others, and may allocate. The inner one is registered before anybody
+// allocates; it runs with jemalloc's locks held.
 void before_fork() {
   pacer.before_fork();
   large_heap.before_fork();
 }
+void freeze() { large_heap.freeze_for_fork(); }
+void thaw() { large_heap.thaw_in_parent(); }
+void begin_child() { large_heap.begin_child(); }
 void after_fork_in_parent() {
   large_heap.after_fork_in_parent();
   pacer.after_fork_in_parent();
@@ -40,11 +47,10 @@ void start() {
   pacer.configure();
   pager.configure();
   trace.configure(settings.trace_file);
-  // jemalloc registers its handlers in its first allocation. After that, ours run first before a fork and
-  // last after it, so they may allocate.
-  jemalloc_free(jemalloc_malloc(1));
+  jemalloc_free(jemalloc_malloc(1));  // which registers jemalloc's handlers, if nothing was allocated yet
   pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
   if (settings.stats) stats.start();
+  if (settings.spills_small) spillable_heap.open();  // the last: from here on requests wait for us to be through
 }
 
 // Not linked -z initfirst: libc would not be initialised yet, and environ empty. Libraries whose constructors
@@ -66,15 +72,20 @@ extern "C" __attribute__((visibility("default"))) pid_t _Fork() {
     return -1;
   }
   before_fork();
+  freeze();
   const pid_t pid = real_Fork();
   if (pid == 0) {
+    begin_child();
     large_heap.after_fork_in_child(/*may_start_threads=*/false);
     pacer.forget_thread();
   } else {
+    thaw();
     after_fork_in_parent();
   }
   return pid;
 }
+
+void register_inner_fork_handlers() { pthread_atfork(freeze, thaw, begin_child); }
 
 void ensure_started() { pthread_once(&once, start); }
 

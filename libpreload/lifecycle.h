@@ -7,4 +7,7 @@ namespace spillway {
 // constructors run before ours, by the first request that might be large.
 void ensure_started();
 
+// Before anybody else's fork handlers: with jemalloc's first memory.
+void register_inner_fork_handlers();
+
 }  // namespace spillway

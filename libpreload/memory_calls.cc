@@ -13,6 +13,7 @@
 #include "libpreload/large.h"
 #include "libpreload/lifecycle.h"
 #include "libpreload/settings.h"
+#include "libpreload/small_window.h"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -42,6 +43,9 @@ int as_result(Errno e) {
 }
 
 int advise(void* base, size_t bytes, int advice) {
+  if (small_window.is_spillable(base) && is_page_aligned(base) &&
+      (advice == MADV_DONTNEED || advice == MADV_FREE))
+    return as_result(large_heap.discard_small(pages(base, bytes).intersect(small_window.spillable())));
   Region* region = block_of(base, bytes);
   if (region == nullptr || !region->chunk->backing->answers_madvise()) {
     if (region != nullptr) region->disturbed = true;

@@ -27,6 +27,8 @@ class Region : public ListHook {
   // From span.base on, this many bytes are backed: usable by the program when live, kept when recycled.
   // Readable without the lock by whoever owns the live block.
   std::atomic<uint64_t> committed = 0;
+  // Beyond these it is head-room: address space with nothing in it.
+  PageRange committed_granules() const { return {span.base, round_up(committed, kExtentBytes)}; }
   std::atomic<State> state = State::kFree;
 
   // The program changed protection, locks or advice of some pages: they must not survive into the next block.

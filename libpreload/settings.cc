@@ -55,13 +55,18 @@ void Settings::warn(const char* format, ...) const {
   os::say("%s", text);
 }
 
+void Settings::set_threshold(uint64_t bytes) {
+  threshold_bytes = bytes;
+  if (!looks_at_all_) plain_below_bytes = bytes;
+}
+
 void Settings::read_environment() {
   quiet = is_true(variable("SPILLWAY_QUIET"));
 
   if (Variable v = variable("SPILLWAY_THRESHOLD", "EXM_THRESHOLD")) {
     const auto bytes = parse_size(v.value);
     if (bytes && *bytes > 0)
-      threshold_bytes = *bytes;
+      set_threshold(*bytes);
     else
       warn("%s=%s is not a threshold; expected %s; using 4M", v.name, v.value, kSizeForms);
   }
@@ -94,6 +99,7 @@ void Settings::read_environment() {
     else
       fork_mode = static_cast<ForkMode>(mode < 0 ? 0 : mode);
   }
+  spills_small = is_true(variable("SPILLWAY_HEAP"));
   captures_mappings = is_true(variable("SPILLWAY_MMAP"));
   if (Variable v = variable("SPILLWAY_COMPRESS")) {
     compresses = strcmp(v.value, "auto") == 0;

@@ -11,11 +11,14 @@ namespace spillway {
 struct Settings {
   enum class BackingChoice { kAuto, kManaged, kFile, kPlain };
 
-  std::atomic<uint64_t> threshold_bytes = 4 * kMiB;
+  std::atomic<uint64_t> threshold_bytes = 4 * kMiB;  // set_threshold() sets it
+  // Requests below this are jemalloc's without another look: the threshold, or 0 when small blocks spill, too.
+  std::atomic<uint64_t> plain_below_bytes = 4 * kMiB;
   std::atomic<uint64_t> limit_bytes = 0;  // 0: the kernel decides what stays in memory
   BackingChoice backing = BackingChoice::kAuto;
   std::atomic<ForkMode> fork_mode = ForkMode::kSnapshot;
   bool captures_mappings = false;  // of the program's own, private and anonymous, from the threshold on
+  bool spills_small = false;       // blocks below the threshold, too
   bool compresses = false;         // what compresses well stays in memory, compressed
   bool quiet = false;
   bool stats = false;
@@ -31,8 +34,17 @@ struct Settings {
   } masked;
 
   void read_environment();
+  void set_threshold(uint64_t bytes);
+  // All requests are looked at from now on (spillable_heap.h).
+  void look_at_all() {
+    looks_at_all_ = true;
+    plain_below_bytes = 0;
+  }
   // A line on stderr unless quiet.
   void warn(const char* format, ...) const __attribute__((format(printf, 2, 3)));
+
+ private:
+  bool looks_at_all_ = false;
 };
 
 // The one of the process. The threshold is valid before read_environment(), everything else after it.

@@ -3,10 +3,20 @@
 // extent).
 #include "libpreload/small.h"
 
+#include <sys/mman.h>
+
+#include <cerrno>
+#include <utility>
+
 #include "base/os/memory.h"
 #include "libpreload/large.h"
+#include "libpreload/lifecycle.h"
+#include "libpreload/pager/pager.h"
+#include "libpreload/spillable_heap.h"
 
 namespace {
+using spillway::small_window;
+
 void* note(void* memory, size_t bytes) {
   if (memory != nullptr) spillway::page_map.mark_small({static_cast<char*>(memory), bytes});
   return memory;
@@ -24,8 +34,10 @@ void* __real_je_extent_alloc_dss(void* thread, void* arena, void* address, size_
                                  bool* zero, bool* commit);
 
 void* __wrap_je_pages_map(void* address, size_t bytes, size_t alignment, bool* commit) {
+  static bool is_first = true;  // under jemalloc's lock
+  if (std::exchange(is_first, false)) spillway::register_inner_fork_handlers();
   if (address == nullptr)
-    if (void* memory = spillway::small_window.map(bytes, alignment)) {
+    if (void* memory = small_window.map(bytes, alignment)) {
       *commit = true;
       return memory;
     }
@@ -37,20 +49,43 @@ void* __wrap_je_extent_alloc_dss(void* thread, void* arena, void* address, size_
   return note(__real_je_extent_alloc_dss(thread, arena, address, bytes, alignment, zero, commit), bytes);
 }
 
+// Likewise its madvise(2), by which it gives pages back. What the pager has it keeps: under jemalloc's locks
+// nothing may wait for it, and jemalloc takes a refusal well.
+int jemalloc_madvise(void* base, size_t bytes, int advice) {
+  if (small_window.is_spillable(base) && spillway::pager.engaged()) {
+    errno = EAGAIN;
+    return -1;
+  }
+  return spillway::os::program_madvise(base, bytes, advice);
+}
+
+// Memory for the blocks of an arena; for what jemalloc itself writes down, it does not come here.
+void* __real_je_ehooks_default_alloc_impl(void* thread, void* address, size_t bytes, size_t alignment,
+                                          bool* zero, bool* commit, unsigned arena);
+void* __wrap_je_ehooks_default_alloc_impl(void* thread, void* address, size_t bytes, size_t alignment,
+                                          bool* zero, bool* commit, unsigned arena) {
+  if (address == nullptr && arena != spillway::SpillableHeap::kArenaInMemory)
+    if (void* memory = small_window.map_spillable(bytes, alignment)) {
+      *zero = *commit = true;
+      return memory;
+    }
+  return __real_je_ehooks_default_alloc_impl(thread, address, bytes, alignment, zero, commit, arena);
+}
+
 // The two ways to more memory for blocks. When they return, no lock of jemalloc's is held.
 void* __real_je_tcache_alloc_small_hard(void* thread, void* arena, void* cache, void* bin, unsigned index,
                                         bool* success);
 void* __wrap_je_tcache_alloc_small_hard(void* thread, void* arena, void* cache, void* bin, unsigned index,
                                         bool* success) {
   void* block = __real_je_tcache_alloc_small_hard(thread, arena, cache, bin, index, success);
-  if (spillway::small_window.has_grown()) spillway::large_heap.on_small_growth();
+  if (small_window.has_grown()) spillway::large_heap.on_small_growth();
   return block;
 }
 
 void* __real_je_large_malloc(void* thread, void* arena, size_t bytes, bool zero);
 void* __wrap_je_large_malloc(void* thread, void* arena, size_t bytes, bool zero) {
   void* block = __real_je_large_malloc(thread, arena, bytes, zero);
-  if (spillway::small_window.has_grown()) spillway::large_heap.on_small_growth();
+  if (small_window.has_grown()) spillway::large_heap.on_small_growth();
   return block;
 }
 }

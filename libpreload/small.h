@@ -14,6 +14,8 @@ void* jemalloc_realloc(void* block, size_t bytes);
 void jemalloc_free(void* block);
 void* jemalloc_memalign(size_t alignment, size_t bytes);
 size_t jemalloc_malloc_usable_size(void* block);
+void* jemalloc_mallocx(size_t bytes, int flags);
+void* jemalloc_rallocx(void* block, size_t bytes, int flags);
 int jemalloc_mallctl(const char* name, void* old_value, size_t* old_bytes, void* new_value, size_t new_bytes);
 }
 

@@ -19,6 +19,8 @@ struct Chunk {
   Backing* backing = nullptr;
   Chunk* next = nullptr;
   uint64_t live_regions = 0;
+  // Given out by small_window, piece by piece and without a lock.
+  bool of_small_blocks = false;
   // Its file system has no holes: what was written stays, for recycling only.
   bool keeps_freed_space = false;
   bool retired =
@@ -33,6 +35,8 @@ struct Chunk {
     return sizeof(Chunk) + (range_bytes / kExtentBytes + 63) / 64 * 8;
   }
 
+  // Granules of which something was ever given out.
+  PageRange used() const;
   bool is_mapped(const char* granule) const {
     return bitmap()[index(granule) / 64] >> (index(granule) % 64) & 1;
   }

@@ -1,5 +1,6 @@
 #include "base/os/memory.h"
 #include "libpreload/backing/backing.h"
+#include "libpreload/small_window.h"
 
 namespace spillway {
 
@@ -11,6 +12,10 @@ void Chunk::set_mapped(PageRange granules, bool mapped) {
     else
       bitmap()[index(g) / 64] &= ~bit;
   }
+}
+
+PageRange Chunk::used() const {
+  return of_small_blocks ? range.sub(0, round_up(small_window.spillable().bytes, kExtentBytes)) : range;
 }
 
 PageRange Chunk::next_run(PageRange within, bool mapped) const {

@@ -113,7 +113,7 @@ inline void copy_pages(char* to, const char* from, const PageSet& pages) {
 }
 // The chunk's granules that are this process's own.
 void for_each_mapped_run(Chunk& chunk, auto visit) {
-  for (PageRange rest = chunk.range; !rest.empty();) {
+  for (PageRange rest = chunk.used(); !rest.empty();) {
     const PageRange run = chunk.next_run(rest, /*mapped=*/true);
     if (run.empty()) return;
     visit(run);

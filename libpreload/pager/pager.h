@@ -23,6 +23,8 @@
 // threads never take lock_ (their stacks may be in blocks): they leave a request, and wait. All such calls
 // are made under the heap's lock.
 #pragma once
+#include <signal.h>
+
 #include <atomic>
 
 #include "base/core/eternal.h"
@@ -79,9 +81,13 @@ class Pager {
   // pages when there is room.
   void watch_others(PageRange range) { (void)call(Work::kWatch, range); }
 
-  // Blocks become snapshots: nothing is staged, and the files are not written to any more.
+  // Blocks become snapshots: nothing is staged, and the files are not written to any more. The calling thread
+  // takes no signal until after_fork_...: its handler would wait for what is not answered meanwhile.
   void before_fork();
   void after_fork_in_parent();
+  // In the child, before anybody uses a small block: small ones that are on disk are read through the kernel
+  // from now on.
+  void begin_child();
   // may_start_threads false: after _Fork(), in which only what is async-signal-safe may be called.
   void after_fork_in_child(bool may_start_threads);
 
@@ -152,6 +158,8 @@ class Pager {
   static void* run_worker(void* self);
   Errno set_up();
   Errno watch_memory(const os::PageTable& pages);
+  Errno watch_all(const Chunk& chunk);
+  static uint64_t managed_bytes();
   int most_frames() const;
   Errno make_staging();
   void answer_faults();
@@ -165,7 +173,7 @@ class Pager {
   void make_progress();
   void start_anew();
   bool has_stored();
-  void map_snapshots();
+  void map_snapshots(PagedChunk& chunk);
   void map_snapshot(Extent& extent, int fd, uint64_t offset);
   void map_expanded(Extent& extent);
   void wake_everybody();
@@ -263,6 +271,8 @@ class Pager {
   static constexpr int kMostWaiting = 64;
   char* waiting_[kMostWaiting] = {};
   int waiting_count_ = 0;
+  sigset_t signals_before_fork_ = {};
+  bool was_engaged_ = false, child_needs_pager_ = false;  // between the two calls in a child
   bool is_child_ = false;  // and shares pages with its parent
   int slots_ = 0;
   PageRange staging_;

@@ -72,7 +72,7 @@ void Pager::protect_everything() {
       for (char* at = run.base; at < run.end(); at += kExtentBytes)
         if (Extent& extent = c->extent(at); extent.state == State::kResident) share(extent);
     });
-  if (small_window.is_open()) userfault_.protect(small_window.range().sub(0, small_window.mapped_bytes()));
+  if (const PageRange small = small_window.memory(); !small.empty()) userfault_.protect(small);
 }
 
 Errno Pager::send_files(int programs_socket) {
@@ -85,6 +85,9 @@ Errno Pager::send_files(int programs_socket) {
 
 void Pager::before_fork() {
   if (!engaged_) return;
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &signals_before_fork_);
   os::Fd here, there;
   Errno e = os::make_pair(here, there);
   request_.socket = there.get();
@@ -100,6 +103,7 @@ void Pager::after_fork_in_parent() {
   if (!engaged_) return;
   for (PagedChunk* c = chunks_; c != nullptr; c = c->next) c->files.close_for_child();
   (void)call(Work::kThaw, {});
+  pthread_sigmask(SIG_SETMASK, &signals_before_fork_, nullptr);
 }
 
 // In a child: no threads, no staging area, no descriptors but those that were opened for it.
@@ -137,21 +141,19 @@ bool Pager::has_stored() {
 }
 
 // Without a pager in the child the kernel reads what is on disk: the files do not change any more.
-void Pager::map_snapshots() {
-  for (PagedChunk* c = chunks_; c != nullptr; c = c->next) {
-    for_each_mapped_run(*c->chunk, [&](PageRange run) {
-      for (char* at = run.base; at < run.end(); at += kExtentBytes) {
-        Extent& extent = c->extent(at);
-        if (is_on_disk(extent) && extent.file == SpillFiles::kCompressed)
-          map_expanded(extent);
-        else if (is_on_disk(extent))
-          map_snapshot(extent, c->files.descriptor_for_child(extent.file), c->offset(extent));
-        extent.state = State::kEmpty;
-        extent.file = 0;
-      }
-    });
-    c->files.forget_all();
-  }
+void Pager::map_snapshots(PagedChunk& chunk) {
+  for_each_mapped_run(*chunk.chunk, [&](PageRange run) {
+    for (char* at = run.base; at < run.end(); at += kExtentBytes) {
+      Extent& extent = chunk.extent(at);
+      if (is_on_disk(extent) && extent.file == SpillFiles::kCompressed)
+        map_expanded(extent);
+      else if (is_on_disk(extent))
+        map_snapshot(extent, chunk.files.descriptor_for_child(extent.file), chunk.offset(extent));
+      extent.state = State::kEmpty;
+      extent.file = 0;
+    }
+  });
+  chunk.files.forget_all();
 }
 
 // Pages that are newer than the file are copied aside meanwhile.
@@ -167,15 +169,23 @@ void Pager::map_snapshot(Extent& extent, int fd, uint64_t offset) {
   extent.chunk->chunk->set_mapped(range, false);
 }
 
-void Pager::after_fork_in_child(bool may_start_threads) {
+void Pager::begin_child() {
   if (!engaged_) return;
-  const bool is_needed = budget_.is_tight() || has_stored();
+  was_engaged_ = true;
+  child_needs_pager_ = budget_.is_tight() || has_stored();
   start_anew();
-  if (!is_needed || !may_start_threads || !start().ok()) {
+  for (PagedChunk* c = chunks_; c != nullptr; c = c->next)
+    if (c->chunk->of_small_blocks) map_snapshots(*c);
+}
+
+void Pager::after_fork_in_child(bool may_start_threads) {
+  if (!std::exchange(was_engaged_, false)) return;
+  if (!child_needs_pager_ || !may_start_threads || !start().ok()) {
     start_anew();
-    map_snapshots();
+    for (PagedChunk* c = chunks_; c != nullptr; c = c->next) map_snapshots(*c);
   }
   for (PagedChunk* c = chunks_; c != nullptr; c = c->next) c->files.close_for_child();
+  pthread_sigmask(SIG_SETMASK, &signals_before_fork_, nullptr);
 }
 
 }  // namespace spillway

@@ -57,7 +57,7 @@ void Pager::set_budget() {
 void Pager::look_at_memory() {
   const int lacking = std::max(kFewestFrames + kFewSpare - own_frames() - lines_.frames(), 0);
   family_.tell(static_cast<uint64_t>(lacking) << kExtentShift);
-  budget_.look(resident_bytes(), stats.managed_bytes(), family_.others());
+  budget_.look(resident_bytes(), managed_bytes(), family_.others());
   set_budget();
   trace.note_memory(resident_bytes(), budget_.bytes());
 }
@@ -104,6 +104,16 @@ Errno Pager::make_staging() {
   return userfault_.add_staging(staging_);
 }
 
+Errno Pager::watch_all(const Chunk& chunk) {
+  for (PageRange rest = chunk.range; !rest.empty();) {
+    const PageRange run = chunk.next_run(rest, /*mapped=*/true);
+    if (run.empty()) break;
+    if (Errno e = userfault_.watch(run); !e.ok()) return e;
+    rest = {run.end(), static_cast<uint64_t>(rest.end() - run.end())};
+  }
+  return {};
+}
+
 // Everything mapped is watched from here on, and what is there is known: a touch meanwhile waits for an
 // answer.
 Errno Pager::watch_memory(const os::PageTable& pages) {
@@ -113,6 +123,9 @@ Errno Pager::watch_memory(const os::PageTable& pages) {
     // A child can still read what its parent wrote.
     if (file == 0 && !c->files.any()) return error;
     Errno unwatched;
+    // Nobody tells when more of it is given out. Watched before it is looked at, it cannot be missed.
+    if (c->chunk->of_small_blocks) unwatched = watch_all(*c->chunk);
+    if (!unwatched.ok()) return unwatched;
     for_each_mapped_run(*c->chunk, [&](PageRange run) {
       if (const Errno e = userfault_.watch(run); !e.ok()) {
         // What is there stays, as if there were no pager. What is on disk would read as zeroes.
@@ -137,6 +150,9 @@ Errno Pager::watch_memory(const os::PageTable& pages) {
   return {};
 }
 
+// All that could be wanted in memory at once.
+uint64_t Pager::managed_bytes() { return stats.managed_bytes() + small_window.spillable().bytes; }
+
 int Pager::most_frames() const {
   return std::max(budget_frames_, static_cast<int>(budget_.most_bytes() >> kExtentShift));
 }
@@ -152,7 +168,7 @@ Errno Pager::set_up() {
   family_.found();
   // Of a child nothing is its own yet.
   most_bytes_ = budget_.most_bytes();
-  budget_.look(is_child_ ? 0 : os::MemoryMeter().read().anonymous_bytes, stats.managed_bytes(),
+  budget_.look(is_child_ ? 0 : os::MemoryMeter().read().anonymous_bytes, managed_bytes(),
                family_.others());
   set_budget();
   trace.start(settings.limit_bytes, budget_.bytes());
@@ -169,8 +185,9 @@ Errno Pager::set_up() {
   while (workers < kWorkers && os::start_thread(run_worker, this)) ++workers;
   if (workers == 0) return Errno(EAGAIN);
   // From here on the pager's threads must not allocate.
+  // All of that half, whatever is mapped there yet.
   if (small_window.is_open())
-    if (Errno e = userfault_.watch(small_window.range()); !e.ok()) return e;
+    if (Errno e = userfault_.watch(small_window.memory_half()); !e.ok()) return e;
   if (is_child_) protect_everything();
   trace.note_memory(resident_bytes(), budget_.bytes());
   return {};
