@@ -57,6 +57,7 @@ bool LargeHeap::can_manage() {
     probed_ = true;
     const Errno e = settings.masked.uffd ? Errno(ENOSYS) : Pager::probe();
     managed_possible_ = e.ok();
+    probe_error_ = e;
     if (!e.ok() && settings.backing == Settings::BackingChoice::kManaged)
       settings.warn("the managed backing cannot be had here (userfaultfd: %s); using files",
                     strerror(e.code()));
@@ -77,30 +78,34 @@ void LargeHeap::start_pacing() {
 
 bool LargeHeap::start_spilling_small() {
   os::Locked locked(lock_);
+  if (settings.backing == Settings::BackingChoice::kFile ||
+      settings.backing == Settings::BackingChoice::kPlain || settings.fork_mode == ForkMode::kShared) {
+    settings.warn("small blocks stay in memory: only the managed backing can spill them (SPILLWAY_BACKING)%s",
+                  settings.fork_mode == ForkMode::kShared ? ", and not where children share blocks" : "");
+    return false;
+  }
   const uint64_t most =
       std::min(small_window.spillable_half().bytes, round_down(os::file_size_limit(), kExtentBytes));
-  Errno error(EOPNOTSUPP);
-  if (settings.backing != Settings::BackingChoice::kFile &&
-      settings.backing != Settings::BackingChoice::kPlain && most > 0 && can_manage()) {
-    const PageRange range = small_window.spillable_half().sub(0, most);
-    const uint64_t footprint = round_up(Chunk::footprint(most), kPageBytes);
-    Result<PageRange> memory = os::reserve(footprint, kPageBytes);
-    error = memory ? os::map_anonymous(*memory) : memory.error();
-    if (error.ok()) {
-      small_blocks_ = new (memory->base) Chunk;
-      small_blocks_->range = range;
-      small_blocks_->backing = &managed_;
-      small_blocks_->of_small_blocks = true;
-      small_blocks_->set_mapped(range, true);
-      error = managed_.open(*small_blocks_);
-    }
+  const Errno error = !can_manage() ? probe_error_ : most == 0 ? Errno(EFBIG) : open_small_blocks(most);
+  if (!error.ok()) {
+    settings.warn("small blocks stay in memory: %s%s",
+                  managed_possible_ ? "" : "userfaultfd: ", strerror(error.code()));
+    return false;
   }
-  if (error.ok())
-    small_window.start_spilling(most);
-  else
-    settings.warn("small blocks stay in memory: spilling them takes the managed backing, which is %s",
-                  managed_possible_ ? strerror(error.code()) : "not to be had here");
-  return error.ok();
+  small_window.start_spilling(most);
+  return true;
+}
+
+Errno LargeHeap::open_small_blocks(uint64_t bytes) {
+  Result<PageRange> memory = os::reserve(round_up(Chunk::footprint(bytes), kPageBytes), kPageBytes);
+  if (!memory) return memory.error();
+  if (Errno e = os::map_anonymous(*memory); !e.ok()) return e;
+  small_blocks_ = new (memory->base) Chunk;
+  small_blocks_->range = small_window.spillable_half().sub(0, bytes);
+  small_blocks_->backing = &managed_;
+  small_blocks_->of_small_blocks = true;
+  small_blocks_->set_mapped(small_blocks_->range, true);
+  return managed_.open(*small_blocks_);
 }
 
 Errno LargeHeap::discard_small(PageRange pages) {

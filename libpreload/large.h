@@ -127,6 +127,7 @@ class LargeHeap {
   PageRange next_extent_of(Chunk& chunk, const char* from, bool mapped);
   Backing& preferred(uint64_t bytes);
   bool can_manage();
+  Errno open_small_blocks(uint64_t bytes);
   void start_pacing();
   void start_pager_if_time(unsigned processes = 1);
 
@@ -137,8 +138,9 @@ class LargeHeap {
   ManagedBacking managed_;
   PlainBacking plain_;
   Chunk* small_blocks_ = nullptr;  // that can spill; no region is in it
-  bool probed_ = false;  // whether this host permits managed_
+  bool probed_ = false;            // whether this host permits managed_
   bool managed_possible_ = false;
+  Errno probe_error_;
   std::atomic<bool> has_files_ = false;
   bool file_failed_ = false;  // said once: files cannot be had, blocks are in memory
   ForkMode fork_mode_ = ForkMode::kSnapshot;

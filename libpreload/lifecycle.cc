@@ -19,8 +19,8 @@ namespace {
 
 pthread_once_t once = PTHREAD_ONCE_INIT;
 
-// Two sets of handlers around everybody else's, which may use blocks. The outer set is registered last, so that
-// its first part runs before all others, and may allocate. The inner one is registered before anybody
+// Two sets of handlers around everybody else's, which may use blocks. The outer set is registered last, so
+// that its first part runs before all others, and may allocate. The inner one is registered before anybody
 // allocates; it runs with jemalloc's locks held.
 void before_fork() {
   pacer.before_fork();
@@ -50,7 +50,8 @@ void start() {
   jemalloc_free(jemalloc_malloc(1));  // which registers jemalloc's handlers, if nothing was allocated yet
   pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
   if (settings.stats) stats.start();
-  if (settings.spills_small) spillable_heap.open();  // the last: from here on requests wait for us to be through
+  if (settings.spills_small)
+    spillable_heap.open();  // the last: from here on requests wait for us to be through
 }
 
 // Not linked -z initfirst: libc would not be initialised yet, and environ empty. Libraries whose constructors

@@ -41,9 +41,7 @@ class SmallWindow {
   struct Half {
     PageRange all;
     std::atomic<char*> next = nullptr;
-    PageRange mapped() const {
-      return {all.base, all.offset_of(next.load(std::memory_order_relaxed))};
-    }
+    PageRange mapped() const { return {all.base, all.offset_of(next.load(std::memory_order_relaxed))}; }
   };
 
   void* map_in(Half& half, size_t bytes, size_t alignment);

@@ -28,7 +28,8 @@ int find_code(dl_phdr_info* object, size_t, void* data) {
   for (int i = 0; i < object->dlpi_phnum; ++i) {
     const ElfW(Phdr)& segment = object->dlpi_phdr[i];
     const PageRange range{reinterpret_cast<char*>(object->dlpi_addr + segment.p_vaddr), segment.p_memsz};
-    if (segment.p_type != PT_LOAD || (segment.p_flags & PF_X) == 0 || !range.contains(search.inside)) continue;
+    if (segment.p_type != PT_LOAD || (segment.p_flags & PF_X) == 0 || !range.contains(search.inside))
+      continue;
     search.code = range;
     return 1;
   }

@@ -1,9 +1,9 @@
-// spillable_heap.h - with SPILLWAY_HEAP small blocks can spill, too: jemalloc gets the pages for them from a chunk of
-// managed memory (small_window.h has the address space, large.h the chunk).
+// spillable_heap.h - with SPILLWAY_HEAP small blocks can spill, too: jemalloc gets the pages for them from a
+// chunk of managed memory (small_window.h has the address space, large.h the chunk).
 //
-// Some stay in memory, in the arena that also has jemalloc's tables of each thread: what the C library and the loader
-// allocate. A forked child uses it (streams, tables of threads) before it can bring anything back, and so do the pager's
-// threads. Threads: any, once it is open.
+// Some stay in memory, in the arena that also has jemalloc's tables of each thread: what the C library and
+// the loader allocate. A forked child uses it (streams, tables of threads) before it can bring anything back,
+// and so do the pager's threads. Threads: any, once it is open.
 #pragma once
 #include <cstddef>
 

@@ -135,6 +135,12 @@ constexpr Setting kSettings[] = {
      .variable = "SPILLWAY_MMAP",
      .forms = "1 or 0",
      .normalise = flag},
+    {.option = "heap",
+     .help =
+         "Allocations below the threshold can spill, too: for data in\nmany small blocks (managed backing)",
+     .variable = "SPILLWAY_HEAP",
+     .forms = "1 or 0",
+     .normalise = flag},
     {.option = "compress",
      .placeholder = "auto|off",
      .help = "Keep what compresses well in memory, compressed, instead of\nwriting it to disk (managed "

@@ -100,11 +100,12 @@ Errno Trace::write_header(uint64_t limit_bytes, uint64_t budget_bytes) {
   return os::write_all(file_.get(), &header, sizeof header, 0);
 }
 
+// Off when all is said: whoever flushes before the process ends waits for it.
 void Trace::fail(Errno error) {
-  on_ = false;
   settings.warn("SPILLWAY_TRACE: cannot write %s: %s; nothing is traced from here on", file_path_,
                 error == EEXIST ? "there is a file that is no trace" : strerror(error.code()));
   file_.reset();
+  on_ = false;
 }
 
 void Trace::forget() {
@@ -185,11 +186,11 @@ bool Trace::write(const TraceEvent* events, uint64_t count) {
 }
 
 void Trace::end_with(TraceEvent last) {
-  on_ = false;
   (void)os::write_all(file_.get(), &last, sizeof last, written_bytes_);
   file_.reset();
   settings.warn("SPILLWAY_TRACE: %s is as large as it may be (%llu MiB); nothing is traced from here on",
                 file_path_, static_cast<unsigned long long>(most_bytes_ / kMiB));
+  on_ = false;
 }
 
 }  // namespace spillway

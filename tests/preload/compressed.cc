@@ -11,14 +11,6 @@ namespace {
 
 const char* const kTight = "managed+24M";
 
-bool is_possible() {
-  if (!needs_root()) return false;
-  const Outcome got = run_victim(kTight, "works_as_usual");
-  if (got.err.empty()) return true;
-  skip(got.err);
-  return false;
-}
-
 // The number after the words in a report of SPILLWAY_STATS; -1: they are not there.
 double number_after(const std::string& text, const std::string& words) {
   const size_t at = text.find(words);
@@ -28,7 +20,7 @@ double number_after(const std::string& text, const std::string& words) {
 }  // namespace
 
 TEST_CASE("small integers beyond the limit are read and written at random, inherited, discarded and freed") {
-  if (!is_possible()) return;
+  if (!managed_is_possible()) return;
   const Outcome got =
       run_victim(kTight, "small_integers", {"96M", "all"}, {"SPILLWAY_STATS=1", "SPILLWAY_COMPRESS=auto"});
   INFO(got.text());
@@ -39,7 +31,7 @@ TEST_CASE("small integers beyond the limit are read and written at random, inher
   CHECK(number_after(got.err, " extents and ") > 1000);
 }
 TEST_CASE("what is in compressed memory is not read from the disk") {
-  if (!is_possible()) return;
+  if (!managed_is_possible()) return;
   const Outcome got = run_victim("managed+48M", "small_integers", {"96M", "reads"},
                                  {"SPILLWAY_STATS=1", "SPILLWAY_COMPRESS=auto"});
   INFO(got.text());

@@ -23,15 +23,6 @@ const char* const kTight = "managed+24M";
 // As with kernels from 5.7 on: not for O_DIRECT (base/os/userfault.h).
 const char* const kOldKernel = "managed+24M-move,poison";
 
-// The right to answer faults of system calls (root).
-bool is_possible() {
-  if (!needs_root()) return false;
-  const Outcome got = run_victim(kTight, "works_as_usual");
-  if (got.err.empty()) return true;
-  skip(got.err);
-  return false;
-}
-
 void same_under_a_tight_limit(const std::string& name, const Words& args = {}) {
   const Outcome plain = run_plainly(name, args);
   require_ok(plain);
@@ -47,7 +38,7 @@ void same_under_a_tight_limit(const std::string& name, const Words& args = {}) {
 }  // namespace
 
 TEST_CASE("managed blocks that are on disk: the family of malloc") {
-  if (!is_possible()) return;
+  if (!managed_is_possible()) return;
   same_under_a_tight_limit("any_function_takes_any_block");
   same_under_a_tight_limit("family_blocks_do_not_overlap");
   same_under_a_tight_limit("realloc_keeps_data_across_threshold");
@@ -56,25 +47,25 @@ TEST_CASE("managed blocks that are on disk: the family of malloc") {
   same_under_a_tight_limit("copies_between_spilled_blocks");
 }
 TEST_CASE("managed blocks that are on disk: system calls read and write them") {
-  if (!is_possible()) return;
+  if (!managed_is_possible()) return;
   for (const char* victim : {"io_files", "io_direct", "io_pipes_and_sockets", "io_getrandom", "io_futex"})
     same_under_a_tight_limit(victim);
 }
 TEST_CASE("managed blocks that are on disk: the program's own memory calls") {
-  if (!is_possible()) return;
+  if (!managed_is_possible()) return;
   for (const char* victim : {"madvise_as_on_plain_memory", "madvise_dontneed_gives_zeros", "mprotect_part",
                              "mlock_block", "mremap_of_blocks", "mremap_of_own_mappings", "mappings_grow"})
     same_under_a_tight_limit(victim);
 }
 TEST_CASE("managed blocks that are on disk: threads and signals") {
-  if (!is_possible()) return;
+  if (!managed_is_possible()) return;
   same_under_a_tight_limit("threads_touch_one_extent");
   same_under_a_tight_limit("signal_handlers_touch_blocks");
   same_under_a_tight_limit("stacks_in_blocks");
   require_ok(run_victim(kTight, "threads_exchange_blocks", {"8", "500"}));
 }
 TEST_CASE("managed blocks that are on disk: a fork is exact for parent, child and grandchild") {
-  if (!is_possible()) return;
+  if (!managed_is_possible()) return;
   for (const char* victim : {"fork_is_a_snapshot", "fork_chain", "threads_fork",
                              "fork_while_threads_allocate", "forks_without_handlers", "family_of_children"})
     same_under_a_tight_limit(victim);
@@ -82,7 +73,7 @@ TEST_CASE("managed blocks that are on disk: a fork is exact for parent, child an
   for (const char* what : {"frees", "grows", "writes"}) same_under_a_tight_limit("parent_does", {what});
 }
 TEST_CASE("managed blocks that are on disk: churn of verified pages by threads, with forks in between") {
-  if (!is_possible()) return;
+  if (!managed_is_possible()) return;
   require_ok(run_victim(kTight, "churns_pages", {"8", "4"}));
   require_ok(run_victim(kOldKernel, "churns_pages", {"6", "4"}));
   require_ok(run_victim("managed+48M", "churns_pages", {"6", "4"}));
@@ -92,7 +83,7 @@ TEST_CASE("managed blocks that are on disk: churn of verified pages by threads, 
   require_ok(run_victim(kTight, "churns_pages", {"6", "2"}, {"SPILLWAY_MASK=uring"}));
 }
 TEST_CASE("managed blocks under a memory cap make room for what else the program takes") {
-  if (!is_possible() || !MemoryCap::possible()) return;
+  if (!managed_is_possible() || !MemoryCap::possible()) return;
   const auto ok_under_a_cap = [](const std::string& name, const Words& args) {
     ScratchDir dir;
     MemoryCap cap(256 << 20);
@@ -116,13 +107,13 @@ TEST_CASE("managed blocks under a memory cap make room for what else the program
   ok_under_a_cap("churns_pages", {"4", "8"});
 }
 TEST_CASE("managed blocks that are on disk: programs that close all descriptors") {
-  if (!is_possible()) return;
+  if (!managed_is_possible()) return;
   ScratchDir dir;
   same_under_a_tight_limit("closes_all_fds", {dir.path()});
 }
 TEST_CASE(
     "managed blocks on a disk that fails: what cannot be read is SIGBUS, in words, and nothing is wrong") {
-  if (!is_possible() || !LoopDisk::possible()) return;
+  if (!managed_is_possible() || !LoopDisk::possible()) return;
   for (const char* backing : {kTight, kOldKernel}) {
     LoopDisk disk(160 << 20);
     ScratchDir dir;
@@ -144,7 +135,7 @@ TEST_CASE(
   }
 }
 TEST_CASE("where pinned pages cannot be told, nobody gets the managed backing unasked") {
-  if (!is_possible()) return;
+  if (!managed_is_possible()) return;
   for (const char* mask : {"SPILLWAY_MASK=move", "SPILLWAY_MASK=poison"}) {
     const Outcome got =
         run_victim("auto", "churns_pages", {"2", "1"}, {mask, "SPILLWAY_STATS=1", "SPILLWAY_LIMIT=24M"});

@@ -85,6 +85,21 @@ TEST_CASE("sqlite3 in memory gives the same answers") {
       "DELETE FROM t WHERE k % 3 = 0; VACUUM; SELECT count(*), sum(id) FROM t; PRAGMA integrity_check;\n";
   same_under_spillway({.argv = {"sqlite3", ":memory:"}, .input = program}, 0);
 }
+TEST_CASE("sqlite3 keeps a database in memory that is larger than the memory, with --heap") {
+  if (!needs_program("sqlite3")) return;
+  same_under_spillway(
+      {.argv = {"sqlite3", ":memory:"},
+       .input = "CREATE TABLE t(id INTEGER PRIMARY KEY, k INTEGER, s TEXT);\n"
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400000)\n"
+                "INSERT INTO t SELECT i, (i * 7919) % 100003, printf('%064x-%d', (i * 2654435761) % "
+                "4294967296, i) FROM n;\n"
+                "CREATE INDEX by_k ON t(k);\n"
+                "UPDATE t SET s = s || 'x' WHERE id % 3 = 0;\n"
+                "SELECT count(*), sum(k), min(s), max(s), sum(length(s)) FROM t;\n"
+                "SELECT id, k FROM t WHERE k IN (17, 4711, 99999) ORDER BY k, id;\n"
+                "PRAGMA integrity_check;\n"},
+      32 * kMiB, {"--heap"});
+}
 TEST_CASE("ImageMagick paints the same picture in a fraction of its memory") {
   if (!needs_file("/usr/bin/convert")) return;
   same_under_spillway(

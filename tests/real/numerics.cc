@@ -41,6 +41,16 @@ TEST_CASE("objects of python3 spill, too, when the mappings of its allocator are
                                 "print(len(d), sum(d.values()))\n"},
                       72 * kMiB, {"--mmap"});
 }
+TEST_CASE("objects of python3 spill with --heap, whoever allocates them") {
+  if (!needs_file(kPython)) return;
+  same_under_spillway(
+      {.argv = {kPython, "-"},
+       .env = {"PYTHONMALLOC=malloc"},
+       .input = "d = {i: str(i) * 3 for i in range(500000)}\n"
+                "d.update((i, d[i] + '!') for i in range(0, 500000, 7))\n"
+                "print(len(d), sum(map(len, d.values())), hash(tuple(map(len, d.values()))))\n"},
+      56 * kMiB, {"--heap"});
+}
 TEST_CASE("numpy sorts several times the memory") {
   if (!needs_numpy()) return;
   same_python("a = rng.integers(0, 1 << 60, 12 << 20)\na.sort()\nshow(a)\nshow(np.cumsum(a[::-1]))\n",

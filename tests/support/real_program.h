@@ -13,7 +13,7 @@ inline constexpr size_t kMiB = size_t{1} << 20;
 // Runs the command plainly for the reference; then under `spillway run`, with `options` if any, over what the
 // host permits at best and over files, in a memory cgroup of `cap_bytes` where that is possible (0: without
 // one). Requires the same exit status, stdout and stderr, that the plain run succeeded, and that nothing is
-// left behind.
+// left behind. With --heap among the options not over files, which cannot spill small blocks.
 Outcome same_under_spillway(const Command& command, size_t cap_bytes,
                             const std::vector<std::string>& options = {});
 

@@ -5,6 +5,7 @@
 #include <catch2/catch.hpp>
 
 #include "tests/support/leftovers.h"
+#include "tests/support/needs.h"
 #include "tests/support/paths.h"
 #include "tests/support/scratch_dir.h"
 
@@ -24,6 +25,14 @@ std::string joined(const Words& words) {
 }
 
 }  // namespace
+
+bool managed_is_possible() {
+  if (!needs_root()) return false;
+  const Outcome got = run_victim("managed+24M", "works_as_usual");
+  if (got.err.empty()) return true;
+  skip(got.err);
+  return false;
+}
 
 void require_ok(const Outcome& outcome) {
   INFO(outcome.text());

@@ -34,6 +34,10 @@ Outcome run_victim(const std::string& backing, const std::string& name, const Wo
                    const Words& env = {});
 Outcome run_plainly(const std::string& name, const Words& args = {});
 
+// Whether a managed backing can be had: it takes the right to answer faults of system calls (root). Otherwise
+// says SKIPPED and why.
+bool managed_is_possible();
+
 // Exit status 0, `ok` as the last line of stdout, silent stderr.
 void require_ok(const Outcome& outcome);
 

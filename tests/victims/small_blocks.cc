@@ -1,8 +1,8 @@
-// MIBS [fork|threads|streams] - a program whose data is many small blocks, each stamped with what it must hold: allocated,
-// looked at in another order, changed, grown and freed here and there.
+// MIBS [fork|threads|streams] - a program whose data is many small blocks, each stamped with what it must
+// hold: allocated, looked at in another order, changed, grown and freed here and there.
 //
-// fork: children of children look at everything and change it, and so do their parents. threads: four at once. streams: with
-// open files, of which a child writes one and closes all.
+// fork: children of children look at everything and change it, and so do their parents. threads: four at
+// once. streams: with open files, of which a child writes one and closes all.
 #include <sys/wait.h>
 
 #include <random>
@@ -71,7 +71,9 @@ class Objects {
   }
 
  private:
-  static char value(uint32_t stamp, uint32_t i) { return static_cast<char>(stamp * 7 + i * 13 + (stamp >> 8)); }
+  static char value(uint32_t stamp, uint32_t i) {
+    return static_cast<char>(stamp * 7 + i * 13 + (stamp >> 8));
+  }
   void stamp(Node* node) {
     node->stamp = static_cast<uint32_t>(random_());
     for (uint32_t i = 0; i < node->bytes - sizeof(Node); ++i) node->rest[i] = value(node->stamp, i);
@@ -91,7 +93,8 @@ class Objects {
 
 void wait_for(pid_t child) {
   int status = 0;
-  EXPECT(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0, "a child failed");
+  EXPECT(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0,
+         "a child failed");
 }
 
 void fork_families(Objects& objects, int generations) {
