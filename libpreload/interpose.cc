@@ -29,9 +29,7 @@ namespace {
 thread_local void* last_freed __attribute__((tls_model("initial-exec"))) = nullptr;
 
 // jemalloc's, whoever asks.
-bool is_plain(size_t bytes) {
-  return LIKELY(bytes < settings.plain_below_bytes.load(std::memory_order_relaxed));
-}
+bool is_plain(size_t bytes) { return LIKELY(bytes < settings.plain_below_bytes); }
 bool is_large(size_t bytes) { return bytes >= settings.threshold_bytes.load(std::memory_order_relaxed); }
 
 void* out_of_memory() {

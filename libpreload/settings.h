@@ -13,8 +13,9 @@ struct Settings {
 
   std::atomic<uint64_t> threshold_bytes = 4 * kMiB;  // set_threshold() sets it
   // Requests below this are jemalloc's without another look: the threshold, or 0 when small blocks spill,
-  // too.
-  std::atomic<uint64_t> plain_below_bytes = 4 * kMiB;
+  // too. Not atomic, which would cost malloc() two instructions: who sees the old value makes one more block
+  // the old way.
+  uint64_t plain_below_bytes = 4 * kMiB;
   std::atomic<uint64_t> limit_bytes = 0;  // 0: the kernel decides what stays in memory
   BackingChoice backing = BackingChoice::kAuto;
   std::atomic<ForkMode> fork_mode = ForkMode::kSnapshot;

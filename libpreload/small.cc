@@ -3,8 +3,6 @@
 // extent).
 #include "libpreload/small.h"
 
-#include <sys/mman.h>
-
 #include <cerrno>
 #include <utility>
 
