@@ -10,7 +10,7 @@ import statistics
 from .matrix import MAPPINGS
 from .variants import SPILLWAY
 
-FIGURE = {"micro": "ns", "churn": "ns", "fits": "seconds", "matrix": "rate", "device": "rate"}
+FIGURE = {"micro": "ns", "churn": "ns", "fits": "seconds", "matrix": "rate", "device": "rate", "beyond": "seconds"}
 ALLOCATORS = ("glibc", "jemalloc", "mimalloc", "jemalloc-again", *SPILLWAY)
 SOURCES = ("in-memory", "swap", *MAPPINGS, "spillway-file", "spillway-managed")
 BY_ACCESS = ("stride", "random_read", "random_write", "hot", "random_integers")
@@ -206,6 +206,25 @@ def _judge_matrix(records, verdicts):
                                {row: _speed_to_best(mine[row], "spillway-managed")}, least, False)
 
 
+def beyond_table(records):
+    rows = medians(records, "beyond")
+    if not rows:
+        return
+    names = [n for n in ("swap", "spillway-file", "spillway-managed") if any(n in values for values in rows.values())]
+    lines = [[row, *(number(values.get(n)) for n in names),
+              *(number(_ratio(values, "swap", n) or math.nan) for n in names if n != "swap")]
+             for (_, _, row), values in rows.items()]
+    table("Programs with a third of their memory (seconds; the last columns are swap's time / ours)",
+          ["", *names, *(f"swap / {n}" for n in names if n != "swap")], lines)
+
+
+def _judge_beyond(records, verdicts):
+    rows = medians(records, "beyond")
+    if rows:
+        verdicts.judge("programs with a third of their memory, managed: speed / Linux swap's",
+                       {row: _ratio(values, "swap", "spillway-managed") for (_, _, row), values in rows.items()}, 2, False)
+
+
 def cost_of_file_backing(records):
     for (_, _, row), values in medians(records, "fits").items():
         ratio = _ratio(values, "spillway-file", "jemalloc")
@@ -220,9 +239,10 @@ def print_report(records):
     time_table(records, "fits", "Programs that fit in memory", "seconds")
     device_table(records)
     matrix_tables(records)
+    beyond_table(records)
     print()
     cost_of_file_backing(records)
     verdicts = Verdicts()
-    for judge in (_judge_small, _judge_churn, _judge_fits, _judge_matrix):
+    for judge in (_judge_small, _judge_churn, _judge_fits, _judge_matrix, _judge_beyond):
         judge(records, verdicts)
     return verdicts.print()
