@@ -60,7 +60,7 @@ def _programs(context):
     else:
         context.skip("beyond numpy", "python3-numpy is not installed (run make deps)")
     if shutil.which("Rscript"):
-        (work / "beyond.R").write_text(R.format(count=size["numbers"] // 2), encoding="utf-8")
+        (work / "beyond.R").write_text(R.format(count=size["numbers"] // 400 * 200), encoding="utf-8")
         programs["R"] = (["Rscript", "--vanilla", str(work / "beyond.R")], {}, None)
     else:
         context.skip("beyond R", "Rscript is not installed (apt-get install r-base-core)")
