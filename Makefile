@@ -230,7 +230,7 @@ $(BUILD)/bench/typed_cpp: bench/typed/typed_cpp.cc bench/typed/person.fbs
 bench-typed: $(BUILD)/bench/typed_cpp $(PYTHON_PACKAGE)
 	$(BUILD)/bench/typed_cpp
 	PYTHONPATH=$(BUILD)/python $(PYTHON) bench/typed/typed_python.py
-bench: all $(BENCHES) $(BUILD)/bench/pool_bench
+bench: all $(BENCHES) $(BUILD)/bench/pool_bench $(BUILD)/bench/pool_pressure
 	bench/run $(BUILD)
 
 # --- house keeping -------------------------------------------------------------------------------------------------

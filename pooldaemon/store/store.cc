@@ -62,12 +62,12 @@ Store::Store(Config config, std::function<void(std::function<void()>)> post)
             w.number(buffer);
             client->tell(wire::Verb::kSlabGone, w.take());
           },
-          [this](os::Fd file, uint64_t bytes) { free_pages(std::move(file), bytes); }) {}
+          [this](os::Fd file, uint64_t file_bytes, uint64_t warm_bytes) {
+            free_pages(std::move(file), file_bytes, warm_bytes);
+          }) {}
 
 Store::~Store() {
-  closing_ = true;
-  workers_.reset();
-  journal_.reset();
+  join();
   for (Object* object : table_) delete object;
   clients_.clear();
 }
@@ -77,6 +77,7 @@ std::string Store::open() {
   config_changed();
   workers_ = std::make_unique<Workers>(config_.io_threads, post_);
   journal_ = std::make_unique<Workers>(1, post_);
+  freer_ = std::make_unique<Workers>(1, post_);
   return recover();
 }
 
@@ -427,7 +428,7 @@ void Store::put(Client& client, PutRequest request, std::string data, Reply<Publ
   };
   if (bytes == 0) return publish_small(client, request, "", nullptr, reply);
   // The usual case asks nobody.
-  if (queue_.empty() && used_with(bytes, access) <= config_.memory_limit) {
+  if (queue_.empty() && used_with(bytes, access) + buffers_.idle_bytes() <= config_.memory_limit) {
     auto memory = std::make_shared<Memory>(*this);
     memory->charge = bytes;
     charged_bytes_ += bytes;
@@ -656,31 +657,31 @@ void Store::give_back(Memory& memory) {
     small_bytes_ -= memory.charge;
     slabs_.release(memory.slab);
   }
-  if (memory.fd.valid()) free_pages(std::move(memory.fd), memory.charge);
+  if (memory.fd.valid()) free_pages(std::move(memory.fd), memory.charge, memory.charge);
   if (memory.buffer) {
-    Buffer& buffer = *memory.buffer;
-    // Of an object that was not finished: what may have been touched.
-    if (buffer.warm_bytes < memory.charge)
-      os::give_back(buffer.fd.get(), buffer.warm_bytes, buffer.file_bytes - buffer.warm_bytes);
+    // An object that was not finished: what was touched is not known.
+    if (memory.buffer->warm_bytes < memory.charge) memory.buffer->warm_bytes = 0;
     buffers_.give_back(std::move(memory.buffer), os::monotonic_ms());
     limit_idle();
   }
   if (!closing_ && !queue_.empty()) pump_later();
 }
 
-void Store::free_pages(os::Fd file, uint64_t bytes) {
-  if (closing_) return;
-  // Who has it mapped may be slow to unmap it. (EPERM: it is sealed, and goes with the last mapping.)
-  // Freeing pages takes 0.1 ms a MiB: of very many not here, though others may be given the room a moment
-  // before it is there.
-  if (bytes <= 16 * kMiB || !workers_) return (void)os::give_back(file.get(), 0, bytes);
+// Freeing pages takes 0.1 ms a MiB, so it is done elsewhere; until then they count. (EPERM, not looked at: it
+// is sealed, and goes with the last mapping.)
+void Store::free_pages(os::Fd file, uint64_t file_bytes, uint64_t warm_bytes) {
+  if (closing_ || !freer_) return;
+  freeing_bytes_ += warm_bytes;
   auto shared = std::make_shared<os::Fd>(std::move(file));
-  work(
-      [shared, bytes] {
-        (void)os::give_back(shared->get(), 0, bytes);
+  freer_->run(
+      [shared, file_bytes] {
+        os::give_back(shared->get(), 0, file_bytes);
         shared->reset();
       },
-      nullptr);
+      [this, warm_bytes] {
+        freeing_bytes_ -= warm_bytes;
+        if (!queue_.empty()) pump_later();
+      });
 }
 
 void Store::erase(Client& client, const Which& which, Done done) {
@@ -840,7 +841,7 @@ std::string Store::file_of(const Object& object) const {
 std::vector<DeviceState> Store::devices() {
   std::vector<DeviceState> all;
   hear_all();
-  const uint64_t used = used_bytes() - leased_bytes_;
+  const uint64_t used = used_bytes() - leased_bytes_ - freeing_bytes_;
   all.push_back({"memory", "", config_.memory_limit, used,
                  config_.memory_limit > used ? config_.memory_limit - used : 0});
   for (const auto& directory : disk_.directories()) {
@@ -857,7 +858,7 @@ std::vector<std::pair<std::string, uint64_t>> Store::counters() {
   hear_all();
   const os::Resident resident = os::resident_bytes();
   return {{"memory_limit_bytes", config_.memory_limit},
-          {"memory_used_bytes", used_bytes() - leased_bytes_},
+          {"memory_used_bytes", used_bytes() - leased_bytes_ - freeing_bytes_},
           {"leased_bytes", leased_bytes_},
           {"small_object_bytes", small_bytes_},
           {"slab_bytes", slabs_.allocated_bytes()},

@@ -6,8 +6,7 @@
 //
 // Always:
 //   used_bytes() = what objects being created, resident or loading were charged, plus what slabs hold beyond
-//   that; it
-//     never exceeds the limit (room is granted before memory is made).
+//     that, plus what is being freed; it never exceeds the limit (room is granted before memory is made).
 //   Every request is answered once, unless its client has gone.
 //   Bytes are freed by the last holder (object.h); nothing frees what somebody holds.
 //   On disk means: data and manifest record are written.
@@ -83,6 +82,7 @@ struct Client {
   std::vector<uint32_t> free_slots;
   uint32_t next_slot = 1;
   uint64_t seen_gets = 0;
+  std::vector<uint64_t> seen_uses;  // by slot
   std::unordered_map<uint32_t, SlotLease> slot_leases;
   uint32_t last_slot_lease = 0;
   uint64_t heard = 0;  // of its ring
@@ -171,6 +171,7 @@ class Store {
     closing_ = true;
     workers_.reset();
     journal_.reset();
+    freer_.reset();
   }
 
   Client& open_client(os::Peer peer, std::function<void(wire::Verb, std::string)> tell, Failure& failure);
@@ -235,15 +236,17 @@ class Store {
 
   // For Memory and DiskCopy.
   void give_back(Memory& memory);
-  void free_pages(os::Fd file, uint64_t bytes);
+  void free_pages(os::Fd file, uint64_t file_bytes, uint64_t warm_bytes);
   void give_back(DiskCopy& copy);
 
  private:
   enum class Room { kMemory, kDisk, kRefused };
+  enum class Fit { kNow, kSoon, kNot };
   struct RoomRequest {
     uint64_t bytes = 0;
     std::optional<AccessClass> packed;  // it will lie in a slab of this class
     bool buffered = false;              // it may lie in a buffer of the client's
+    std::unique_ptr<Buffer> buffer{};   // this one
     uint64_t client = 0;
     wire::WhenFull when_full = wire::WhenFull::kSpill;
     std::function<void(Room, std::shared_ptr<Memory>, Failure)> answer;
@@ -290,9 +293,11 @@ class Store {
   void ask_room(RoomRequest request, uint64_t timeout_ms);
   void pump();
   void pump_later();
+  void pump_soon();
   void pump_once();
-  bool make_room(uint64_t bytes, const std::optional<AccessClass>& packed);
-  std::shared_ptr<Memory> grant(const RoomRequest& request);
+  void answer_room(RoomRequest request, Fit fit);
+  Fit make_room(uint64_t bytes, const std::optional<AccessClass>& packed);
+  std::shared_ptr<Memory> grant(RoomRequest& request);
   void limit_idle();
   uint64_t used_with(uint64_t bytes, const std::optional<AccessClass>& packed) const;
   bool evict(Object& object, std::vector<Object*>& small);
@@ -378,6 +383,7 @@ class Store {
   std::optional<Timers::Id> retry_;
   uint64_t charged_bytes_ = 0, small_bytes_ = 0, leased_bytes_ = 0;
   uint64_t departing_bytes_ = 0;  // being written, to be dropped
+  uint64_t freeing_bytes_ = 0;    // nobody's any more, but for the kernel
   std::set<Memory*> leaving_;
   std::unordered_map<uint64_t, uint64_t> no_spill_until_;
   std::string last_spill_error_;
@@ -389,6 +395,7 @@ class Store {
   bool closing_ = false;
 
   // Last: they end first, and what they were doing may still look at everything above.
+  std::unique_ptr<Workers> freer_;
   std::unique_ptr<Workers> journal_;
   std::unique_ptr<Workers> workers_;
 };

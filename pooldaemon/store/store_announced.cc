@@ -24,6 +24,8 @@ Answer<const SlotLease*> Store::lease_slots(Client& client, uint64_t bytes) {
     return {{SPILLWAY_UNSUPPORTED, "this pool leases no slots"}};
   if (client.slot_leases.size() >= kMostSlotLeases)
     return {{SPILLWAY_FULL, "this session has leased as many slots as it may"}};
+  const uint64_t wanted = used_bytes() + Slabs::kLeaseBytes;
+  buffers_.shrink_to(config_.memory_limit - std::min(config_.memory_limit, wanted));
   if (!queue_.empty() || used_bytes() + Slabs::kLeaseBytes > config_.memory_limit)
     return {{SPILLWAY_FULL, "there is no room to lease"}};
   Result<LeasedSlots> leased = slabs_.lease(client.id, bytes, {client.peer.uid, client.peer.gid, 0400});

@@ -310,14 +310,15 @@ void Store::give_back(DiskCopy& copy) {
   }
   if (copy.directory != nullptr) disk_.release(*copy.directory, copy.charge);
   if (copy.pack != nullptr) {
+    // After the record that it is gone, and not here: the file system may be busy with others' writes.
     Pack& pack = *copy.pack;
-    --pack.live_objects;
-    if (pack.live_objects == 0 && pack.full) return disk_.drop_pack(pack);
-    if (pack.live_objects == 0) {
-      // Empty, and still being filled: from its beginning again, once nothing is written to it any more.
-      return disk_.drop_pack(pack);
+    if (--pack.live_objects == 0) {
+      journal([empty = std::shared_ptr<Pack>(disk_.take_out(pack))] {
+        (void)os::remove_file(Disk::pack_path(*empty->directory, empty->number).c_str()).ok();
+      });
+    } else {
+      journal([fd = pack.fd.get(), at = copy.offset, bytes = copy.charge] { os::give_back(fd, at, bytes); });
     }
-    os::give_back(pack.fd.get(), copy.offset, copy.charge);
     return;
   }
   if (!copy.users && copy.forget && !copy.path.empty())
