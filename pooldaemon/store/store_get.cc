@@ -196,34 +196,38 @@ void Store::load_into(Object& object, std::shared_ptr<Memory> memory) {
           if (!own) return fail(own.error());
         }
         const os::Fd& file = copy->pack ? copy->pack->fd : *own;
-        os::Mapping mapping;
-        char* to = nullptr;
-        if (memory->slab.slab != nullptr) {
-          to = Slabs::data(memory->slab);
-        } else {
-          if (Errno e = os::preallocate(memory->fd.get(), 0, bytes, true); !e.ok()) return fail(e);
-          Result<os::Mapping> mapped = os::Mapping::read_write(memory->fd.get(), 0, bytes, true);
-          if (!mapped) return fail(mapped.error());
-          mapping = std::move(*mapped);
-          to = mapping.data();
-        }
-        if (copy->pack != nullptr || copy->raw) {
-          // A short file is a damaged one, not a broken disk.
-          if (os::length_of(file.get()) < copy->offset + bytes) {
-            *result = {Errno(), "it is truncated"};
-            return;
-          }
-          if (Errno e = os::read_all(file.get(), to, bytes, copy->offset); !e.ok()) return fail(e);
-          if (!copy->raw && format::checksum_of({to, bytes}) != copy->checksum)
-            *result = {Errno(), "its checksum differs"};
-        } else {
-          format::ObjectHeader header;
+        const bool large = memory->slab.slab == nullptr;
+        format::ObjectHeader header;
+        if (copy->pack == nullptr && !copy->raw) {
           *result = format::read_header(file, header);
           if (!result->bad() && header.bytes != bytes) *result = {Errno(), "it holds another object"};
-          if (!result->bad()) *result = format::read_object(file, header, to);
+          if (result->bad()) return;
+        } else if (os::length_of(file.get()) < copy->offset + bytes) {
+          *result = {Errno(), "it is truncated"};  // a damaged file, not a broken disk
+          return;
         }
-        if (memory->slab.slab != nullptr) return;
-        mapping.reset();
+        if (large && header.filters.empty()) {
+          const uint64_t checksum = copy->raw ? 0 : header.checksum;
+          *result =
+              format::copy_object(file, copy->offset, bytes, copy->raw ? nullptr : &checksum, memory->fd);
+        } else {
+          os::Mapping mapping;
+          if (large) {
+            if (Errno e = os::preallocate(memory->fd.get(), 0, bytes, true); !e.ok()) return fail(e);
+            Result<os::Mapping> mapped = os::Mapping::read_write(memory->fd.get(), 0, bytes, true);
+            if (!mapped) return fail(mapped.error());
+            mapping = std::move(*mapped);
+          }
+          char* const to = large ? mapping.data() : Slabs::data(memory->slab);
+          if (copy->pack == nullptr && !copy->raw) {
+            *result = format::read_object(file, header, to);
+          } else {
+            if (Errno e = os::read_all(file.get(), to, bytes, copy->offset); !e.ok()) return fail(e);
+            if (!copy->raw && format::checksum_of({to, bytes}) != copy->checksum)
+              *result = {Errno(), "its checksum differs"};
+          }
+        }
+        if (!large) return;
         if (Errno e = os::seal_memfd(memory->fd.get()); !e.ok() && !result->bad()) fail(e);
       },
       [this, id = object.id, memory, copy, path, result]() mutable {
