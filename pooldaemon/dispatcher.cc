@@ -63,7 +63,7 @@ PutRequest read_put(wire::Reader& r) {
 void write_published(wire::Writer& w, const Published& p) { w.number(p.id).number(p.key).number(p.version); }
 
 void write_info(wire::Writer& w, Store& store, const Object& o) {
-  const Client* const maker = store.client_by(o.maker);
+  const Client* const maker = store.maker_of(o);
   const uint64_t now_ns = os::clock_ns();
   w.number(o.id).number(o.key).bytes(o.name).number(o.bytes).number(static_cast<uint8_t>(o.state));
   w.number(o.version).bytes(o.details ? o.details->tag : "").number(o.uid).number(o.mode);

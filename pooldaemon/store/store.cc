@@ -151,14 +151,13 @@ void Store::close_client(Client& client) {
   // 3. What it was making, and what only it referred to.
   for (uint64_t made : std::vector<uint64_t>(client.creating.begin(), client.creating.end()))
     abort(client, made);
-  const auto references = std::move(client.references);
-  client.references.clear();
-  for (const auto& [object_id, count] : references) {
-    Object* const object = object_by(object_id);
-    if (object == nullptr) continue;
+  const IndexSet references = std::exchange(client.references, {});
+  references.each([&](uint32_t index) {
+    Object* const object = table_[index];
+    if (object == nullptr) return;  // it went with another of them
     --object->references;
     maybe_die(*object);
-  }
+  });
   end_slot_leases(client);
   buffers_.close(id);
   clients_.erase(id);
@@ -245,7 +244,7 @@ Object& Store::make_object(Client& client, const PutRequest& request, uint64_t b
   object->hint = request.hint;
   object->created_s = now_s();
   object->used_ns = os::clock_ns();
-  object->maker = client.id;
+  object->maker = static_cast<uint32_t>(client.id - first_client_);
   object->retained = client.retain_all || (request.flags & SPILLWAY_RETAIN);
   object->durable = request.flags & SPILLWAY_DURABLE;
   object->uncounted = request.flags & SPILLWAY_UNCOUNTED;
@@ -292,7 +291,11 @@ Failure Store::check_put(Client& client, const PutRequest& request, uint64_t byt
 }
 
 void Store::add_reference(Client& client, Object& object) {
-  if (client.references[object.id]++ == 0) ++object.references;
+  const auto index = static_cast<uint32_t>(object.id);
+  if (client.references.insert(index))
+    ++object.references;
+  else
+    ++client.more_references[index];
   object.recovered = false;
 }
 
@@ -300,7 +303,7 @@ void Store::tell_change(spillway_change change, const Object& object) {
   for (auto& [id, client] : clients_) {
     if (client->watches.empty() || !may(*client, object, 04)) continue;
     for (const auto& [watch, prefix] : client->watches) {
-      if (!object.name.starts_with(prefix)) continue;
+      if (!object.name.view().starts_with(prefix)) continue;
       wire::Writer w;
       w.number(watch).number(static_cast<uint8_t>(change)).number(object.version).bytes(object.name);
       client->tell(wire::Verb::kChanged, w.take());
@@ -336,7 +339,7 @@ void Store::publish(Object& object) {
     maybe_die(*before);
   }
   // Those who wait for the name.
-  auto [first, last] = name_waiters_.equal_range(object.name);
+  auto [first, last] = name_waiters_.equal_range(object.name.str());
   std::vector<Waiter> waiters;
   for (auto w = first; w != last; ++w) waiters.push_back(std::move(w->second));
   name_waiters_.erase(first, last);
@@ -358,7 +361,7 @@ void Store::finish_publishing(Client& client, Object& object, uint32_t flags, Re
     if (!failure.bad() && !o->name.empty()) {
       const auto taken = names_.find(std::string_view(o->name));
       if (taken != names_.end() && (flags & SPILLWAY_EXCLUSIVE))
-        failure = {SPILLWAY_EXISTS, fmt::format("the name {} was taken meanwhile", o->name)};
+        failure = {SPILLWAY_EXISTS, fmt::format("the name {} was taken meanwhile", o->name.view())};
     }
     if (c != nullptr) c->creating.erase(id);
     create_flags_.erase(id);
@@ -411,13 +414,13 @@ void Store::put(Client& client, PutRequest request, std::string data, Reply<Publ
   const AccessClass access{client.peer.uid, client.peer.gid,
                            static_cast<uint16_t>((request.mode ? request.mode : 0600) & 0444)};
   const auto publish_small = [this, bytes, access](Client& c, const PutRequest& r, std::string_view text,
-                                                   std::shared_ptr<Memory> memory, Reply<Published>& answer) {
+                                                   Ref<Memory> memory, Reply<Published>& answer) {
     if (bytes > 0) {
       Result<SlabPlace> place = slabs_.allocate(bytes, access);
       if (!place)
         return answer({{SPILLWAY_NO_MEMORY,
                         fmt::format("no memory for {} bytes: {}", bytes, strerror(place.error().code()))}});
-      memory->slab = *place;
+      memory->set_place(*place);
       small_bytes_ += memory->charge;
       memcpy(Slabs::data(*place), text.data(), bytes);
     }
@@ -429,7 +432,7 @@ void Store::put(Client& client, PutRequest request, std::string data, Reply<Publ
   if (bytes == 0) return publish_small(client, request, "", nullptr, reply);
   // The usual case asks nobody.
   if (queue_.empty() && used_with(bytes, access) + buffers_.idle_bytes() <= config_.memory_limit) {
-    auto memory = std::make_shared<Memory>(*this);
+    auto memory = make_ref<Memory>(*this);
     memory->charge = bytes;
     charged_bytes_ += bytes;
     publish_small(client, request, data, std::move(memory), reply);
@@ -444,7 +447,7 @@ void Store::put(Client& client, PutRequest request, std::string data, Reply<Publ
   room.when_full = request.when_full;
   const uint64_t timeout_ms = request.timeout_ms;
   room.answer = [this, id = client.id, request = std::move(request), shared_data, reply, publish_small,
-                 bytes](Room got, std::shared_ptr<Memory> memory, Failure failure) mutable {
+                 bytes](Room got, Ref<Memory> memory, Failure failure) mutable {
     Client* const c = client_by(id);
     if (c == nullptr) return;
     if (got == Room::kRefused) return reply({failure});
@@ -454,7 +457,7 @@ void Store::put(Client& client, PutRequest request, std::string data, Reply<Publ
     if (directory == nullptr) return reply({failure});
     Object& object = make_object(*c, request, bytes);
     c->creating.insert(object.id);
-    auto copy = std::make_shared<DiskCopy>(*this);
+    auto copy = make_ref<DiskCopy>(*this);
     copy->directory = directory;
     copy->charge = bytes + format::kDataOffset;
     copy->path = Disk::object_path(*directory, object.id);
@@ -500,7 +503,7 @@ void Store::create(Client& client, PutRequest request, uint64_t bytes, Reply<Cre
   room.buffered = config_.recycle > 0 && (request.mode & 0066) == 0;
   const uint64_t timeout_ms = request.timeout_ms;
   room.answer = [this, id = client.id, request = std::move(request), bytes, reply, buffered = room.buffered](
-                    Room got, std::shared_ptr<Memory> memory, Failure failure) {
+                    Room got, Ref<Memory> memory, Failure failure) {
     Client* const c = client_by(id);
     if (c == nullptr) return;
     if (got == Room::kRefused) return reply({failure});
@@ -508,23 +511,23 @@ void Store::create(Client& client, PutRequest request, uint64_t bytes, Reply<Cre
     const auto no_memory = [&](Errno e) {
       reply({{SPILLWAY_NO_MEMORY, fmt::format("no memory for {} bytes: {}", bytes, strerror(e.code()))}});
     };
-    if (!memory->buffer && buffered) {
+    if (!memory->large && buffered) {
       Result<std::unique_ptr<Buffer>> buffer = buffers_.make(id, bytes);
       if (!buffer) return no_memory(buffer.error());
-      memory->buffer = std::move(*buffer);
+      if (*buffer) memory->take(std::move(*buffer));
     }
-    if (!memory->buffer) {
+    if (!memory->large) {
       Result<os::Fd> fd = os::make_memfd("spillway-object", bytes);
       if (!fd) return no_memory(fd.error());
-      memory->fd = std::move(*fd);
+      memory->take(std::move(*fd));
     }
     Object& object = make_object(*c, request, bytes);
     object.memory = std::move(memory);
     c->creating.insert(object.id);
     create_flags_[object.id] = request.flags;
     reply({{},
-           {object.id, object.key, 0, wire::Place::kMemory, object.memory->descriptor(),
-            object.memory->buffer.get()}});
+           {object.id, object.key, 0, wire::Place::kMemory, object.memory->fd().get(),
+            object.memory->buffer()}});
   };
   ask_room(std::move(room), timeout_ms);
 }
@@ -535,9 +538,9 @@ void Store::seal(Client& client, uint64_t id, Reply<Published> reply) {
     return reply({{SPILLWAY_NOT_FOUND, "nothing of this id is being created by this session"}});
   if (!create_flags_.contains(id)) return reply({{SPILLWAY_BUSY, "it is being published already"}});
   if (!object->memory) return seal_on_disk(client, *object, std::move(reply));
-  if (Buffer* const buffer = object->memory->buffer.get())
+  if (Buffer* const buffer = object->memory->buffer())
     buffer->warm_bytes = object->memory->charge;
-  else if (!os::is_sealed(object->memory->fd.get()))
+  else if (!os::is_sealed(object->memory->fd().get()))
     return reply(
         {{SPILLWAY_BUSY, "the object's memory is not sealed: somebody still has it mapped for writing"}});
   const uint32_t flags = create_flags_[id];
@@ -604,7 +607,7 @@ void Store::destroy(Object& object, Done done) {
 }
 
 void Store::forget_object(Object& object) {
-  if (Client* const maker = client_by(object.maker)) {
+  if (Client* const maker = maker_of(object)) {
     maker->made_bytes -= std::min(maker->made_bytes, object.bytes);
     --maker->made_objects;
   }
@@ -614,11 +617,7 @@ void Store::forget_object(Object& object) {
   object.moving = false;
   // Who holds it goes on holding its bytes.
   while (object.leases != nullptr) detach_lease(*object.leases, true);
-  if (object.memory && object.memory.use_count() > 1) {
-    object.memory->leaving_since_ms = os::monotonic_ms();
-    leaving_.insert(object.memory.get());
-  }
-  object.memory.reset();
+  let_leave(object);
   let_go_of_copy(object);
   if (object.details)
     for (const DestroyCall& call : object.details->on_destroy)
@@ -641,7 +640,9 @@ void Store::forget_object(Object& object) {
   for (auto& [client_id, client] : clients_) {
     (void)client_id;
     if (object.references == 0) break;
-    if (client->references.erase(id)) --object.references;
+    if (!client->references.erase(static_cast<uint32_t>(id))) continue;
+    client->more_references.erase(static_cast<uint32_t>(id));
+    --object.references;
   }
   no_spill_until_.erase(id);
   table_[static_cast<uint32_t>(id)] = nullptr;
@@ -653,16 +654,17 @@ void Store::forget_object(Object& object) {
 void Store::give_back(Memory& memory) {
   charged_bytes_ -= memory.charge;
   leaving_.erase(&memory);
-  if (memory.slab.slab != nullptr) {
+  if (memory.slab != nullptr) {
     small_bytes_ -= memory.charge;
-    slabs_.release(memory.slab);
+    slabs_.release(memory.place());
   }
-  if (memory.fd.valid()) free_pages(std::move(memory.fd), memory.charge, memory.charge);
-  if (memory.buffer) {
+  if (Buffer* const buffer = memory.buffer()) {
     // An object that was not finished: what was touched is not known.
-    if (memory.buffer->warm_bytes < memory.charge) memory.buffer->warm_bytes = 0;
-    buffers_.give_back(std::move(memory.buffer), os::monotonic_ms());
+    if (buffer->warm_bytes < memory.charge) buffer->warm_bytes = 0;
+    buffers_.give_back(std::move(memory.large->buffer), os::monotonic_ms());
     limit_idle();
+  } else if (memory.large) {
+    free_pages(std::move(memory.large->fd), memory.charge, memory.charge);
   }
   if (!closing_ && !queue_.empty()) pump_later();
 }
@@ -695,7 +697,7 @@ void Store::cleanup(Client& client, Done done) {
   hear(client);
   std::vector<uint64_t> mine;
   for (Object* object : table_)
-    if (object != nullptr && object->maker == client.id && !object->retained &&
+    if (object != nullptr && made(client, *object) && !object->retained &&
         object->state != wire::Residency::kCreating)
       mine.push_back(object->id);
   for (uint64_t id : mine)
@@ -715,12 +717,14 @@ Failure Store::ref(Client& client, const Which& which, Published& published) {
 }
 
 void Store::unref(Client& client, uint64_t id) {
-  const auto held = client.references.find(id);
-  if (held == client.references.end()) return;
-  if (--held->second > 0) return;
-  client.references.erase(held);
   Object* const object = object_by(id);
-  if (object == nullptr) return;
+  const auto index = static_cast<uint32_t>(id);
+  if (object == nullptr || !client.references.contains(index)) return;
+  if (const auto more = client.more_references.find(index); more != client.more_references.end()) {
+    if (--more->second == 0) client.more_references.erase(more);
+    return;
+  }
+  client.references.erase(index);
   --object->references;
   maybe_die(*object);
 }
@@ -772,8 +776,8 @@ Failure Store::keep_resident(Client& client, const Which& which, int change) {
   Answer<Object*> found = find(client, which, true);
   if (found.failure.bad()) return found.failure;
   Object& object = *found.value;
-  if (change < 0 && object.kept_resident == 0) return {SPILLWAY_INVALID, "it is not pinned"};
-  object.kept_resident += static_cast<uint32_t>(change);
+  if (change < 0 && object.kept_resident() == 0) return {SPILLWAY_INVALID, "it is not pinned"};
+  object.more().kept_resident += static_cast<uint32_t>(change);
   if (change < 0) pump_later();
   return {};
 }
@@ -796,10 +800,10 @@ Store::Cursor Store::list(Client& client, const std::string& prefix, bool unname
   if (from.index == 0) {
     auto at = from.name.empty() ? names_.lower_bound(std::string_view(prefix))
                                 : names_.upper_bound(std::string_view(from.name));
-    for (; at != names_.end() && (*at)->name.starts_with(prefix); ++at) {
+    for (; at != names_.end() && (*at)->name.view().starts_with(prefix); ++at) {
       if (++looked_at > kMostAtOnce) return from;
       if (may(client, **at, 04) && !visit(**at)) return from;
-      from.name = (*at)->name;
+      from.name = (*at)->name.view();
     }
     if (!unnamed) return {};
     from = {"", 1};
@@ -814,7 +818,7 @@ Store::Cursor Store::list(Client& client, const std::string& prefix, bool unname
 }
 
 uint32_t Store::pins_of(const Object& object) const {
-  uint32_t pins = object.kept_resident;
+  uint32_t pins = object.kept_resident();
   for (const Lease* lease = object.leases; lease != nullptr; lease = lease->next) {
     const uint32_t word =
         std::atomic_ref(lease->client->slot(lease->slot)->word).load(std::memory_order_acquire);

@@ -30,6 +30,7 @@
 #include "libpool/wire/codec.h"
 #include "pooldaemon/store/config.h"
 #include "pooldaemon/store/disk.h"
+#include "pooldaemon/store/index_set.h"
 #include "pooldaemon/store/manifest.h"
 #include "pooldaemon/store/object.h"
 #include "pooldaemon/store/policy.h"
@@ -88,7 +89,8 @@ struct Client {
   uint64_t heard = 0;  // of its ring
   bool hearing = false;
 
-  std::unordered_map<uint64_t, uint32_t> references;
+  IndexSet references;                                     // objects
+  std::unordered_map<uint32_t, uint32_t> more_references;  // counted beyond one
   std::unordered_set<uint64_t> creating;
   std::map<uint32_t, std::string> watches;
   std::unordered_set<uint64_t> cells;
@@ -177,6 +179,7 @@ class Store {
   Client& open_client(os::Peer peer, std::function<void(wire::Verb, std::string)> tell, Failure& failure);
   void close_client(Client& client);
   Client* client_by(uint64_t id);
+  Client* maker_of(const Object& object) { return client_by(first_client_ + object.maker); }
 
   // --- making
   void put(Client& client, PutRequest request, std::string data, Reply<Published> reply);
@@ -249,15 +252,15 @@ class Store {
     std::unique_ptr<Buffer> buffer{};   // this one
     uint64_t client = 0;
     wire::WhenFull when_full = wire::WhenFull::kSpill;
-    std::function<void(Room, std::shared_ptr<Memory>, Failure)> answer;
+    std::function<void(Room, Ref<Memory>, Failure)> answer;
     std::optional<Timers::Id> timer;
     bool abandoned = false;
   };
   struct ByName {
     using is_transparent = void;
-    bool operator()(const Object* a, const Object* b) const { return a->name < b->name; }
-    bool operator()(const Object* a, std::string_view b) const { return a->name < b; }
-    bool operator()(std::string_view a, const Object* b) const { return a < b->name; }
+    bool operator()(const Object* a, const Object* b) const { return a->name.view() < b->name.view(); }
+    bool operator()(const Object* a, std::string_view b) const { return a->name.view() < b; }
+    bool operator()(std::string_view a, const Object* b) const { return a < b->name.view(); }
   };
   struct Waiter {
     uint64_t client = 0;
@@ -283,6 +286,10 @@ class Store {
   void tell_change(spillway_change change, const Object& object);
   bool may(const Client& client, const Object& object, unsigned bit) const;
   void add_reference(Client& client, Object& object);
+  bool made(const Client& client, const Object& object) const {
+    return object.maker == static_cast<uint32_t>(client.id - first_client_);
+  }
+  void let_leave(Object& object);
 
   // store_announced.cc
   void take_announced(Client& client, const wire::Announcement& entry);
@@ -297,7 +304,7 @@ class Store {
   void pump_once();
   void answer_room(RoomRequest request, Fit fit);
   Fit make_room(uint64_t bytes, const std::optional<AccessClass>& packed);
-  std::shared_ptr<Memory> grant(RoomRequest& request);
+  Ref<Memory> grant(RoomRequest& request);
   void limit_idle();
   uint64_t used_with(uint64_t bytes, const std::optional<AccessClass>& packed) const;
   bool evict(Object& object, std::vector<Object*>& small);
@@ -313,9 +320,9 @@ class Store {
   Lease* new_lease(Client& client, Object& object, Failure& failure);
   void wait_for_name(Client& client, GetRequest request, Reply<Held> reply);
   void start_load(Object& object, wire::WhenFull when_full, uint64_t timeout_ms);
-  void load_into(Object& object, std::shared_ptr<Memory> memory);
+  void load_into(Object& object, Ref<Memory> memory);
   void read_in_place(Object& object);
-  void loaded(uint64_t id, Failure failure, std::shared_ptr<Memory> memory, bool from_file);
+  void loaded(uint64_t id, Failure failure, Ref<Memory> memory, bool from_file);
 
   // store_disk.cc
   std::string recover();
@@ -325,8 +332,8 @@ class Store {
   // Writes it to a file of its own, unless that is so. `moving` counts it as leaving memory meanwhile.
   void write_own_file(Object& object, ToDisk how, Done done);
   void write_pack(std::vector<Object*> objects);
-  void spilled(uint64_t id, Failure failure, std::shared_ptr<DiskCopy> copy);
-  void list_in_manifest(Object& object, std::shared_ptr<DiskCopy> copy, bool sync, Done done);
+  void spilled(uint64_t id, Failure failure, Ref<DiskCopy> copy);
+  void list_in_manifest(Object& object, Ref<DiskCopy> copy, bool sync, Done done);
   void let_go_of_copy(Object& object);
   void create_on_disk(Client& client, PutRequest request, uint64_t bytes, Reply<Created> reply);
   void seal_on_disk(Client& client, Object& object, Reply<Published> reply);
@@ -375,7 +382,8 @@ class Store {
   };
   std::unordered_map<uint64_t, Ticket> tickets_;
   std::unordered_map<uint64_t, std::unique_ptr<Client>> clients_;
-  uint64_t last_client_ = os::random_number() >> 16;  // not those of a daemon before this one
+  const uint64_t first_client_ = os::random_number() >> 16;  // not those of a daemon before this one
+  uint64_t last_client_ = first_client_;
   uint64_t last_version_ = 0;
 
   std::list<RoomRequest> queue_;
@@ -384,7 +392,12 @@ class Store {
   uint64_t charged_bytes_ = 0, small_bytes_ = 0, leased_bytes_ = 0;
   uint64_t departing_bytes_ = 0;  // being written, to be dropped
   uint64_t freeing_bytes_ = 0;    // nobody's any more, but for the kernel
-  std::set<Memory*> leaving_;
+  // Their objects let go of them; others hold them still.
+  struct Leaving {
+    uint64_t since_ms = 0;
+    bool pinned = false;
+  };
+  std::unordered_map<const Memory*, Leaving> leaving_;
   std::unordered_map<uint64_t, uint64_t> no_spill_until_;
   std::string last_spill_error_;
   spillway_status last_spill_status_ = SPILLWAY_FULL;

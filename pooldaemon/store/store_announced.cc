@@ -107,8 +107,8 @@ void Store::take_announced(Client& client, const wire::Announcement& entry) {
     return;
   SlotLease::Slot& slot = lease.slots[entry.index];
   uncharge_leased(slab->slot_bytes);
-  auto memory = std::make_shared<Memory>(*this);
-  memory->slab = {slab, slot.offset};
+  auto memory = make_ref<Memory>(*this);
+  memory->set_place({slab, slot.offset});
   memory->charge = entry.value;
   charged_bytes_ += memory->charge;
   small_bytes_ += memory->charge;

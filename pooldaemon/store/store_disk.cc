@@ -33,8 +33,7 @@ SpillDirectory* Store::reserve_disk(uint64_t bytes, Failure& failure) {
   // Second copies of what is in memory give way, the least recently used first.
   bool gave = false;
   policy_.each_victim([&](Object& object) {
-    if (!object.disk || object.durable || object.retained || object.disk->users ||
-        object.disk.use_count() > 1)
+    if (!object.disk || object.durable || object.retained || object.disk->users || object.disk.shared())
       return true;
     object.state = wire::Residency::kResident;
     let_go_of_copy(object);
@@ -65,7 +64,7 @@ void Store::write_own_file(Object& object, ToDisk how, Done done) {
   header->filters = format::split_filters(filter_text);
   std::erase(header->filters, "none");
 
-  auto copy = std::make_shared<DiskCopy>(*this);
+  auto copy = make_ref<DiskCopy>(*this);
   copy->id = id;
   copy->offset = format::kDataOffset;
   copy->filters = header->filters;
@@ -88,10 +87,10 @@ void Store::write_own_file(Object& object, ToDisk how, Done done) {
         if (!file) return fail(file.error());
         os::Mapping mapping;
         std::string_view text;
-        if (memory && memory->slab.slab != nullptr) {
-          text = {Slabs::data(memory->slab), bytes};
+        if (memory && memory->slab != nullptr) {
+          text = {Slabs::data(memory->place()), bytes};
         } else if (memory) {
-          Result<os::Mapping> mapped = os::Mapping::read_only(memory->descriptor(), 0, bytes);
+          Result<os::Mapping> mapped = os::Mapping::read_only(memory->fd().get(), 0, bytes);
           if (!mapped) return fail(mapped.error());
           mapping = std::move(*mapped);
           text = {mapping.data(), bytes};
@@ -136,8 +135,8 @@ void Store::write_own_file(Object& object, ToDisk how, Done done) {
 void Store::write_pack(std::vector<Object*> objects) {
   struct Item {
     uint64_t id, bytes;
-    std::shared_ptr<Memory> memory;
-    std::shared_ptr<DiskCopy> copy;
+    Ref<Memory> memory;
+    Ref<DiskCopy> copy;
   };
   auto items = std::make_shared<std::vector<Item>>();
   Failure failure;
@@ -153,7 +152,7 @@ void Store::write_pack(std::vector<Object*> objects) {
       spilled(object->id, failure, nullptr);
       continue;
     }
-    auto copy = std::make_shared<DiskCopy>(*this);
+    auto copy = make_ref<DiskCopy>(*this);
     copy->id = object->id;
     copy->directory = directory;
     copy->pack = *pack;
@@ -172,7 +171,7 @@ void Store::write_pack(std::vector<Object*> objects) {
         uint64_t from = 0;
         for (size_t i = 0; i < items->size() && error->ok(); ++i) {
           Item& item = (*items)[i];
-          const std::string_view bytes(Slabs::data(item.memory->slab), item.bytes);
+          const std::string_view bytes(Slabs::data(item.memory->place()), item.bytes);
           item.copy->checksum = format::checksum_of(bytes);
           if (text.empty()) from = item.copy->offset;
           text.append(bytes);
@@ -204,7 +203,7 @@ void Store::write_pack(std::vector<Object*> objects) {
 }
 
 // A write came to an end, one way or the other.
-void Store::spilled(uint64_t id, Failure failure, std::shared_ptr<DiskCopy> copy) {
+void Store::spilled(uint64_t id, Failure failure, Ref<DiskCopy> copy) {
   Object* const object = object_by(id);
   if (object == nullptr) return;
   object->spilling = false;
@@ -244,7 +243,7 @@ ManifestEntry Store::entry_of(const Object& o, const DiskCopy& copy) const {
   e.uid = o.uid, e.gid = o.gid, e.created_s = o.created_s, e.mode = o.mode;
   e.hint = static_cast<uint8_t>(o.hint);
   e.durable = o.durable, e.retained = o.retained, e.users = copy.users, e.raw = copy.raw;
-  e.name = o.name;
+  e.name = o.name.str();
   if (o.details) e.tag = o.details->tag, e.wanted_filters = o.details->filters;
   e.path = copy.path;
   if (copy.directory) e.directory = copy.directory->path;
@@ -255,7 +254,7 @@ ManifestEntry Store::entry_of(const Object& o, const DiskCopy& copy) const {
   return e;
 }
 
-void Store::list_in_manifest(Object& object, std::shared_ptr<DiskCopy> copy, bool sync, Done done) {
+void Store::list_in_manifest(Object& object, Ref<DiskCopy> copy, bool sync, Done done) {
   copy->in_manifest = true;
   object.listing = true;
   ++manifest_entries_;
@@ -341,7 +340,7 @@ void Store::create_on_disk(Client& client, PutRequest request, uint64_t bytes, R
   Object& object = make_object(client, request, bytes);
   client.creating.insert(object.id);
   create_flags_[object.id] = request.flags;
-  auto copy = std::make_shared<DiskCopy>(*this);
+  auto copy = make_ref<DiskCopy>(*this);
   copy->id = object.id;
   copy->directory = directory;
   copy->charge = bytes + format::kDataOffset;
@@ -373,7 +372,7 @@ void Store::create_on_disk(Client& client, PutRequest request, uint64_t bytes, R
 
 void Store::seal_on_disk(Client& client, Object& object, Reply<Published> reply) {
   const uint64_t id = object.id, client_id = client.id;
-  std::shared_ptr<DiskCopy> copy = object.disk;
+  Ref<DiskCopy> copy = object.disk;
   if (!copy) return reply({{SPILLWAY_BUSY, "it is not written yet"}});
   const uint32_t flags = create_flags_[id];
   create_flags_.erase(id);
@@ -517,7 +516,7 @@ void Store::restore(Client& client, PutRequest request, std::string path, os::Fd
   if (!(*theirs == *same))
     return reply({{SPILLWAY_DENIED, fmt::format("{} is another file to the daemon", path)}});
   format::ObjectHeader header;
-  auto copy = std::make_shared<DiskCopy>(*this);
+  auto copy = make_ref<DiskCopy>(*this);
   copy->users = true;
   copy->path = path;
   const format::FileError error = format::read_header(*ours, header);
@@ -562,15 +561,15 @@ void Store::restore(Client& client, PutRequest request, std::string path, os::Fd
 std::string Store::retained_path(const Object& object) const {
   const std::string base =
       object.disk && object.disk->directory ? object.disk->directory->path : disk_.first_path();
-  return fmt::format("{}/retained/{}{}{:016x}", base, plain_name(object.name), object.name.empty() ? "" : "-",
-                     object.id);
+  return fmt::format("{}/retained/{}{}{:016x}", base, plain_name(object.name.str()),
+                     object.name.empty() ? "" : "-", object.id);
 }
 
 void Store::retain(Client& client, const Which* which, bool on, Reply<Filed> reply) {
   if (which == nullptr) {
     client.retain_all = on;
     for (Object* object : table_)
-      if (object != nullptr && object->maker == client.id) object->retained = on;
+      if (object != nullptr && made(client, *object)) object->retained = on;
     return reply({});
   }
   Answer<Object*> found = find(client, *which, true);
@@ -599,7 +598,7 @@ void Store::keep_file(Object& object, const std::string& to, Done done) {
       keep_file(*o, to, done);
     });
   }
-  std::shared_ptr<DiskCopy> copy = object.disk;
+  Ref<DiskCopy> copy = object.disk;
   copy->users = true;
   // In the directory it is in, should it be on another disk than the one that was promised.
   std::string other = to;
@@ -637,7 +636,7 @@ void Store::drain(Done done) {
     if (!object->memory && object->state != wire::Residency::kResident) continue;
     ++*left;
     const bool plain = !object->details || object->details->filters.empty();
-    if (object->memory && object->memory->slab.slab != nullptr && plain && !object->spilling) {
+    if (object->memory && object->memory->slab != nullptr && plain && !object->spilling) {
       spill_waiters_[object->id].push_back(one);
       object->spilling = true;
       object->state = wire::Residency::kSpilling;
@@ -691,7 +690,7 @@ void Store::adopt(ManifestEntry& e) {
     generations_.push_back(0);
   }
   if (table_[index] != nullptr) return;
-  auto copy = std::make_shared<DiskCopy>(*this);
+  auto copy = make_ref<DiskCopy>(*this);
   copy->id = e.id;
   copy->directory = e.users ? nullptr : directory;
   copy->path = e.path;

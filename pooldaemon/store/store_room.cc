@@ -38,8 +38,8 @@ uint64_t Store::used_with(uint64_t bytes, const std::optional<AccessClass>& pack
 uint64_t Store::leaving_bytes() const {
   uint64_t sum = departing_bytes_ + freeing_bytes_;
   const uint64_t now = os::monotonic_ms();
-  for (const Memory* memory : leaving_)
-    if (!memory->pinned && now - memory->leaving_since_ms < kPatienceMs) sum += memory->charge;
+  for (const auto& [memory, leaving] : leaving_)
+    if (!leaving.pinned && now - leaving.since_ms < kPatienceMs) sum += memory->charge;
   return sum;
 }
 
@@ -133,7 +133,7 @@ void Store::pump_once() {
 void Store::answer_room(RoomRequest request, Fit fit) {
   if (request.timer) timers_.cancel(*request.timer);
   if (fit == Fit::kNow && !request.abandoned) {
-    std::shared_ptr<Memory> memory = grant(request);
+    Ref<Memory> memory = grant(request);
     return request.answer(Room::kMemory, std::move(memory), {});
   }
   if (request.buffer) buffers_.give_back(std::move(request.buffer), os::monotonic_ms());
@@ -143,9 +143,9 @@ void Store::answer_room(RoomRequest request, Fit fit) {
 }
 
 // There is room for it.
-std::shared_ptr<Memory> Store::grant(RoomRequest& request) {
-  auto memory = std::make_shared<Memory>(*this);
-  memory->buffer = std::move(request.buffer);
+Ref<Memory> Store::grant(RoomRequest& request) {
+  auto memory = make_ref<Memory>(*this);
+  if (request.buffer) memory->take(std::move(request.buffer));
   memory->charge = request.bytes;
   charged_bytes_ += request.bytes;
   limit_idle();
@@ -234,7 +234,7 @@ bool Store::evict(Object& object, std::vector<Object*>& small) {
   policy_.remove(object);
   if (object.spilling) return true;  // a copy is being written already
   const bool plain = !object.details || object.details->filters.empty();
-  if (object.memory->slab.slab != nullptr && plain) {
+  if (object.memory->slab != nullptr && plain) {
     object.spilling = true;
     object.state = wire::Residency::kSpilling;
     small.push_back(&object);
@@ -250,12 +250,13 @@ bool Store::drop_memory(Object& object) {
   if (is_pinned(object)) return false;
   while (object.leases != nullptr) detach_lease(*object.leases, true);
   policy_.remove(object);
-  if (object.memory.use_count() > 1) {
-    object.memory->leaving_since_ms = os::monotonic_ms();
-    leaving_.insert(object.memory.get());
-  }
-  object.memory.reset();
+  let_leave(object);
   return true;
+}
+
+void Store::let_leave(Object& object) {
+  if (object.memory.shared()) leaving_[object.memory.get()].since_ms = os::monotonic_ms();
+  object.memory.reset();
 }
 
 // The object does not know of this lease any more. `ask`: nor shall its client, as soon as it can; its bytes
@@ -275,7 +276,7 @@ void Store::detach_lease(Lease& lease, bool ask) {
   for (int tries = 0; tries < 1000; ++tries) {  // a client that plays with the word gets no more than that
     const uint32_t pins = seen & wire::kPinMask;
     if (word.compare_exchange_weak(seen, pins == 0 ? wire::kRevoked : seen | wire::kWanted)) {
-      if (pins > 0 && lease.memory) lease.memory->pinned = true;
+      if (pins > 0 && lease.memory) leaving_[lease.memory.get()] = {os::monotonic_ms(), true};
       if (pins > 0) return;
       break;
     }
@@ -336,8 +337,9 @@ Failure Store::full_failure(uint64_t bytes, spillway_status status) {
     Share share;
     for (const auto& [slot, lease] : client->leases) {
       const uint32_t word = std::atomic_ref(client->slot(slot)->word).load(std::memory_order_acquire);
-      const bool stuck =
-          (word & wire::kRevoked) && lease->memory && now - lease->memory->leaving_since_ms > kPatienceMs;
+      const auto leaving = leaving_.find(lease->memory.get());
+      const bool stuck = (word & wire::kRevoked) && leaving != leaving_.end() &&
+                         now - leaving->second.since_ms > kPatienceMs;
       if (!lease->memory || ((word & wire::kPinMask) == 0 && !stuck)) continue;
       share.pinned += lease->memory->charge;
       ++share.objects;
@@ -361,7 +363,7 @@ Failure Store::full_failure(uint64_t bytes, spillway_status status) {
   }
   uint64_t kept = 0;
   policy_.each_victim([&](Object& object) {
-    if (object.kept_resident > 0) kept += object.memory->charge;
+    if (object.kept_resident() > 0) kept += object.memory->charge;
     return true;
   });
   if (kept > 0) what += fmt::format("; {} are pinned by keep_resident", size_text(kept));

@@ -80,7 +80,7 @@ TEST_CASE("very many small objects, listed by prefix, in order, while others wor
   const uint64_t each = (pool.stat_of("daemon_private_bytes") - before) / (named + unnamed);
   INFO(each << " bytes of daemon for each object");
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-  REQUIRE(each <= 400);  // measured: 350
+  REQUIRE(each <= 200);
 #endif
   std::string last;
   unsigned found = 0;
