@@ -28,132 +28,18 @@
 #include "libpool/format/object_file.h"
 #include "libpool/wire/announce.h"
 #include "libpool/wire/codec.h"
+#include "pooldaemon/store/client.h"
 #include "pooldaemon/store/config.h"
 #include "pooldaemon/store/disk.h"
-#include "pooldaemon/store/index_set.h"
 #include "pooldaemon/store/manifest.h"
 #include "pooldaemon/store/object.h"
 #include "pooldaemon/store/policy.h"
+#include "pooldaemon/store/requests.h"
 #include "pooldaemon/store/timers.h"
 #include "pooldaemon/store/workers.h"
 #include "spillway/pool.h"
 
 namespace spillway::pool {
-
-struct Failure {
-  spillway_status status = SPILLWAY_OK;
-  std::string what;
-  bool bad() const { return status != SPILLWAY_OK; }
-};
-
-template <typename T>
-struct Answer {
-  Failure failure;
-  T value{};
-};
-template <typename T>
-using Reply = std::function<void(Answer<T>)>;
-using Done = std::function<void(Failure)>;
-
-// Slots in which a session may publish without asking.
-struct SlotLease {
-  struct Slot {
-    uint64_t id = 0;  // of the object to be; 0: it has been announced
-    uint64_t key = 0;
-    uint32_t offset = 0;
-  };
-  uint32_t number = 0;
-  Slab* slab = nullptr;
-  std::vector<Slot> slots;
-  size_t left = 0;
-};
-
-// A session, as the store sees it.
-struct Client {
-  uint64_t id = 0;
-  uint64_t key = 0;
-  os::Peer peer;
-  std::string program;
-  // A frame on the session's second connection.
-  std::function<void(wire::Verb, std::string payload)> tell;
-
-  os::Fd lease_table;
-  os::Mapping lease_mapping;
-  std::unordered_map<uint32_t, std::unique_ptr<Lease>> leases;
-  std::vector<uint32_t> free_slots;
-  uint32_t next_slot = 1;
-  uint64_t seen_gets = 0;
-  std::vector<uint64_t> seen_uses;  // by slot
-  std::unordered_map<uint32_t, SlotLease> slot_leases;
-  uint32_t last_slot_lease = 0;
-  uint64_t heard = 0;  // of its ring
-  bool hearing = false;
-
-  IndexSet references;                                     // objects
-  std::unordered_map<uint32_t, uint32_t> more_references;  // counted beyond one
-  std::unordered_set<uint64_t> creating;
-  std::map<uint32_t, std::string> watches;
-  std::unordered_set<uint64_t> cells;
-  bool retain_all = false;
-
-  uint64_t connected_ms = 0;
-  uint64_t made_bytes = 0, made_objects = 0;
-  uint64_t puts = 0, gets = 0, hits = 0;
-
-  wire::LeaseSlot* slot(uint32_t n) { return reinterpret_cast<wire::LeaseSlot*>(lease_mapping.data()) + n; }
-};
-
-// Which object a request means: by name when there is one.
-struct Which {
-  uint64_t id = 0, key = 0;
-  std::string name;
-};
-
-struct PutRequest {
-  std::string name, tag, filters;
-  uint16_t mode = 0;
-  wire::Hint hint = wire::Hint::kNormal;
-  wire::WhenFull when_full = wire::WhenFull::kSpill;
-  uint64_t timeout_ms = 0;
-  uint32_t flags = 0;
-};
-struct Published {
-  uint64_t id = 0, key = 0, version = 0;
-};
-struct Created {
-  uint64_t id = 0, key = 0, offset = 0;
-  wire::Place place = wire::Place::kMemory;
-  int fd = -1;                     // good until the call returns
-  const Buffer* buffer = nullptr;  // likewise; null: the memory is used once
-};
-struct Held {
-  Object* object = nullptr;
-  wire::Place place = wire::Place::kEmpty;
-  uint32_t slot = 0, slab = 0;
-  uint64_t slab_bytes = 0;
-  uint64_t offset = 0;
-  int fd = -1;  // likewise; -1: the client has it
-  os::Fd own_fd;
-};
-struct GetRequest {
-  Which which;
-  uint64_t timeout_ms = 0;
-  wire::WhenFull when_full = wire::WhenFull::kSpill;
-};
-struct ToDisk {
-  Which which{};
-  bool keep_memory = false;
-  bool overwrite = false, sync = false, other_filters = false;
-  std::string path{}, filters{};
-};
-struct Filed {
-  std::string path;
-  uint64_t bytes = 0;
-};
-struct DeviceState {
-  std::string name, path;
-  uint64_t capacity = 0, used = 0, available = 0;
-};
 
 struct Counters {
   uint64_t puts = 0, gets = 0, hits = 0, misses = 0;
@@ -270,16 +156,18 @@ class Store {
     std::optional<Timers::Id> timer;
   };
 
-  // store.cc
+  // store_objects.cc
   uint64_t reserve_id();
   uint64_t fresh_key();
   Object& make_object(Client& client, const PutRequest& request, uint64_t bytes);
   Object& make_object(Client& client, const PutRequest& request, uint64_t bytes, uint64_t id, uint64_t key);
   Object* object_by(uint64_t id);
   Failure check_put(Client& client, const PutRequest& request, uint64_t bytes);
+  // store_publish.cc
   void publish(Object& object);
   void unbind_name(Object& object);
   void finish_publishing(Client& client, Object& object, uint32_t flags, Reply<Published> reply);
+  // store_end.cc
   void maybe_die(Object& object);
   void destroy(Object& object, Done done = nullptr);
   void forget_object(Object& object);
@@ -324,11 +212,12 @@ class Store {
   void read_in_place(Object& object);
   void loaded(uint64_t id, Failure failure, Ref<Memory> memory, bool from_file);
 
-  // store_disk.cc
+  // store_recover.cc
   std::string recover();
   void adopt(ManifestEntry& entry);
   void remove_orphans(const SpillDirectory& directory, const std::set<std::string>& known);
   ManifestEntry entry_of(const Object& object, const DiskCopy& copy) const;
+  // store_spill.cc, store_disk.cc, store_direct.cc, store_files.cc
   // Writes it to a file of its own, unless that is so. `moving` counts it as leaving memory meanwhile.
   void write_own_file(Object& object, ToDisk how, Done done);
   void write_pack(std::vector<Object*> objects);
