@@ -184,7 +184,8 @@ $(eval $(call suite,typed,,-llz4))
 $(eval $(call suite,preload,))
 $(eval $(call suite,real,))
 $(BUILD)/tests/preload $(BUILD)/tests/real: | $(PRELOAD_LIB) $(BUILD)/bin/exm $(VICTIMS)
-$(BUILD)/tests/pool: | $(BUILD)/bin/spillwayd $(BUILD)/bin/spillway $(if $(SANITIZE),,$(EXAMPLES))
+$(BUILD)/tests/pool: | $(BUILD)/bin/spillwayd $(BUILD)/bin/spillway \
+  $(if $(SANITIZE),,$(EXAMPLES) $(BUILD)/victims/failing_disk.so)
 victims: $(VICTIMS)
 
 check: deps

@@ -69,6 +69,7 @@ struct DiskCopy : Counted {
   std::vector<std::string> filters;
   bool users = false;     // the user's file
   bool raw = false;       // no header: the whole file is the object
+  bool listed = false;    // all of it was written, and its record
   bool verified = false;  // its checksum was seen to be right
   bool forget = true;     // the file goes when nobody holds this any more
   bool in_manifest = false;

@@ -54,6 +54,7 @@ void Store::list_in_manifest(Object& object, Ref<DiskCopy> copy, bool sync, Done
                [this, id = object.id, copy, error, done] {
                  if (Object* const o = object_by(id)) o->listing = false;
                  Failure failure;
+                 copy->listed = error->ok();
                  if (!error->ok()) {
                    copy->in_manifest = false;
                    failure = {*error == ENOSPC ? SPILLWAY_DISK_FULL : SPILLWAY_IO,
@@ -93,7 +94,7 @@ void Store::let_go_of_copy(Object& object) {
 
 void Store::give_back(DiskCopy& copy) {
   if (closing_) return;
-  if (copy.directory != nullptr) no_spill_until_.clear();  // what did not fit may fit now
+  if (copy.directory != nullptr && copy.listed) no_spill_until_.clear();  // what did not fit may fit now
   if (copy.in_manifest) {
     copy.in_manifest = false;
     journal([this, id = copy.id] { (void)manifest_.remove(id).ok(); });

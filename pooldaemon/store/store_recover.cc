@@ -49,7 +49,7 @@ void Store::adopt(ManifestEntry& e) {
   copy->offset = e.offset, copy->stored_bytes = e.stored_bytes, copy->checksum = e.checksum;
   copy->filters = e.filters;
   copy->users = e.users, copy->raw = e.raw;
-  copy->in_manifest = true;
+  copy->in_manifest = copy->listed = true;
   auto object = std::make_unique<Object>();
   if (e.pack != 0) {
     if (Result<Pack*> pack = disk_.adopt_pack(*directory, e.pack)) {
