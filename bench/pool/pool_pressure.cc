@@ -1,6 +1,6 @@
 // pool_pressure.cc - the pool when memory is short: how fast it spills and reloads beside the bare device,
 // what a get of a resident object takes meanwhile, and what a small object costs the daemon.
-//   pool_pressure SOCKET_OF_SPILLWAYD [ROUNDS]
+//   pool_pressure SOCKET_OF_SPILLWAYD [ROUNDS] [disk|gets|small]
 // The daemon has a memory limit of 512 MiB or more, and its spill directory on the device to be measured; all
 // rows are taken in turns. bench/pool/run starts it so.
 #include <fcntl.h>
@@ -192,16 +192,6 @@ void small_objects(Pool& pool) {
         for (unsigned i = 0; i < kMany; ++i) held.push_back(pool.set(value));
       }),
       "bytes (want 200)");
-  held.clear();
-  while (pool.stat_of("objects") > 0) ::usleep(10'000);
-  say("daemon, for each with a name of 20 bytes", grown([&] {
-        char name[32];
-        for (unsigned i = 0; i < kMany; ++i) {
-          std::snprintf(name, sizeof name, "objects/run/%08u", i);
-          (void)pool.set(value, {.name = name, .flags = SPILLWAY_UNCOUNTED});
-        }
-      }),
-      "bytes, in what the others left");
 }
 
 }  // namespace
