@@ -310,12 +310,12 @@ void Store::refresh_uses() {
     client->seen_uses.resize(client->next_slot);
     for (uint32_t slot = 1; slot < client->next_slot; ++slot) {  // two arrays, from one end to the other
       const uint64_t at = std::atomic_ref(client->slot(slot)->used_ns).load(std::memory_order_relaxed);
-      if (at == client->seen_uses[slot]) continue;
+      if (at == client->seen_uses[slot] || at > now) continue;
       client->seen_uses[slot] = at;
       const auto lease = client->leases.find(slot);
       if (lease == client->leases.end() || lease->second->object == nullptr) continue;
       Object* const object = lease->second->object;
-      if (at > object->used_ns && at <= now) used.push_back({at, object});
+      if (at > object->used_ns) used.push_back({at, object});
     }
   }
   std::sort(used.begin(), used.end());
