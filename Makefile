@@ -185,7 +185,8 @@ $(eval $(call suite,typed,,-llz4))
 $(eval $(call suite,preload,))
 $(eval $(call suite,real,))
 $(BUILD)/tests/preload $(BUILD)/tests/real: | $(PRELOAD_LIB) $(BUILD)/bin/exm $(VICTIMS)
-$(BUILD)/tests/pool: | $(BUILD)/bin/spillwayd $(BUILD)/bin/spillway $(if $(SANITIZE),,$(EXAMPLES))
+$(BUILD)/tests/pool: | $(BUILD)/bin/spillwayd $(BUILD)/bin/spillway \
+  $(if $(SANITIZE),,$(EXAMPLES) $(BUILD)/victims/failing_disk.so)
 victims: $(VICTIMS)
 
 check: deps
@@ -231,7 +232,7 @@ $(BUILD)/bench/typed_cpp: bench/typed/typed_cpp.cc bench/typed/person.fbs
 bench-typed: $(BUILD)/bench/typed_cpp $(PYTHON_PACKAGE)
 	$(BUILD)/bench/typed_cpp
 	PYTHONPATH=$(BUILD)/python $(PYTHON) bench/typed/typed_python.py
-bench: all $(BENCHES) $(BUILD)/bench/pool_bench
+bench: all $(BENCHES) $(BUILD)/bench/pool_bench $(BUILD)/bench/pool_pressure
 	bench/run $(BUILD)
 
 # --- house keeping -------------------------------------------------------------------------------------------------

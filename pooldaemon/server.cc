@@ -6,6 +6,7 @@
 
 #include "base/os/clock.h"
 #include "base/os/limits.h"
+#include "base/os/thread.h"
 
 namespace spillway::pool {
 namespace {
@@ -35,6 +36,7 @@ Server::~Server() {
 }
 
 void Server::run() {
+  os::wake_soon();  // the workers compute, and those who ask wait for this thread
   idle_since_ms_ = os::monotonic_ms();
   accept();
   if (!socket_path_.empty())

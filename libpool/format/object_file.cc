@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/os/memfd.h"
+#include "base/os/sequential_reader.h"
 #include "libpool/format/filters.h"
 #include "libpool/wire/codec.h"
 
@@ -24,19 +25,29 @@ FileError kernel(const char* what, Errno code) {
 }
 FileError damaged(const std::string& what) { return {Errno(), what}; }
 
-// The stored bytes as they are written or read, in order, hashed on the way.
-class Stream {
+class Hash {
  public:
-  Stream(const os::Fd& file) : file_(file), state_(XXH3_createState()) {
+  Hash() : state_(XXH3_createState()) {
     CHECK(state_ != nullptr, "no memory for a hash");
     XXH3_64bits_reset(state_);
   }
-  ~Stream() { XXH3_freeState(state_); }
-  Stream(const Stream&) = delete;
-  Stream& operator=(const Stream&) = delete;
+  ~Hash() { XXH3_freeState(state_); }
+  Hash(const Hash&) = delete;
+  Hash& operator=(const Hash&) = delete;
+  void add(std::string_view piece) { XXH3_64bits_update(state_, piece.data(), piece.size()); }
+  uint64_t value() const { return XXH3_64bits_digest(state_); }
+
+ private:
+  XXH3_state_t* state_;
+};
+
+// The stored bytes as they are written or read, in order, hashed on the way.
+class Stream {
+ public:
+  Stream(const os::Fd& file) : file_(file) {}
 
   FileError write(std::string_view piece) {
-    XXH3_64bits_update(state_, piece.data(), piece.size());
+    hash_.add(piece);
     if (Errno e = os::write_all(file_.get(), piece.data(), piece.size(), kDataOffset + at_); !e.ok())
       return kernel("writing", e);
     os::start_writeback(file_.get(), kDataOffset + at_, piece.size());
@@ -47,16 +58,16 @@ class Stream {
     if (bytes > header.stored_bytes - at_) return damaged("it is damaged");
     if (Errno e = os::read_all(file_.get(), into, bytes, kDataOffset + at_); !e.ok())
       return kernel("reading", e);
-    XXH3_64bits_update(state_, into, bytes);
+    hash_.add({into, bytes});
     at_ += bytes;
     return {};
   }
   uint64_t at() const { return at_; }
-  uint64_t checksum() const { return XXH3_64bits_digest(state_); }
+  uint64_t checksum() const { return hash_.value(); }
 
  private:
   const os::Fd& file_;
-  XXH3_state_t* state_;
+  Hash hash_;
   uint64_t at_ = 0;
 };
 
@@ -183,6 +194,24 @@ FileError read_object(const os::Fd& file, const ObjectHeader& header, char* obje
   if (filtered.bad()) return filtered;
   if (stream.at() != header.stored_bytes || stream.checksum() != header.checksum)
     return damaged("its checksum differs");
+  return {};
+}
+
+// Written, not mapped: a page that is written whole need not be zeroed first, nor entered in a page table.
+FileError copy_object(const os::Fd& file, uint64_t offset, uint64_t bytes, const uint64_t* checksum,
+                      const os::Fd& memory) {
+  thread_local os::SequentialReader reader;
+  if (Errno e = reader.start(file.get(), offset, bytes); !e.ok()) return kernel("reading", e);
+  Hash hash;
+  for (uint64_t at = 0; at < bytes;) {
+    Result<os::SequentialReader::Piece> piece = reader.next();
+    if (!piece) return kernel("reading", piece.error());
+    if (checksum) hash.add({piece->data, piece->bytes});
+    if (Errno e = os::write_all(memory.get(), piece->data, piece->bytes, at); !e.ok())
+      return kernel("memory for it", e);
+    at += piece->bytes;
+  }
+  if (checksum && hash.value() != *checksum) return damaged("its checksum differs");
   return {};
 }
 

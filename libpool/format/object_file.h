@@ -55,6 +55,9 @@ FileError read_header(const os::Fd& file, ObjectHeader& header);
 // Reads all of it into `object`, which has header.bytes bytes, verified.
 FileError read_object(const os::Fd& file, const ObjectHeader& header, char* object,
                       const Filter& users = nullptr);
+// A large one without filters into a memory file, verified. `file` is read past the page cache from now on.
+FileError copy_object(const os::Fd& file, uint64_t offset, uint64_t bytes, const uint64_t* checksum,
+                      const os::Fd& memory);
 // The stored bytes are what was written, by reading them all.
 FileError verify_object(const os::Fd& file, const ObjectHeader& header);
 

@@ -63,9 +63,8 @@ Result<std::unique_ptr<Buffer>> Buffers::make(uint64_t session, uint64_t bytes) 
 
 void Buffers::give_back(std::unique_ptr<Buffer> buffer, uint64_t now_ms) {
   const auto found = owned_.find(buffer->owner);
-  if (found == owned_.end()) return drop(std::move(buffer));
-  std::erase(found->second.busy, buffer.get());
-  if (buffer->warm_bytes == 0) return drop(std::move(buffer));
+  if (found != owned_.end()) std::erase(found->second.busy, buffer.get());
+  if (found == owned_.end() || buffer->warm_bytes == 0) return drop(std::move(buffer));
   buffer->idle_since_ms = now_ms;
   idle_bytes_ += buffer->warm_bytes;
   found->second.idle.push_back(std::move(buffer));
@@ -107,7 +106,7 @@ void Buffers::drop(std::unique_ptr<Buffer> buffer) {
   gone_(buffer->owner, buffer->id);
   for (uint64_t session : buffer->mapped_by)
     if (session != buffer->owner) gone_(session, buffer->id);
-  free_(std::move(buffer->fd), buffer->file_bytes);
+  free_(std::move(buffer->fd), buffer->file_bytes, buffer->warm_bytes);
 }
 
 }  // namespace spillway::pool

@@ -36,15 +36,15 @@ struct Buffer {
 class Buffers {
  public:
   using Gone = std::function<void(uint64_t session, uint32_t buffer)>;
-  // What frees the pages of a file, sooner or later.
-  using Free = std::function<void(os::Fd file, uint64_t bytes)>;
+  // What frees the pages of a file, of which it has so many bytes, sooner or later.
+  using Free = std::function<void(os::Fd file, uint64_t file_bytes, uint64_t warm_bytes)>;
   Buffers(Gone gone, Free free) : gone_(std::move(gone)), free_(std::move(free)) {}
 
   // One of the session's that is idle and fits. Null: none.
   std::unique_ptr<Buffer> take(uint64_t session, uint64_t bytes);
   // A new one. Null without an error: the session has as many as it may.
   Result<std::unique_ptr<Buffer>> make(uint64_t session, uint64_t bytes);
-  // Its object is gone.
+  // Its object is gone. warm_bytes 0: what it has is not known, and it is not used again.
   void give_back(std::unique_ptr<Buffer> buffer, uint64_t now_ms);
   void close(uint64_t session);
   // Gives up what was idle longest, until no more than so much is.

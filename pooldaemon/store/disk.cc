@@ -10,6 +10,9 @@ namespace spillway::pool {
 namespace {
 
 constexpr uint64_t kPackBytes = 64u << 20;
+// Asking is a system call, and a thousand small objects are spilled at once. Near its end each time.
+constexpr uint64_t kRoomMs = 20;
+constexpr uint64_t kMuchRoomBytes = uint64_t{1} << 30;
 
 }  // namespace
 
@@ -46,12 +49,18 @@ uint64_t Disk::used() const {
   return sum;
 }
 
-uint64_t Disk::room_in(const SpillDirectory& directory) const {
+uint64_t Disk::room_in(SpillDirectory& directory) const {
   const auto left = [](uint64_t limit, uint64_t used) { return limit > used ? limit - used : 0; };
   uint64_t room = std::min(left(limit_bytes_, used()), left(directory.limit_bytes, directory.used_bytes));
-  if (Result<os::DiskRoom> disk = os::disk_room(directory.path.c_str()))
-    room = std::min(room, left(disk->available_bytes, least_free_bytes_));
-  return room;
+  auto& seen = directory.room;
+  const uint64_t now = os::monotonic_ms();
+  if (now - seen.at_ms >= kRoomMs ||
+      left(seen.available_bytes, seen.reserved_bytes + least_free_bytes_) < kMuchRoomBytes) {
+    Result<os::DiskRoom> disk = os::disk_room(directory.path.c_str());
+    if (!disk) return room;
+    seen = {now, disk->available_bytes, 0};
+  }
+  return std::min(room, left(seen.available_bytes, seen.reserved_bytes + least_free_bytes_));
 }
 
 SpillDirectory* Disk::reserve(uint64_t bytes, std::string& why) {
@@ -70,6 +79,7 @@ SpillDirectory* Disk::reserve(uint64_t bytes, std::string& why) {
     return nullptr;
   }
   best->used_bytes += bytes;
+  best->room.reserved_bytes += bytes;
   return best;
 }
 
@@ -83,12 +93,6 @@ std::string Disk::pack_path(const SpillDirectory& directory, uint64_t number) {
 Result<Pack*> Disk::pack_for(SpillDirectory& directory) {
   Pack*& filling = filling_[&directory];
   if (filling != nullptr && filling->end < kPackBytes) return filling;
-  if (filling != nullptr) {
-    Pack* const done = filling;
-    filling = nullptr;
-    done->full = true;
-    if (done->live_objects == 0) drop_pack(*done);
-  }
   const uint64_t number = ++last_pack_;
   Result<os::Fd> fd = os::open_file(pack_path(directory, number).c_str(), os::Open::kCreate);
   if (!fd) return fd.error();
@@ -107,16 +111,14 @@ Result<Pack*> Disk::adopt_pack(SpillDirectory& directory, uint64_t number) {
   pack->number = number;
   pack->directory = &directory;
   pack->fd = std::move(*fd);
-  pack->full = true;  // what its end was is not known for sure
   last_pack_ = std::max(last_pack_, number);
   return (packs_[number] = std::move(pack)).get();
 }
 
-void Disk::drop_pack(Pack& pack) {
+std::unique_ptr<Pack> Disk::take_out(Pack& pack) {
   for (auto& [directory, filling] : filling_)
     if (filling == &pack) filling = nullptr;
-  (void)os::remove_file(pack_path(*pack.directory, pack.number).c_str()).ok();
-  packs_.erase(pack.number);
+  return std::move(packs_.extract(pack.number).mapped());
 }
 
 }  // namespace spillway::pool

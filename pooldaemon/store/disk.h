@@ -25,6 +25,10 @@ struct SpillDirectory {
   uint64_t limit_bytes = ~uint64_t{0};
   uint64_t used_bytes = 0;
   os::Fd lock;
+  // What the file system said last, and what was reserved here since.
+  struct {
+    uint64_t at_ms = 0, available_bytes = 0, reserved_bytes = 0;
+  } room;
 };
 
 // Small objects one after the other. Room freed in it is given back to the file system at once.
@@ -34,7 +38,6 @@ struct Pack {
   os::Fd fd;
   uint64_t end = 0;  // where the next object goes
   uint64_t live_objects = 0;
-  bool full = false;
 };
 
 struct DirectoryOption {
@@ -56,7 +59,7 @@ class Disk {
   uint64_t limit() const { return limit_bytes_; }
   uint64_t used() const;
   // What reserve could give at most, in all directories together.
-  uint64_t room_in(const SpillDirectory& directory) const;
+  uint64_t room_in(SpillDirectory& directory) const;
 
   std::vector<std::unique_ptr<SpillDirectory>>& directories() { return directories_; }
   const std::string& first_path() const { return directories_.front()->path; }
@@ -65,7 +68,8 @@ class Disk {
   // The pack that takes the next small objects of a directory.
   Result<Pack*> pack_for(SpillDirectory& directory);
   Result<Pack*> adopt_pack(SpillDirectory& directory, uint64_t number);
-  void drop_pack(Pack& pack);  // its last object has gone
+  // Its last object has gone: nothing more is put into it. To be removed with its path.
+  std::unique_ptr<Pack> take_out(Pack& pack);
   static std::string pack_path(const SpillDirectory& directory, uint64_t number);
 
  private:

@@ -100,27 +100,37 @@ std::string Manifest::open(const std::string& path, std::vector<ManifestEntry>& 
 
 Errno Manifest::append(std::string payload, bool sync) {
   if (payload.size() > kMaxRecord) return Errno(E2BIG);
-  const std::string record = framed(payload);
-  if (Errno e = os::write_all(fd_.get(), record.data(), record.size(), end_); !e.ok()) {
-    // Half a record would hide those after it.
+  const std::string text = owed_ + framed(payload);
+  Errno error = os::write_all(fd_.get(), text.data(), text.size(), end_);
+  if (error.ok() && sync) error = os::sync_data(fd_.get());
+  if (!error.ok()) {
+    // Half a record would hide those after it; a whole one would be found again, and was said to have failed.
     (void)os::truncate_file(fd_.get(), end_).ok();
-    return e;
+    return error;
   }
-  end_ += record.size();
-  appended_bytes_ += record.size();
-  return sync ? os::sync_data(fd_.get()) : Errno{};
+  owed_.clear();
+  end_ += text.size();
+  appended_bytes_ += text.size();
+  return {};
+}
+
+// What has gone has gone, also when the disk does not take note of it now.
+Errno Manifest::append_or_owe(std::string payload) {
+  const Errno error = append(payload, false);
+  if (!error.ok()) owed_ += framed(payload);
+  return error;
 }
 
 Errno Manifest::add(const ManifestEntry& entry, bool sync) { return append(encode(entry), sync); }
 Errno Manifest::remove(uint64_t id) {
   wire::Writer w;
   w.number(kRemove).number(id);
-  return append(w.take(), false);
+  return append_or_owe(w.take());
 }
 Errno Manifest::unname(uint64_t id) {
   wire::Writer w;
   w.number(kUnname).number(id);
-  return append(w.take(), false);
+  return append_or_owe(w.take());
 }
 
 Errno Manifest::rewrite(const std::vector<ManifestEntry>& entries) {
@@ -145,6 +155,7 @@ Errno Manifest::rewrite(const std::vector<ManifestEntry>& entries) {
   if (Errno e = os::sync_data(fd->get()); !e.ok()) return e;
   if (Errno e = os::rename_file(next.c_str(), path_.c_str()); !e.ok()) return e;
   fd_ = std::move(*fd);
+  owed_.clear();
   end_ = at;
   appended_bytes_ = 0;
   return {};

@@ -44,9 +44,11 @@ class Manifest {
 
  private:
   Errno append(std::string payload, bool sync);
+  Errno append_or_owe(std::string payload);
   std::string path_;
   os::Fd fd_;
   uint64_t end_ = 0;
+  std::string owed_;  // records that could not be written, to go before the next
   uint64_t appended_bytes_ = 0;
 };
 

@@ -6,8 +6,7 @@
 //
 // Always:
 //   used_bytes() = what objects being created, resident or loading were charged, plus what slabs hold beyond
-//   that; it
-//     never exceeds the limit (room is granted before memory is made).
+//     that, plus what is being freed; it never exceeds the limit (room is granted before memory is made).
 //   Every request is answered once, unless its client has gone.
 //   Bytes are freed by the last holder (object.h); nothing frees what somebody holds.
 //   On disk means: data and manifest record are written.
@@ -29,129 +28,18 @@
 #include "libpool/format/object_file.h"
 #include "libpool/wire/announce.h"
 #include "libpool/wire/codec.h"
+#include "pooldaemon/store/client.h"
 #include "pooldaemon/store/config.h"
 #include "pooldaemon/store/disk.h"
 #include "pooldaemon/store/manifest.h"
 #include "pooldaemon/store/object.h"
 #include "pooldaemon/store/policy.h"
+#include "pooldaemon/store/requests.h"
 #include "pooldaemon/store/timers.h"
 #include "pooldaemon/store/workers.h"
 #include "spillway/pool.h"
 
 namespace spillway::pool {
-
-struct Failure {
-  spillway_status status = SPILLWAY_OK;
-  std::string what;
-  bool bad() const { return status != SPILLWAY_OK; }
-};
-
-template <typename T>
-struct Answer {
-  Failure failure;
-  T value{};
-};
-template <typename T>
-using Reply = std::function<void(Answer<T>)>;
-using Done = std::function<void(Failure)>;
-
-// Slots in which a session may publish without asking.
-struct SlotLease {
-  struct Slot {
-    uint64_t id = 0;  // of the object to be; 0: it has been announced
-    uint64_t key = 0;
-    uint32_t offset = 0;
-  };
-  uint32_t number = 0;
-  Slab* slab = nullptr;
-  std::vector<Slot> slots;
-  size_t left = 0;
-};
-
-// A session, as the store sees it.
-struct Client {
-  uint64_t id = 0;
-  uint64_t key = 0;
-  os::Peer peer;
-  std::string program;
-  // A frame on the session's second connection.
-  std::function<void(wire::Verb, std::string payload)> tell;
-
-  os::Fd lease_table;
-  os::Mapping lease_mapping;
-  std::unordered_map<uint32_t, std::unique_ptr<Lease>> leases;
-  std::vector<uint32_t> free_slots;
-  uint32_t next_slot = 1;
-  uint64_t seen_gets = 0;
-  std::unordered_map<uint32_t, SlotLease> slot_leases;
-  uint32_t last_slot_lease = 0;
-  uint64_t heard = 0;  // of its ring
-  bool hearing = false;
-
-  std::unordered_map<uint64_t, uint32_t> references;
-  std::unordered_set<uint64_t> creating;
-  std::map<uint32_t, std::string> watches;
-  std::unordered_set<uint64_t> cells;
-  bool retain_all = false;
-
-  uint64_t connected_ms = 0;
-  uint64_t made_bytes = 0, made_objects = 0;
-  uint64_t puts = 0, gets = 0, hits = 0;
-
-  wire::LeaseSlot* slot(uint32_t n) { return reinterpret_cast<wire::LeaseSlot*>(lease_mapping.data()) + n; }
-};
-
-// Which object a request means: by name when there is one.
-struct Which {
-  uint64_t id = 0, key = 0;
-  std::string name;
-};
-
-struct PutRequest {
-  std::string name, tag, filters;
-  uint16_t mode = 0;
-  wire::Hint hint = wire::Hint::kNormal;
-  wire::WhenFull when_full = wire::WhenFull::kSpill;
-  uint64_t timeout_ms = 0;
-  uint32_t flags = 0;
-};
-struct Published {
-  uint64_t id = 0, key = 0, version = 0;
-};
-struct Created {
-  uint64_t id = 0, key = 0, offset = 0;
-  wire::Place place = wire::Place::kMemory;
-  int fd = -1;                     // good until the call returns
-  const Buffer* buffer = nullptr;  // likewise; null: the memory is used once
-};
-struct Held {
-  Object* object = nullptr;
-  wire::Place place = wire::Place::kEmpty;
-  uint32_t slot = 0, slab = 0;
-  uint64_t slab_bytes = 0;
-  uint64_t offset = 0;
-  int fd = -1;  // likewise; -1: the client has it
-  os::Fd own_fd;
-};
-struct GetRequest {
-  Which which;
-  uint64_t timeout_ms = 0;
-  wire::WhenFull when_full = wire::WhenFull::kSpill;
-};
-struct ToDisk {
-  Which which{};
-  bool keep_memory = false;
-  bool overwrite = false, sync = false, other_filters = false;
-  std::string path{}, filters{};
-};
-struct Filed {
-  std::string path;
-  uint64_t bytes = 0;
-};
-struct DeviceState {
-  std::string name, path;
-  uint64_t capacity = 0, used = 0, available = 0;
-};
 
 struct Counters {
   uint64_t puts = 0, gets = 0, hits = 0, misses = 0;
@@ -171,11 +59,13 @@ class Store {
     closing_ = true;
     workers_.reset();
     journal_.reset();
+    freer_.reset();
   }
 
   Client& open_client(os::Peer peer, std::function<void(wire::Verb, std::string)> tell, Failure& failure);
   void close_client(Client& client);
   Client* client_by(uint64_t id);
+  Client* maker_of(const Object& object) { return client_by(first_client_ + object.maker); }
 
   // --- making
   void put(Client& client, PutRequest request, std::string data, Reply<Published> reply);
@@ -235,26 +125,28 @@ class Store {
 
   // For Memory and DiskCopy.
   void give_back(Memory& memory);
-  void free_pages(os::Fd file, uint64_t bytes);
+  void free_pages(os::Fd file, uint64_t file_bytes, uint64_t warm_bytes);
   void give_back(DiskCopy& copy);
 
  private:
   enum class Room { kMemory, kDisk, kRefused };
+  enum class Fit { kNow, kSoon, kNot };
   struct RoomRequest {
     uint64_t bytes = 0;
     std::optional<AccessClass> packed;  // it will lie in a slab of this class
     bool buffered = false;              // it may lie in a buffer of the client's
+    std::unique_ptr<Buffer> buffer{};   // this one
     uint64_t client = 0;
     wire::WhenFull when_full = wire::WhenFull::kSpill;
-    std::function<void(Room, std::shared_ptr<Memory>, Failure)> answer;
+    std::function<void(Room, Ref<Memory>, Failure)> answer;
     std::optional<Timers::Id> timer;
     bool abandoned = false;
   };
   struct ByName {
     using is_transparent = void;
-    bool operator()(const Object* a, const Object* b) const { return a->name < b->name; }
-    bool operator()(const Object* a, std::string_view b) const { return a->name < b; }
-    bool operator()(std::string_view a, const Object* b) const { return a < b->name; }
+    bool operator()(const Object* a, const Object* b) const { return a->name.view() < b->name.view(); }
+    bool operator()(const Object* a, std::string_view b) const { return a->name.view() < b; }
+    bool operator()(std::string_view a, const Object* b) const { return a < b->name.view(); }
   };
   struct Waiter {
     uint64_t client = 0;
@@ -264,22 +156,28 @@ class Store {
     std::optional<Timers::Id> timer;
   };
 
-  // store.cc
+  // store_objects.cc
   uint64_t reserve_id();
   uint64_t fresh_key();
   Object& make_object(Client& client, const PutRequest& request, uint64_t bytes);
   Object& make_object(Client& client, const PutRequest& request, uint64_t bytes, uint64_t id, uint64_t key);
   Object* object_by(uint64_t id);
   Failure check_put(Client& client, const PutRequest& request, uint64_t bytes);
+  // store_publish.cc
   void publish(Object& object);
   void unbind_name(Object& object);
   void finish_publishing(Client& client, Object& object, uint32_t flags, Reply<Published> reply);
+  // store_end.cc
   void maybe_die(Object& object);
   void destroy(Object& object, Done done = nullptr);
   void forget_object(Object& object);
   void tell_change(spillway_change change, const Object& object);
   bool may(const Client& client, const Object& object, unsigned bit) const;
   void add_reference(Client& client, Object& object);
+  bool made(const Client& client, const Object& object) const {
+    return object.maker == static_cast<uint32_t>(client.id - first_client_);
+  }
+  void let_leave(Object& object);
 
   // store_announced.cc
   void take_announced(Client& client, const wire::Announcement& entry);
@@ -290,9 +188,11 @@ class Store {
   void ask_room(RoomRequest request, uint64_t timeout_ms);
   void pump();
   void pump_later();
+  void pump_soon();
   void pump_once();
-  bool make_room(uint64_t bytes, const std::optional<AccessClass>& packed);
-  std::shared_ptr<Memory> grant(const RoomRequest& request);
+  void answer_room(RoomRequest request, Fit fit);
+  Fit make_room(uint64_t bytes, const std::optional<AccessClass>& packed);
+  Ref<Memory> grant(RoomRequest& request);
   void limit_idle();
   uint64_t used_with(uint64_t bytes, const std::optional<AccessClass>& packed) const;
   bool evict(Object& object, std::vector<Object*>& small);
@@ -308,20 +208,21 @@ class Store {
   Lease* new_lease(Client& client, Object& object, Failure& failure);
   void wait_for_name(Client& client, GetRequest request, Reply<Held> reply);
   void start_load(Object& object, wire::WhenFull when_full, uint64_t timeout_ms);
-  void load_into(Object& object, std::shared_ptr<Memory> memory);
+  void load_into(Object& object, Ref<Memory> memory);
   void read_in_place(Object& object);
-  void loaded(uint64_t id, Failure failure, std::shared_ptr<Memory> memory, bool from_file);
+  void loaded(uint64_t id, Failure failure, Ref<Memory> memory, bool from_file);
 
-  // store_disk.cc
+  // store_recover.cc
   std::string recover();
   void adopt(ManifestEntry& entry);
   void remove_orphans(const SpillDirectory& directory, const std::set<std::string>& known);
   ManifestEntry entry_of(const Object& object, const DiskCopy& copy) const;
+  // store_spill.cc, store_disk.cc, store_direct.cc, store_files.cc
   // Writes it to a file of its own, unless that is so. `moving` counts it as leaving memory meanwhile.
   void write_own_file(Object& object, ToDisk how, Done done);
   void write_pack(std::vector<Object*> objects);
-  void spilled(uint64_t id, Failure failure, std::shared_ptr<DiskCopy> copy);
-  void list_in_manifest(Object& object, std::shared_ptr<DiskCopy> copy, bool sync, Done done);
+  void spilled(uint64_t id, Failure failure, Ref<DiskCopy> copy);
+  void list_in_manifest(Object& object, Ref<DiskCopy> copy, bool sync, Done done);
   void let_go_of_copy(Object& object);
   void create_on_disk(Client& client, PutRequest request, uint64_t bytes, Reply<Created> reply);
   void seal_on_disk(Client& client, Object& object, Reply<Published> reply);
@@ -370,7 +271,8 @@ class Store {
   };
   std::unordered_map<uint64_t, Ticket> tickets_;
   std::unordered_map<uint64_t, std::unique_ptr<Client>> clients_;
-  uint64_t last_client_ = os::random_number() >> 16;  // not those of a daemon before this one
+  const uint64_t first_client_ = os::random_number() >> 16;  // not those of a daemon before this one
+  uint64_t last_client_ = first_client_;
   uint64_t last_version_ = 0;
 
   std::list<RoomRequest> queue_;
@@ -378,7 +280,13 @@ class Store {
   std::optional<Timers::Id> retry_;
   uint64_t charged_bytes_ = 0, small_bytes_ = 0, leased_bytes_ = 0;
   uint64_t departing_bytes_ = 0;  // being written, to be dropped
-  std::set<Memory*> leaving_;
+  uint64_t freeing_bytes_ = 0;    // nobody's any more, but for the kernel
+  // Their objects let go of them; others hold them still.
+  struct Leaving {
+    uint64_t since_ms = 0;
+    bool pinned = false;
+  };
+  std::unordered_map<const Memory*, Leaving> leaving_;
   std::unordered_map<uint64_t, uint64_t> no_spill_until_;
   std::string last_spill_error_;
   spillway_status last_spill_status_ = SPILLWAY_FULL;
@@ -389,6 +297,7 @@ class Store {
   bool closing_ = false;
 
   // Last: they end first, and what they were doing may still look at everything above.
+  std::unique_ptr<Workers> freer_;
   std::unique_ptr<Workers> journal_;
   std::unique_ptr<Workers> workers_;
 };

@@ -24,6 +24,8 @@ Answer<const SlotLease*> Store::lease_slots(Client& client, uint64_t bytes) {
     return {{SPILLWAY_UNSUPPORTED, "this pool leases no slots"}};
   if (client.slot_leases.size() >= kMostSlotLeases)
     return {{SPILLWAY_FULL, "this session has leased as many slots as it may"}};
+  const uint64_t wanted = used_bytes() + Slabs::kLeaseBytes;
+  buffers_.shrink_to(config_.memory_limit - std::min(config_.memory_limit, wanted));
   if (!queue_.empty() || used_bytes() + Slabs::kLeaseBytes > config_.memory_limit)
     return {{SPILLWAY_FULL, "there is no room to lease"}};
   Result<LeasedSlots> leased = slabs_.lease(client.id, bytes, {client.peer.uid, client.peer.gid, 0400});
@@ -105,8 +107,8 @@ void Store::take_announced(Client& client, const wire::Announcement& entry) {
     return;
   SlotLease::Slot& slot = lease.slots[entry.index];
   uncharge_leased(slab->slot_bytes);
-  auto memory = std::make_shared<Memory>(*this);
-  memory->slab = {slab, slot.offset};
+  auto memory = make_ref<Memory>(*this);
+  memory->set_place({slab, slot.offset});
   memory->charge = entry.value;
   charged_bytes_ += memory->charge;
   small_bytes_ += memory->charge;

@@ -87,18 +87,18 @@ void Store::answer_get(Client& client, Object& object, bool from_file, Reply<Hel
     return reply({{}, std::move(held)});
   }
   lease->memory = object.memory;
-  if (Slab* const slab = object.memory->slab.slab) {
+  if (Slab* const slab = object.memory->slab) {
     held.place = wire::Place::kSlab;
     held.slab = slab->id;
     held.slab_bytes = slab->mapping.bytes();
-    held.offset = object.memory->slab.offset;
+    held.offset = object.memory->offset;
     if (std::find(slab->mapped_by.begin(), slab->mapped_by.end(), client.id) == slab->mapped_by.end()) {
       slab->mapped_by.push_back(client.id);
       held.fd = slab->read_only.get();
     }
     return reply({{}, std::move(held)});
   }
-  if (Buffer* const buffer = object.memory->buffer.get()) {
+  if (Buffer* const buffer = object.memory->buffer()) {
     held.place = wire::Place::kSlab;
     held.slab = buffer->id;
     held.slab_bytes = buffer->file_bytes;
@@ -108,7 +108,7 @@ void Store::answer_get(Client& client, Object& object, bool from_file, Reply<Hel
     }
     return reply({{}, std::move(held)});
   }
-  Result<os::Fd> fd = os::reopen_read_only(object.memory->fd.get());
+  Result<os::Fd> fd = os::reopen_read_only(object.memory->fd().get());
   if (!fd) return undo({SPILLWAY_NO_MEMORY, fmt::format("no descriptor: {}", strerror(fd.error().code()))});
   held.place = wire::Place::kMemory;
   held.own_fd = std::move(*fd);
@@ -155,7 +155,7 @@ void Store::start_load(Object& object, wire::WhenFull when_full, uint64_t timeou
   if (packed) room.packed = AccessClass{object.uid, object.gid, static_cast<uint16_t>(object.mode & 0444)};
   room.client = 0;  // not the client's: others may wait for the same
   room.when_full = when_full;
-  room.answer = [this, id = object.id](Room got, std::shared_ptr<Memory> memory, Failure failure) {
+  room.answer = [this, id = object.id](Room got, Ref<Memory> memory, Failure failure) {
     Object* const o = object_by(id);
     if (o == nullptr) return;  // those who waited have been told
     if (got == Room::kRefused) return loaded(id, failure, nullptr, false);
@@ -165,7 +165,7 @@ void Store::start_load(Object& object, wire::WhenFull when_full, uint64_t timeou
   ask_room(std::move(room), timeout_ms);
 }
 
-void Store::load_into(Object& object, std::shared_ptr<Memory> memory) {
+void Store::load_into(Object& object, Ref<Memory> memory) {
   const bool packed = object.bytes < wire::kLargeBytes;
   if (packed) {
     Result<SlabPlace> place =
@@ -174,7 +174,7 @@ void Store::load_into(Object& object, std::shared_ptr<Memory> memory) {
       return loaded(object.id,
                     {SPILLWAY_NO_MEMORY, fmt::format("no memory: {}", strerror(place.error().code()))},
                     nullptr, false);
-    memory->slab = *place;
+    memory->set_place(*place);
     small_bytes_ += memory->charge;
   } else {
     Result<os::Fd> fd = os::make_memfd("spillway-object", object.bytes);
@@ -182,10 +182,10 @@ void Store::load_into(Object& object, std::shared_ptr<Memory> memory) {
       return loaded(object.id,
                     {SPILLWAY_NO_MEMORY, fmt::format("no memory: {}", strerror(fd.error().code()))}, nullptr,
                     false);
-    memory->fd = std::move(*fd);
+    memory->take(std::move(*fd));
   }
   const std::string path = file_of(object);
-  std::shared_ptr<DiskCopy> copy = object.disk;
+  Ref<DiskCopy> copy = object.disk;
   auto result = std::make_shared<format::FileError>();
   work(
       [memory, copy, path, result, bytes = object.bytes] {
@@ -196,35 +196,39 @@ void Store::load_into(Object& object, std::shared_ptr<Memory> memory) {
           if (!own) return fail(own.error());
         }
         const os::Fd& file = copy->pack ? copy->pack->fd : *own;
-        os::Mapping mapping;
-        char* to = nullptr;
-        if (memory->slab.slab != nullptr) {
-          to = Slabs::data(memory->slab);
-        } else {
-          if (Errno e = os::preallocate(memory->fd.get(), 0, bytes, true); !e.ok()) return fail(e);
-          Result<os::Mapping> mapped = os::Mapping::read_write(memory->fd.get(), 0, bytes, true);
-          if (!mapped) return fail(mapped.error());
-          mapping = std::move(*mapped);
-          to = mapping.data();
-        }
-        if (copy->pack != nullptr || copy->raw) {
-          // A short file is a damaged one, not a broken disk.
-          if (os::length_of(file.get()) < copy->offset + bytes) {
-            *result = {Errno(), "it is truncated"};
-            return;
-          }
-          if (Errno e = os::read_all(file.get(), to, bytes, copy->offset); !e.ok()) return fail(e);
-          if (!copy->raw && format::checksum_of({to, bytes}) != copy->checksum)
-            *result = {Errno(), "its checksum differs"};
-        } else {
-          format::ObjectHeader header;
+        const bool large = memory->slab == nullptr;
+        format::ObjectHeader header;
+        if (copy->pack == nullptr && !copy->raw) {
           *result = format::read_header(file, header);
           if (!result->bad() && header.bytes != bytes) *result = {Errno(), "it holds another object"};
-          if (!result->bad()) *result = format::read_object(file, header, to);
+          if (result->bad()) return;
+        } else if (os::length_of(file.get()) < copy->offset + bytes) {
+          *result = {Errno(), "it is truncated"};  // a damaged file, not a broken disk
+          return;
         }
-        if (memory->slab.slab != nullptr) return;
-        mapping.reset();
-        if (Errno e = os::seal_memfd(memory->fd.get()); !e.ok() && !result->bad()) fail(e);
+        if (large && header.filters.empty()) {
+          const uint64_t checksum = copy->raw ? 0 : header.checksum;
+          *result =
+              format::copy_object(file, copy->offset, bytes, copy->raw ? nullptr : &checksum, memory->fd());
+        } else {
+          os::Mapping mapping;
+          if (large) {
+            if (Errno e = os::preallocate(memory->fd().get(), 0, bytes, true); !e.ok()) return fail(e);
+            Result<os::Mapping> mapped = os::Mapping::read_write(memory->fd().get(), 0, bytes, true);
+            if (!mapped) return fail(mapped.error());
+            mapping = std::move(*mapped);
+          }
+          char* const to = large ? mapping.data() : Slabs::data(memory->place());
+          if (copy->pack == nullptr && !copy->raw) {
+            *result = format::read_object(file, header, to);
+          } else {
+            if (Errno e = os::read_all(file.get(), to, bytes, copy->offset); !e.ok()) return fail(e);
+            if (!copy->raw && format::checksum_of({to, bytes}) != copy->checksum)
+              *result = {Errno(), "its checksum differs"};
+          }
+        }
+        if (!large) return;
+        if (Errno e = os::seal_memfd(memory->fd().get()); !e.ok() && !result->bad()) fail(e);
       },
       [this, id = object.id, memory, copy, path, result]() mutable {
         Failure failure;
@@ -239,7 +243,7 @@ void Store::load_into(Object& object, std::shared_ptr<Memory> memory) {
 
 // There is no room in memory: clients map the file itself, once it was seen to be right.
 void Store::read_in_place(Object& object) {
-  std::shared_ptr<DiskCopy> copy = object.disk;
+  Ref<DiskCopy> copy = object.disk;
   if (!copy->filters.empty())
     return loaded(object.id,
                   {SPILLWAY_FULL, full_failure(object.bytes, SPILLWAY_FULL).what +
@@ -279,7 +283,7 @@ void Store::read_in_place(Object& object) {
       });
 }
 
-void Store::loaded(uint64_t id, Failure failure, std::shared_ptr<Memory> memory, bool from_file) {
+void Store::loaded(uint64_t id, Failure failure, Ref<Memory> memory, bool from_file) {
   Object* const object = object_by(id);
   if (object == nullptr) return;
   CHECK(object->state == wire::Residency::kLoading, "an object was loaded that is not loading");
@@ -295,7 +299,7 @@ void Store::loaded(uint64_t id, Failure failure, std::shared_ptr<Memory> memory,
   auto waiters = load_waiters_.extract(id);
   if (waiters.empty()) return;
   // Held meanwhile: an answer may be the object's end.
-  const std::shared_ptr<Memory> hold = object->memory;
+  const Ref<Memory> hold = object->memory;
   for (Waiter& waiter : waiters.mapped()) {
     if (waiter.loaded) {
       waiter.loaded(failure.bad() || !from_file ? failure : full_failure(object->bytes, SPILLWAY_FULL));

@@ -18,6 +18,8 @@ constexpr uint64_t kRetryMs = 20;
 // Long enough for a program that computes between two objects.
 constexpr uint64_t kIdleBufferMs = 10'000;
 constexpr uint64_t kSpillAgainMs = 1000;
+// What takes about as long as answering a few requests: others wait meanwhile.
+constexpr size_t kVictimsAtOnce = 256;
 
 }  // namespace
 
@@ -28,16 +30,16 @@ uint64_t Store::used_with(uint64_t bytes, const std::optional<AccessClass>& pack
   const uint64_t growth = packed && !slabs_.has_room(bytes, *packed) ? wire::slot_bytes_for(bytes) : 0;
   const uint64_t slabs = slabs_.allocated_bytes() + growth;
   const uint64_t small = small_bytes_ + (packed ? bytes : 0);
-  const uint64_t charged = charged_bytes_ + bytes;
+  const uint64_t charged = charged_bytes_ + freeing_bytes_ + bytes;
   return charged + (slabs > small + kSlabSlackBytes ? slabs - small - kSlabSlackBytes : 0);
 }
 
 // Room that comes back without anybody's decision.
 uint64_t Store::leaving_bytes() const {
-  uint64_t sum = departing_bytes_;
+  uint64_t sum = departing_bytes_ + freeing_bytes_;
   const uint64_t now = os::monotonic_ms();
-  for (const Memory* memory : leaving_)
-    if (!memory->pinned && now - memory->leaving_since_ms < kPatienceMs) sum += memory->charge;
+  for (const auto& [memory, leaving] : leaving_)
+    if (!leaving.pinned && now - leaving.since_ms < kPatienceMs) sum += memory->charge;
   return sum;
 }
 
@@ -65,6 +67,11 @@ void Store::pump_later() {
   if (pump_posted_ || closing_ ||
       (queue_.empty() && config_.high_watermark >= 100 && used_bytes() <= config_.memory_limit))
     return;
+  pump_soon();
+}
+
+void Store::pump_soon() {
+  if (pump_posted_ || closing_) return;
   pump_posted_ = true;
   post_([this] {
     pump_posted_ = false;
@@ -93,27 +100,18 @@ void Store::pump() {
 void Store::pump_once() {
   while (!queue_.empty()) {
     RoomRequest& first = queue_.front();
+    Fit fit = Fit::kNot;
     if (!first.abandoned) {
-      const bool fits = make_room(first.bytes, first.packed);
-      if (!fits && leaving_bytes() > 0) {
-        // Those behind it that do not want to wait need not: they get their answer when this one has its.
-        return;
-      }
-      if (!fits && first.when_full == wire::WhenFull::kWait) break;
-      RoomRequest request = std::move(first);
-      queue_.pop_front();
-      if (request.timer) timers_.cancel(*request.timer);
-      if (fits) {
-        request.answer(Room::kMemory, grant(request), {});
-      } else if (request.when_full == wire::WhenFull::kSpill) {
-        request.answer(Room::kDisk, nullptr, {});
-      } else {
-        request.answer(Room::kRefused, nullptr, full_failure(request.bytes, SPILLWAY_FULL));
-      }
-      continue;
+      // Its own buffer has memory already; the others that nobody uses give way.
+      if (first.buffered && !first.buffer) first.buffer = buffers_.take(first.client, first.bytes);
+      fit = make_room(first.bytes, first.packed);
+      // Those behind it that do not want to wait need not: they get their answer when this one has its.
+      if (fit == Fit::kSoon) return;
+      if (fit == Fit::kNot && first.when_full == wire::WhenFull::kWait) break;
     }
-    if (first.timer) timers_.cancel(*first.timer);
+    RoomRequest request = std::move(first);
     queue_.pop_front();
+    answer_room(std::move(request), fit);
   }
   // The first waits for somebody to let go. The others that would not wait are answered.
   for (auto at = queue_.begin(); at != queue_.end();) {
@@ -123,22 +121,31 @@ void Store::pump_once() {
     }
     RoomRequest request = std::move(*at);
     at = queue_.erase(at);
-    if (request.when_full == wire::WhenFull::kSpill)
-      request.answer(Room::kDisk, nullptr, {});
-    else
-      request.answer(Room::kRefused, nullptr, full_failure(request.bytes, SPILLWAY_FULL));
+    answer_room(std::move(request), Fit::kNot);
   }
   // Ahead of need, where that is wanted.
   const uint64_t high = config_.memory_limit / 100 * config_.high_watermark;
   if (config_.high_watermark < 100 && queue_.empty() &&
       used_bytes() - std::min(used_bytes(), departing_bytes_) > high)
-    make_room(config_.memory_limit - config_.memory_limit / 100 * config_.low_watermark, std::nullopt);
+    (void)make_room(config_.memory_limit - config_.memory_limit / 100 * config_.low_watermark, std::nullopt);
 }
 
-// There is room for it. Buffers that nobody uses give way, after it had its choice of them.
-std::shared_ptr<Memory> Store::grant(const RoomRequest& request) {
-  auto memory = std::make_shared<Memory>(*this);
-  if (request.buffered) memory->buffer = buffers_.take(request.client, request.bytes);
+void Store::answer_room(RoomRequest request, Fit fit) {
+  if (request.timer) timers_.cancel(*request.timer);
+  if (fit == Fit::kNow && !request.abandoned) {
+    Ref<Memory> memory = grant(request);
+    return request.answer(Room::kMemory, std::move(memory), {});
+  }
+  if (request.buffer) buffers_.give_back(std::move(request.buffer), os::monotonic_ms());
+  if (request.abandoned) return;
+  if (request.when_full == wire::WhenFull::kSpill) return request.answer(Room::kDisk, nullptr, {});
+  request.answer(Room::kRefused, nullptr, full_failure(request.bytes, SPILLWAY_FULL));
+}
+
+// There is room for it.
+Ref<Memory> Store::grant(RoomRequest& request) {
+  auto memory = make_ref<Memory>(*this);
+  if (request.buffer) memory->take(std::move(request.buffer));
   memory->charge = request.bytes;
   charged_bytes_ += request.bytes;
   limit_idle();
@@ -159,8 +166,10 @@ void Store::limit_idle() {
   });
 }
 
-// Starts what makes room for so many bytes. True: there is room now.
-bool Store::make_room(uint64_t bytes, const std::optional<AccessClass>& packed) {
+// Starts what makes room for so many bytes. kSoon: this is called again when some has come.
+Store::Fit Store::make_room(uint64_t bytes, const std::optional<AccessClass>& packed) {
+  const uint64_t wanted = used_with(bytes, packed);
+  buffers_.shrink_to(config_.memory_limit - std::min(config_.memory_limit, wanted));
   const auto lacking = [&] {
     const uint64_t used = used_with(bytes, packed);
     return used > config_.memory_limit && used > config_.memory_limit + leaving_bytes();
@@ -170,7 +179,12 @@ bool Store::make_room(uint64_t bytes, const std::optional<AccessClass>& packed) 
     refresh_uses();
   }
   const uint64_t now = os::monotonic_ms();
+  size_t evicted = 0;
   while (lacking()) {
+    if (evicted >= kVictimsAtOnce) {
+      pump_soon();
+      return Fit::kSoon;
+    }
     // Victims are found first and evicted after: evicting changes the lists. Enough for what is lacking, no
     // more.
     std::vector<Object*> victims;
@@ -185,14 +199,16 @@ bool Store::make_room(uint64_t bytes, const std::optional<AccessClass>& packed) 
         }
       victims.push_back(&object);
       found += object.memory->charge;
-      return found < want;
+      return found < want && evicted + victims.size() < kVictimsAtOnce;
     });
+    evicted += victims.size();
     if (victims.empty()) break;
     std::vector<Object*> small;
     for (Object* victim : victims) (void)evict(*victim, small);
     if (!small.empty()) write_pack(std::move(small));
   }
-  return used_with(bytes, packed) <= config_.memory_limit;
+  if (used_with(bytes, packed) <= config_.memory_limit) return Fit::kNow;
+  return leaving_bytes() > 0 ? Fit::kSoon : Fit::kNot;
 }
 
 // Out of memory, now or when its copy is written. False: somebody pinned it first.
@@ -218,7 +234,7 @@ bool Store::evict(Object& object, std::vector<Object*>& small) {
   policy_.remove(object);
   if (object.spilling) return true;  // a copy is being written already
   const bool plain = !object.details || object.details->filters.empty();
-  if (object.memory->slab.slab != nullptr && plain) {
+  if (object.memory->slab != nullptr && plain) {
     object.spilling = true;
     object.state = wire::Residency::kSpilling;
     small.push_back(&object);
@@ -234,12 +250,13 @@ bool Store::drop_memory(Object& object) {
   if (is_pinned(object)) return false;
   while (object.leases != nullptr) detach_lease(*object.leases, true);
   policy_.remove(object);
-  if (object.memory.use_count() > 1) {
-    object.memory->leaving_since_ms = os::monotonic_ms();
-    leaving_.insert(object.memory.get());
-  }
-  object.memory.reset();
+  let_leave(object);
   return true;
+}
+
+void Store::let_leave(Object& object) {
+  if (object.memory.shared()) leaving_[object.memory.get()].since_ms = os::monotonic_ms();
+  object.memory.reset();
 }
 
 // The object does not know of this lease any more. `ask`: nor shall its client, as soon as it can; its bytes
@@ -259,7 +276,7 @@ void Store::detach_lease(Lease& lease, bool ask) {
   for (int tries = 0; tries < 1000; ++tries) {  // a client that plays with the word gets no more than that
     const uint32_t pins = seen & wire::kPinMask;
     if (word.compare_exchange_weak(seen, pins == 0 ? wire::kRevoked : seen | wire::kWanted)) {
-      if (pins > 0 && lease.memory) lease.memory->pinned = true;
+      if (pins > 0 && lease.memory) leaving_[lease.memory.get()] = {os::monotonic_ms(), true};
       if (pins > 0) return;
       break;
     }
@@ -290,10 +307,15 @@ void Store::refresh_uses() {
     if (gets == client->seen_gets) continue;
     client->seen_gets = gets;
     const uint64_t now = os::clock_ns();
-    for (const auto& [slot, lease] : client->leases) {
-      if (lease->object == nullptr) continue;
+    client->seen_uses.resize(client->next_slot);
+    for (uint32_t slot = 1; slot < client->next_slot; ++slot) {  // two arrays, from one end to the other
       const uint64_t at = std::atomic_ref(client->slot(slot)->used_ns).load(std::memory_order_relaxed);
-      if (at > lease->object->used_ns && at <= now) used.push_back({at, lease->object});
+      if (at == client->seen_uses[slot] || at > now) continue;
+      client->seen_uses[slot] = at;
+      const auto lease = client->leases.find(slot);
+      if (lease == client->leases.end() || lease->second->object == nullptr) continue;
+      Object* const object = lease->second->object;
+      if (at > object->used_ns) used.push_back({at, object});
     }
   }
   std::sort(used.begin(), used.end());
@@ -315,8 +337,9 @@ Failure Store::full_failure(uint64_t bytes, spillway_status status) {
     Share share;
     for (const auto& [slot, lease] : client->leases) {
       const uint32_t word = std::atomic_ref(client->slot(slot)->word).load(std::memory_order_acquire);
-      const bool stuck =
-          (word & wire::kRevoked) && lease->memory && now - lease->memory->leaving_since_ms > kPatienceMs;
+      const auto leaving = leaving_.find(lease->memory.get());
+      const bool stuck = (word & wire::kRevoked) && leaving != leaving_.end() &&
+                         now - leaving->second.since_ms > kPatienceMs;
       if (!lease->memory || ((word & wire::kPinMask) == 0 && !stuck)) continue;
       share.pinned += lease->memory->charge;
       ++share.objects;
@@ -340,7 +363,7 @@ Failure Store::full_failure(uint64_t bytes, spillway_status status) {
   }
   uint64_t kept = 0;
   policy_.each_victim([&](Object& object) {
-    if (object.kept_resident > 0) kept += object.memory->charge;
+    if (object.kept_resident() > 0) kept += object.memory->charge;
     return true;
   });
   if (kept > 0) what += fmt::format("; {} are pinned by keep_resident", size_text(kept));

@@ -37,7 +37,7 @@ int kills(int ordinary) {
 
 }  // namespace
 
-TEST_CASE("a client killed in whatever state leaves nothing behind") {
+TEST_CASE("a client killed in whatever state leaves nothing behind", "[fork]") {
   Daemon daemon({"--memory-limit", "32M"});
   Pool pool = daemon.pool();
   const DRef spilled = pool.set(some_bytes(3 * kMiB, 1), {.name = "spilled"});

@@ -16,7 +16,8 @@ namespace fs = std::filesystem;
 
 namespace spillway::test {
 
-Daemon::Daemon(std::vector<std::string> flags) : socket_(dir_ / "pool.sock"), flags_(std::move(flags)) {
+Daemon::Daemon(std::vector<std::string> flags, Env env)
+    : socket_(dir_ / "pool.sock"), flags_(std::move(flags)), env_(std::move(env)) {
   fs::permissions(dir_.path(), fs::perms(0700));
   start();
 }
@@ -33,6 +34,7 @@ void Daemon::start(std::vector<std::string> flags) {
                   "--disk-least-free",
                   "0"};
   command.argv.insert(command.argv.end(), flags.begin(), flags.end());
+  if (env_) command.env = env_(spill_dir());
   command.timeout = std::chrono::minutes(10);
   running_ = std::make_unique<Running>(command);
   const bool ready =

@@ -2,6 +2,7 @@
 #pragma once
 #include <spillway/pool.hpp>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -15,7 +16,9 @@ namespace spillway::test {
 class Daemon {
  public:
   // Flags: {"--memory-limit", "20M"}. It is ready when the constructor returns; throws with its last words.
-  explicit Daemon(std::vector<std::string> flags = {});
+  // `env`: variables for it, which may depend on its spill directory.
+  using Env = std::function<std::vector<std::string>(const std::string& spill_dir)>;
+  explicit Daemon(std::vector<std::string> flags = {}, Env env = nullptr);
   ~Daemon();
 
   Pool pool(uint32_t cached_objects = 4096) const;  // a new session
@@ -41,6 +44,7 @@ class Daemon {
   ScratchDir dir_;
   std::string socket_;
   std::vector<std::string> flags_;
+  Env env_;
   std::unique_ptr<Running> running_;
 };
 

@@ -22,7 +22,7 @@ uint64_t anonymous_bytes(const Running& program) {
 
 }  // namespace
 
-TEST_CASE("programs that spill share one budget, and the one that stays has all of it again") {
+TEST_CASE("programs that spill share one budget, and the one that stays has all of it again", "[run]") {
   if (!needs_root()) return;
   Daemon daemon({"--programs-limit", "80M"});
   ScratchDir dir;

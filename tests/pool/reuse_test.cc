@@ -56,7 +56,8 @@ TEST_CASE("memory that is used again is not seen through a pin on what was there
 }
 
 TEST_CASE(
-    "a program that writes through an old pointer to what it has sealed ends; the object does not change") {
+    "a program that writes through an old pointer to what it has sealed ends; the object does not change",
+    "[fork]") {
   Daemon daemon;
   Pool pool = daemon.pool();
   std::string token;

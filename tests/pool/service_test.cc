@@ -111,7 +111,7 @@ TEST_CASE("a watch sees create, replace and erase, in order") {
   REQUIRE(seen.size() == 3);
 }
 
-TEST_CASE("a watcher that falls behind is told to list again") {
+TEST_CASE("a watcher that falls behind is told to list again", "[fork]") {
   Daemon daemon;
   Pool pool = daemon.pool();
   // The library reads on behalf of its program, so only a stopped process falls behind.
@@ -295,7 +295,7 @@ TEST_CASE("bad arguments get an answer in words") {
   failure_of(SPILLWAY_UNAVAILABLE, [&] { Pool({.socket = daemon.socket() + "x", .start = false}); });
 }
 
-TEST_CASE("another user is refused at the socket, and by an object's mode in a system-wide pool") {
+TEST_CASE("another user is refused at the socket, and by an object's mode in a system-wide pool", "[fork]") {
   if (!needs_root()) return;
   Daemon daemon({"--system-wide", "1"});
   fs::permissions(daemon.dir().path(), fs::perms(0711));
@@ -320,7 +320,7 @@ TEST_CASE("another user is refused at the socket, and by an object's mode in a s
           })) == 0);
 }
 
-TEST_CASE("a client that finds no daemon starts one, and several at once get the same") {
+TEST_CASE("a client that finds no daemon starts one, and several at once get the same", "[fork]") {
   ScratchDir dir;
   fs::permissions(dir.path(), fs::perms(0700));
   ::setenv("SPILLWAY_POOL_SPILL_DIRS", (dir / "spill").c_str(), 1);

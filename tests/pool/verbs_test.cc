@@ -60,7 +60,7 @@ struct spillway::Serializer<Person> {
   }
 };
 
-TEST_CASE("what one process sets another gets, in place and equal") {
+TEST_CASE("what one process sets another gets, in place and equal", "[fork]") {
   Daemon daemon;
   for (const size_t bytes : {size_t{1}, size_t{1000}, size_t{100'000}, size_t{(1 << 20) - 1}, size_t{1 << 20},
                              size_t{5'000'001}}) {
@@ -300,8 +300,8 @@ TEST_CASE("copies of a reference are equal, hash equal and are keys of maps") {
   REQUIRE(map.at(b) == 2);
 }
 
-TEST_CASE(
-    "a token works on the other side, also when its sender has gone; one that is not picked up expires") {
+TEST_CASE("a token works on the other side, also when its sender has gone; one that is not picked up expires",
+          "[fork]") {
   Daemon daemon;
   int ends[2];
   REQUIRE(::pipe(ends) == 0);
@@ -388,7 +388,7 @@ TEST_CASE("many small values are set in few round trips") {
   for (size_t i = 0; i < values.size(); ++i) REQUIRE(same(pool.get(drefs[i]).bytes(), values[i]));
 }
 
-TEST_CASE("a forked child has a session of its own") {
+TEST_CASE("a forked child has a session of its own", "[fork]") {
   Daemon daemon;
   Pool pool = daemon.pool();
   const DRef dref = pool.set(std::string("before the fork"), {.name = "f"});

@@ -1,0 +1,121 @@
+// store_recover.cc - what a new daemon makes of what it finds.
+#include <algorithm>
+#include <cstring>
+
+#include "base/os/clock.h"
+#include "pooldaemon/store/store.h"
+
+namespace spillway::pool {
+
+std::string Store::recover() {
+  std::vector<ManifestEntry> entries;
+  if (std::string why = manifest_.open(disk_.first_path() + "/manifest", entries); !why.empty()) return why;
+  for (ManifestEntry& entry : entries) adopt(entry);
+  for (uint32_t i = 0; i < table_.size(); ++i)
+    if (table_[i] == nullptr) free_indices_.push_back(i);
+  std::set<std::string> known;
+  for (const Object* object : table_)
+    if (object != nullptr && object->disk) known.insert(file_of(*object));
+  for (const auto& directory : disk_.directories()) remove_orphans(*directory, known);
+  manifest_entries_ = entries.size();
+  if (object_count_ > 0)
+    timers_.add(os::monotonic_ms() + config_.orphan_grace_s * 1000, [this] {
+      for (size_t i = 0; i < table_.size(); ++i) {
+        Object* const object = table_[i];
+        if (object == nullptr || !object->recovered) continue;
+        object->recovered = false;
+        maybe_die(*object);
+      }
+    });
+  return "";
+}
+
+void Store::adopt(ManifestEntry& e) {
+  const uint32_t index = static_cast<uint32_t>(e.id);
+  if (index > 100'000'000 || e.key == 0) return;  // no id of ours
+  SpillDirectory* directory = nullptr;
+  for (const auto& d : disk_.directories())
+    if (d->path == e.directory) directory = d.get();
+  if (!e.users && directory == nullptr) return;  // its directory is not configured any more
+  while (table_.size() <= index) {
+    table_.push_back(nullptr);
+    generations_.push_back(0);
+  }
+  if (table_[index] != nullptr) return;
+  auto copy = make_ref<DiskCopy>(*this);
+  copy->id = e.id;
+  copy->directory = e.users ? nullptr : directory;
+  copy->path = e.path;
+  copy->offset = e.offset, copy->stored_bytes = e.stored_bytes, copy->checksum = e.checksum;
+  copy->filters = e.filters;
+  copy->users = e.users, copy->raw = e.raw;
+  copy->in_manifest = copy->listed = true;
+  auto object = std::make_unique<Object>();
+  if (e.pack != 0) {
+    if (Result<Pack*> pack = disk_.adopt_pack(*directory, e.pack)) {
+      copy->pack = *pack;
+      ++(*pack)->live_objects;
+    } else {
+      object->more().error =
+          fmt::format("{}: {}", Disk::pack_path(*directory, e.pack), strerror(pack.error().code()));
+      object->more().error_status = SPILLWAY_CORRUPT;
+    }
+  }
+  if (copy->directory != nullptr) {
+    copy->charge = e.charge;
+    copy->directory->used_bytes += e.charge;
+  }
+  object->id = e.id, object->key = e.key, object->bytes = e.bytes, object->version = e.version;
+  object->uid = e.uid, object->gid = e.gid, object->created_s = e.created_s, object->mode = e.mode;
+  object->hint = static_cast<wire::Hint>(std::min<uint8_t>(e.hint, 3));
+  object->durable = e.durable, object->retained = e.retained;
+  if (!e.tag.empty()) object->more().tag = e.tag;
+  if (!e.wanted_filters.empty()) object->more().filters = e.wanted_filters;
+  object->disk = std::move(copy);
+  object->state =
+      object->details && object->details->error_status ? wire::Residency::kFailed : wire::Residency::kSpilled;
+  object->name = e.name;
+  object->recovered = e.name.empty();
+  object->used_ns = os::clock_ns();
+  last_version_ = std::max(last_version_, e.version);
+  generations_[index] = static_cast<uint32_t>(e.id >> 32);
+  ++object_count_;
+  Object* const raw = table_[index] = object.release();
+  if (raw->name.empty()) return;
+  // Two of one name: the newer; the kill came between them.
+  const auto found = names_.find(raw);
+  if (found == names_.end()) {
+    names_.insert(raw);
+    return;
+  }
+  Object* older = *found;
+  if (older->version > raw->version) {
+    older = raw;
+  } else {
+    names_.erase(found);
+    names_.insert(raw);
+  }
+  older->name.clear();
+  older->recovered = true;
+  // Once and for all: the newer may be erased, and then the older must not be found again.
+  journal([this, id = older->id] { (void)manifest_.unname(id).ok(); });
+}
+
+// What a write that was not finished left behind. Only names that are ours.
+void Store::remove_orphans(const SpillDirectory& directory, const std::set<std::string>& known) {
+  std::vector<std::string> names;
+  (void)os::list_directory(
+      directory.path.c_str(),
+      [](void* context, const char* name) {
+        static_cast<std::vector<std::string>*>(context)->push_back(name);
+      },
+      &names)
+      .ok();
+  for (const std::string& name : names) {
+    const std::string path = directory.path + "/" + name;
+    const bool ours = name.starts_with("obj-") || name.starts_with("pack-") || name == "manifest.tmp";
+    if (ours && !known.contains(path)) (void)os::remove_file(path.c_str()).ok();
+  }
+}
+
+}  // namespace spillway::pool

@@ -1,0 +1,235 @@
+// store_spill.cc - writing objects out: each into a file of its own, or many small ones with one write.
+#include <cstring>
+
+#include "base/core/units.h"
+#include "base/os/clock.h"
+#include "libpool/format/filters.h"
+#include "pooldaemon/store/store.h"
+
+namespace spillway::pool {
+namespace {
+
+constexpr uint64_t kPackAlignment = 4096;  // an object in a pack can be mapped, and its room given back
+constexpr uint64_t kSpillAgainMs = 1000;
+
+}  // namespace
+
+void Store::write_own_file(Object& object, ToDisk how, Done done) {
+  const uint64_t id = object.id;
+  if (done) spill_waiters_[id].push_back(std::move(done));
+  if (object.spilling) return;
+  object.spilling = true;
+  if (object.memory) object.state = wire::Residency::kSpilling;
+  const std::string filter_text = how.other_filters ? how.filters
+                                  : object.details  ? object.details->filters
+                                                    : "";
+  auto header = std::make_shared<format::ObjectHeader>();
+  header->id = id;
+  if (object.details) header->tag = object.details->tag;
+  header->filters = format::split_filters(filter_text);
+  std::erase(header->filters, "none");
+
+  auto copy = make_ref<DiskCopy>(*this);
+  copy->id = id;
+  copy->offset = format::kDataOffset;
+  copy->filters = header->filters;
+  Failure failure;
+  // What a filter cannot shrink it makes a little larger.
+  copy->charge =
+      object.bytes + format::kDataOffset + (header->filters.empty() ? 0 : object.bytes / 128 + kPageBytes);
+  copy->directory = reserve_disk(copy->charge, failure);
+  if (copy->directory == nullptr) {
+    copy->charge = 0;
+    return spilled(id, failure, nullptr);
+  }
+  copy->path = how.path.empty() ? Disk::object_path(*copy->directory, id) : how.path;
+  auto result = std::make_shared<format::FileError>();
+  work(
+      [memory = object.memory, bytes = object.bytes, copy, header, result, how] {
+        const auto fail = [&](Errno e) { *result = {e, strerror(e.code())}; };
+        const std::string next = copy->path + ".tmp";
+        Result<os::Fd> file = os::open_file(next.c_str(), os::Open::kReplace);
+        if (!file) return fail(file.error());
+        os::Mapping mapping;
+        std::string_view text;
+        if (memory && memory->slab != nullptr) {
+          text = {Slabs::data(memory->place()), bytes};
+        } else if (memory) {
+          Result<os::Mapping> mapped = os::Mapping::read_only(memory->fd().get(), 0, bytes);
+          if (!mapped) return fail(mapped.error());
+          mapping = std::move(*mapped);
+          text = {mapping.data(), bytes};
+        }
+        *result = format::write_object(*file, text, *header);
+        if (!result->bad() && how.sync)
+          if (Errno e = os::sync_data(file->get()); !e.ok()) fail(e);
+        if (!result->bad()) {
+          const bool replace = how.path.empty() || how.overwrite;
+          const Errno e = replace ? os::rename_file(next.c_str(), copy->path.c_str())
+                                  : os::rename_new(next.c_str(), copy->path.c_str());
+          if (!e.ok()) fail(e);
+        }
+        if (result->bad()) {
+          (void)os::remove_file(next.c_str()).ok();
+        } else if (how.sync) {
+          (void)os::sync_directory(copy->path.substr(0, copy->path.rfind('/')).c_str()).ok();
+        }
+      },
+      // The memory is let go of on this thread, if nobody else holds it.
+      [this, id, copy, header, result, how, memory = object.memory] {
+        if (result->bad()) {
+          copy->forget = how.path.empty();  // a file of that name that was there stays
+          const spillway_status status = result->code == ENOSPC || result->code == EDQUOT ? SPILLWAY_DISK_FULL
+                                         : result->code == EEXIST                         ? SPILLWAY_EXISTS
+                                                                                          : SPILLWAY_IO;
+          return spilled(id, {status, fmt::format("{}: {}", copy->path, result->what)}, nullptr);
+        }
+        copy->stored_bytes = header->stored_bytes;
+        copy->checksum = header->checksum;
+        copy->verified = true;  // it was computed from what is in memory
+        const uint64_t charge = header->stored_bytes + format::kDataOffset;
+        copy->directory->used_bytes -= copy->charge - std::min(copy->charge, charge);
+        copy->charge = std::min(copy->charge, charge);
+        Object* const o = object_by(id);
+        if (o == nullptr) return;  // erased meanwhile: the copy goes with this call
+        list_in_manifest(*o, copy, how.sync, [this, id, copy](Failure f) { spilled(id, f, copy); });
+      });
+}
+
+// Several small objects with one write.
+void Store::write_pack(std::vector<Object*> objects) {
+  struct Item {
+    uint64_t id, bytes;
+    Ref<Memory> memory;
+    Ref<DiskCopy> copy;
+  };
+  auto items = std::make_shared<std::vector<Item>>();
+  Failure failure;
+  for (Object* object : objects) {
+    const uint64_t room = round_up(object->bytes, kPackAlignment);
+    SpillDirectory* const directory = reserve_disk(room, failure);
+    Result<Pack*> pack = directory ? disk_.pack_for(*directory) : Result<Pack*>(Errno(ENOSPC));
+    if (!pack) {
+      if (directory != nullptr) {
+        disk_.release(*directory, room);
+        failure = {SPILLWAY_IO, fmt::format("{}: {}", directory->path, strerror(pack.error().code()))};
+      }
+      spilled(object->id, failure, nullptr);
+      continue;
+    }
+    auto copy = make_ref<DiskCopy>(*this);
+    copy->id = object->id;
+    copy->directory = directory;
+    copy->pack = *pack;
+    copy->charge = room;
+    copy->offset = (*pack)->end;
+    copy->stored_bytes = object->bytes;
+    (*pack)->end += room;
+    ++(*pack)->live_objects;
+    items->push_back({object->id, object->bytes, object->memory, copy});
+  }
+  if (items->empty()) return;
+  auto error = std::make_shared<Errno>();
+  work(
+      [items, error] {
+        std::string text;
+        uint64_t from = 0;
+        for (size_t i = 0; i < items->size() && error->ok(); ++i) {
+          Item& item = (*items)[i];
+          const std::string_view bytes(Slabs::data(item.memory->place()), item.bytes);
+          item.copy->checksum = format::checksum_of(bytes);
+          if (text.empty()) from = item.copy->offset;
+          text.append(bytes);
+          text.resize(round_up(text.size(), kPackAlignment));
+          const bool more = i + 1 < items->size() && (*items)[i + 1].copy->pack == item.copy->pack &&
+                            (*items)[i + 1].copy->offset == from + text.size() && text.size() < 4 * kMiB;
+          if (more) continue;
+          *error = os::write_all(item.copy->pack->fd.get(), text.data(), text.size(), from);
+          text.clear();
+        }
+      },
+      [this, items, error] {
+        for (Item& item : *items) {
+          Object* const o = object_by(item.id);
+          if (o == nullptr) continue;
+          if (!error->ok()) {
+            spilled(item.id,
+                    {*error == ENOSPC ? SPILLWAY_DISK_FULL : SPILLWAY_IO,
+                     fmt::format("{}: {}", Disk::pack_path(*item.copy->directory, item.copy->pack->number),
+                                 strerror(error->code()))},
+                    nullptr);
+            continue;
+          }
+          item.copy->verified = true;
+          list_in_manifest(*o, item.copy, false,
+                           [this, id = item.id, copy = item.copy](Failure f) { spilled(id, f, copy); });
+        }
+      });
+}
+
+// A write came to an end, one way or the other.
+void Store::spilled(uint64_t id, Failure failure, Ref<DiskCopy> copy) {
+  Object* const object = object_by(id);
+  if (object == nullptr) return;
+  object->spilling = false;
+  const bool moving = object->moving;
+  object->moving = false;
+  if (moving && object->memory) departing_bytes_ -= object->memory->charge;
+  if (failure.bad()) {
+    ++counters_.spill_failures;
+    last_spill_error_ = failure.what;
+    last_spill_status_ = failure.status;
+    last_spill_error_ms_ = os::monotonic_ms();
+    no_spill_until_[id] = os::monotonic_ms() + kSpillAgainMs;
+    if (object->memory) object->state = object->disk ? wire::Residency::kBoth : wire::Residency::kResident;
+  } else {
+    ++counters_.spills;
+    counters_.spilled_bytes += object->bytes;
+    if (object->disk && object->disk != copy) {
+      object->disk->in_manifest = false;  // the new record took its place
+      object->disk.reset();
+    }
+    object->disk = copy;
+    if (object->memory || object->bytes == 0) object->state = wire::Residency::kBoth;
+    if (moving && drop_memory(*object)) object->state = wire::Residency::kSpilled;
+  }
+  if (object->memory && !object->listed && object->state != wire::Residency::kCreating)
+    policy_.insert(*object);
+  auto waiters = spill_waiters_.extract(id);
+  if (!waiters.empty())
+    for (Done& done : waiters.mapped()) done(failure);
+  compact_manifest();
+  pump_later();
+}
+
+void Store::drain(Done done) {
+  auto left = std::make_shared<size_t>(1);
+  auto worst = std::make_shared<Failure>();
+  const auto one = [left, worst, done](Failure failure) {
+    if (failure.bad()) *worst = failure;
+    if (--*left == 0) done(*worst);
+  };
+  std::vector<Object*> small;
+  for (Object* object : table_) {
+    if (object == nullptr || object->disk || object->state == wire::Residency::kCreating) continue;
+    // An empty one has no memory, and counts all the same.
+    if (!object->memory && object->state != wire::Residency::kResident) continue;
+    ++*left;
+    const bool plain = !object->details || object->details->filters.empty();
+    if (object->memory && object->memory->slab != nullptr && plain && !object->spilling) {
+      spill_waiters_[object->id].push_back(one);
+      object->spilling = true;
+      object->state = wire::Residency::kSpilling;
+      small.push_back(object);
+    } else {
+      write_own_file(*object, {.keep_memory = true}, one);
+    }
+  }
+  for (size_t i = 0; i < small.size(); i += 4096)
+    write_pack({small.begin() + static_cast<ptrdiff_t>(i),
+                small.begin() + static_cast<ptrdiff_t>(std::min(i + 4096, small.size()))});
+  // What is in the manifest's queue is written when this comes back.
+  journal([] {}, one);
+}
+
+}  // namespace spillway::pool
