@@ -48,12 +48,13 @@ class Array:
     """An annotation: Array["int32"] is a packed array of exactly that element type."""
 
     def __init__(self, element: str) -> None:
-        if TYPE_CODES.get(element, 99) > 12:
+        element = {"float": "float64", "int": "int64"}.get(str(element), element)
+        if not isinstance(element, str) or TYPE_CODES.get(element, 99) > 12:
             raise TypeError(f"Array: no element type {element!r}; expected bool, int8 to uint64, float32, float64 or date")
         self.element = element
 
     def __class_getitem__(cls, element: Any) -> "Array":
-        return cls(element if isinstance(element, str) else element.__name__)
+        return cls(getattr(element, "__name__", element))
 
 
 class Instant(NamedTuple):
@@ -80,8 +81,8 @@ class _Field(NamedTuple):
 
 def field(number: int) -> Any:
     """`id: int = spillway.field(3)`: gives the field a number of its own, which stays when it is renamed or moved."""
-    if not 0 < number < 2**32:
-        raise ValueError(f"field: expected a number from 1 to 2^32 - 1, got {number}")
+    if not isinstance(number, int) or not 0 < number < 2**32:
+        raise ValueError(f"field: expected a number from 1 to 2^32 - 1, got {number!r}")
     return _Field(number)
 
 

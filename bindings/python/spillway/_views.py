@@ -20,15 +20,23 @@ _MISSING = object()
 
 def fields_of(record: Any) -> list[str]:
     """The names of a record's fields, of a view as its writer named them."""
+    _check_record(record)
     return record._fields() if isinstance(record, RecordView) else [f[1] for f in record._spillway_spec[1]]
 
 
 def state_of(record: Any, field: str) -> str:
-    """'absent', 'null' or 'set'."""
+    """'absent', 'null' or 'set'. AttributeError when the record has no such field."""
     if isinstance(record, RecordView):
         return ("absent", "null", "set")[record._state(field)]
+    if field not in fields_of(record):
+        raise AttributeError(f"{type(record).__name__} has no field {field!r}")
     value = getattr(record, field, _MISSING)
     return "absent" if value is _MISSING else "null" if value is None else "set"
+
+
+def _check_record(given: Any) -> None:
+    if not isinstance(given, RecordView) and not hasattr(type(given), "_spillway_spec"):
+        raise TypeError(f"expected a record or a view of one, got {type(given).__name__}")
 
 
 def records_equal(a: Any, b: Any) -> Any:
@@ -114,6 +122,8 @@ def _contains(self: ListView, wanted: Any) -> bool:
 
 def _select(self: ListView, mask: Any) -> list:
     """The elements where the mask (booleans, as many as elements) is true; an array of numbers gives an array."""
+    if not hasattr(mask, "__len__"):
+        raise TypeError(f"mask: expected {len(self)} booleans, got {mask!r}")
     if len(mask) != len(self):
         raise ValueError(f"a mask of {len(mask)} for {len(self)} elements")
     if self.dtype is not None:

@@ -78,8 +78,12 @@ struct MapCursor {
 };
 
 std::uint64_t find_key(const MapView& m, py::handle key) {
-  if (m.map.flavour() == typed::flavour::approx && PyLong_Check(key.ptr()))
-    return take(m.map.find_hash(key.cast<std::uint64_t>()));
+  if (m.map.flavour() == typed::flavour::approx && PyLong_Check(key.ptr())) {
+    const std::uint64_t hash = PyLong_AsUnsignedLongLong(key.ptr());
+    if (!PyErr_Occurred()) return take(m.map.find_hash(hash));
+    PyErr_Clear();
+    return typed::map_view::npos;
+  }
   if (PyUnicode_Check(key.ptr())) {
     Py_ssize_t n = 0;
     const char* s = PyUnicode_AsUTF8AndSize(key.ptr(), &n);
@@ -243,7 +247,7 @@ void bind_views(py::module_& m) {
           "get_many",
           [](const MapView& v, py::handle keys, py::object other) {
             std::vector<std::string> texts;
-            for (const py::handle k : keys) {
+            for (const py::handle k : py::iter(keys)) {
               if (!PyUnicode_Check(k.ptr()))
                 throw py::type_error("get_many: expected text keys, got " + py::repr(k).cast<std::string>());
               texts.push_back(k.cast<std::string>());

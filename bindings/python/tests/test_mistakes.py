@@ -60,7 +60,123 @@ class Mistakes(unittest.TestCase):
                       (lambda: spillway.open(good, int), TypeError, "expected a spillway.Record class, got <class 'int'>"),
                       (lambda: spillway.open(good, Other), spillway.IncompatibleError, "expected a record mistakes.other, found mistakes.person"),
                       (lambda: spillway.loads(spillway.dumps(5), Person), spillway.IncompatibleError, "expected a record mistakes.person, found int"),
-                      (lambda: spillway.open("/no/such/file"), OSError, "/no/such/file: No such file")])
+                      (lambda: spillway.open("/no/such/file"), FileNotFoundError, "No such file or directory: '/no/such/file'")])
+
+    def test_what_the_system_refuses_is_its_own_error_with_the_path(self):
+        missing, locked = os.path.join(self.folder.name, "missing"), os.path.join(self.folder.name, "locked")
+        cases = [(lambda: spillway.open(missing), FileNotFoundError, missing), (lambda: spillway.open(pathlib.Path(missing)), FileNotFoundError, missing),
+                 (lambda: spillway.dump(1, missing + "/x"), FileNotFoundError, missing + "/x"),
+                 (lambda: spillway.build_map({}, missing + "/x"), FileNotFoundError, missing + "/x"),
+                 (lambda: spillway.open(self.folder.name), IsADirectoryError, self.folder.name)]
+        for call, error, path in cases:
+            with self.assertRaises(error) as raised:
+                call()
+            self.assertEqual(raised.exception.filename, path)
+            self.assertIn(repr(path), str(raised.exception))
+        with self.assertRaisesRegex(FileNotFoundError, "scratch"):  # met only when the index outgrows its memory
+            spillway.build_map(((str(i), i) for i in range(1000)), memory=4096, scratch=missing)
+        spillway.dump(1, locked)
+        os.chmod(locked, 0)
+        os.chmod(self.folder.name, 0o755)
+        child = os.fork()
+        if child == 0:  # root may read everything
+            os.setgid(65534), os.setuid(65534)
+            try:
+                spillway.open(locked)
+            except PermissionError as e:
+                os._exit(0 if e.filename == locked else 2)
+            except BaseException:
+                os._exit(3)
+            os._exit(1)
+        self.assertEqual(os.waitpid(child, 0)[1], 0)
+
+    def test_arguments_of_a_wrong_type_or_value(self):
+        blob, one, approx = spillway.open_blob(spillway.dumps([1])), spillway.build_map({"a": 1}), spillway.build_map({"a": 1}, keys="approx", duplicates="all")
+        record = spillway.open(spillway.dumps(Person(id=1)), writable=True)
+        build = spillway.Builder.to_memory
+        self.refused([(lambda: spillway.build_map([], keys=5), TypeError, "keys: expected 'text', 'uint', 'object' or 'approx', got 5"),
+                      (lambda: spillway.build_map([], keys="x"), ValueError, "keys: expected 'text', .* got 'x'"),
+                      (lambda: spillway.build_map([], duplicates=None), TypeError, "duplicates: expected 'error', .* got None"),
+                      (lambda: spillway.build_map([], hash_bits="x"), TypeError, "hash_bits: expected an int of 32 bits, got 'x'"),
+                      (lambda: spillway.build_map(5), TypeError, "items: expected an iterable, got int"),
+                      (lambda: spillway.build_map([5]), TypeError, "items: expected pairs of key and value, got 5"),
+                      (lambda: spillway.build_map([(5, 1)]), TypeError, "a key: expected a str, got 5"),
+                      (lambda: spillway.build_map([("x", 1)], keys="uint"), TypeError, "a key: expected an int, got 'x'"),
+                      (lambda: spillway.build_map([(-1, 1)], keys="approx", duplicates="all"), OverflowError, "a key: expected 0 to 2.64 - 1, got -1"),
+                      (lambda: spillway.build_list(5), TypeError, "items: expected an iterable, got int"),
+                      (lambda: spillway.build_array("int8", 5), TypeError, "values: expected an iterable, got int"),
+                      (lambda: spillway.build_array("int8", ["x"]), TypeError, "values: expected numbers, got 'x'"),
+                      (lambda: spillway.build_array("int8", [1.5]), ValueError, "values: 1.5 does not fit int8"),
+                      (lambda: spillway.build_array("int8", [128]), ValueError, "values: 128 does not fit int8"),
+                      (lambda: spillway.build_array("complex64", [1]), TypeError, "dtype: expected bool, int8 to int64, .* got 'complex64'"),
+                      (lambda: spillway.build_array("nonsense", [1]), TypeError, "nonsense"),
+                      (lambda: spillway.merge_maps(5), TypeError, "maps: expected an iterable, got int"),
+                      (lambda: spillway.merge_maps([one, 5]), TypeError, "maps: expected MapViews, got 5"),
+                      (lambda: spillway.dumps(1, dedupe="x"), TypeError, "dedupe: expected True or False, got 'x'"),
+                      (lambda: spillway.dumps(1, scratch=5), TypeError, "scratch: expected a path, got 5"),
+                      (lambda: spillway.dumps(1, nonsense=5), TypeError, "unknown option 'nonsense'; expected dedupe, "),
+                      (lambda: blob.verify(-1), ValueError, "max_expanded_bytes: expected 0 to 2.64 - 1, got -1"),
+                      (lambda: blob.verify("x"), TypeError, "max_expanded_bytes: expected a whole number, got 'x'"),
+                      (lambda: blob.dump(json="x"), TypeError, "json: expected True or False, got 'x'"),
+                      (lambda: spillway.open(self.path, offset="x"), TypeError, "offset: expected a number of bytes, got 'x'"),
+                      (lambda: spillway.open(self.path, size=1.5), TypeError, "size: expected a number of bytes, got 1.5"),
+                      (lambda: spillway.loads(5), TypeError, "expected a buffer of bytes .*, got int"),
+                      (lambda: build().data(), ValueError, "not finished; expected finish"),
+                      (lambda: record.add(5, 1), TypeError, "field: expected a str, got 5"),
+                      (lambda: record.compare_exchange(None, 1, 2), TypeError, "field: expected a str, got None"),
+                      (lambda: record.add("id", "x"), TypeError, "'str'"),
+                      (lambda: back([1, 2]).select(5), TypeError, "mask: expected 2 booleans, got 5"),
+                      (lambda: spillway.fields_of(5), TypeError, "expected a record or a view of one, got int"),
+                      (lambda: spillway.state_of(Person(), "x"), AttributeError, "Person has no field 'x'"),
+                      (lambda: spillway.state_of(record, "x"), AttributeError, "mistakes.person has no field 'x'"),
+                      (lambda: spillway.field("x"), ValueError, "field: expected a number from 1 .* got 'x'"),
+                      (lambda: spillway.Array[5], TypeError, "Array: no element type 5")])
+        self.assertNotIn(-1, approx)
+        self.assertNotIn(2**70, approx)
+        self.assertEqual(spillway.build_array("bool", [True, False]).dtype, "bool")
+
+    def test_a_builder_that_two_calls_use_at_once_refuses_the_second(self):
+        entered, leave = threading.Event(), threading.Event()
+
+        class Slow(spillway.Record, name="mistakes.slow"):
+            id: int
+
+            @property
+            def id(self):
+                entered.set()
+                leave.wait(60)
+                return 7
+
+        b = spillway.Builder.to_memory()
+        items, index = b.list(), b.map()
+        made = []
+        first = threading.Thread(target=lambda: made.append(b.add([Slow(), "kept"])))
+        first.start()
+        self.assertTrue(entered.wait(60))
+        try:
+            for call in (lambda: b.add(1), lambda: b.finish(1), lambda: b.set_user_data(1), b.list, b.map, lambda: b.array("int8", [1]), lambda: b.merge([]),
+                         lambda: items.add(1), items.finish, lambda: index.put("a", 1), index.finish):
+                with self.assertRaisesRegex(RuntimeError, "this Builder is in use by another call; expected one thread"):
+                    call()
+        finally:
+            leave.set()
+            first.join()
+        items.add(made[0])  # nothing of what was refused is there, and the builder goes on
+        b.finish(items.finish())
+        self.assertEqual([[v[0].id, v[1]] for v in spillway.loads(b.data())], [[7, "kept"]])
+
+        class Nested(spillway.Record, name="mistakes.nested"):
+            id: int
+
+            @property
+            def id(self):
+                inner.add("within")
+
+        inner = spillway.Builder.to_memory()
+        with self.assertRaisesRegex(RuntimeError, "one call, at a time"):
+            inner.add(Nested())
+        inner.finish("after")
+        self.assertEqual(spillway.loads(inner.data()), "after")
 
     def test_builders(self):
         finished = spillway.Builder.to_memory()
@@ -74,8 +190,8 @@ class Mistakes(unittest.TestCase):
                       (lambda: finished.finish(2), ValueError, "finished"), (lambda: finished.array("int8", [1]), ValueError, "finished"),
                       (closed.finish, ValueError, "this list is finished"), (lambda: closed.add(1), ValueError, "this list is finished"),
                       (closed_map.finish, ValueError, "this map is finished"), (lambda: closed_map.put("a", 1), ValueError, "this map is finished"),
-                      (lambda: spillway.dumps(1, memory=-1), ValueError, "memory: expected a number of bytes, got -1"),
-                      (lambda: spillway.dumps(1, memory="x"), ValueError, "memory: expected a number of bytes, got 'x'"),
+                      (lambda: spillway.dumps(1, memory=-1), ValueError, "memory: expected 0 to 2.64 - 1, got -1"),
+                      (lambda: spillway.dumps(1, memory="x"), TypeError, "memory: expected a whole number, got 'x'"),
                       (lambda: spillway.build_map([("a", 1)], keys="approx"), ValueError, "expected duplicates='all' or 'distinct'"),
                       (lambda: spillway.build_map([], keys="approx", duplicates="all", hash_bits=-1), ValueError, "hash_bits: expected 1 to 64, got -1"),
                       (lambda: back({"a": 1}).get_many([5]), TypeError, "expected text keys, got 5")])

@@ -20,7 +20,7 @@ namespace spillway::typed::detail {
 
 [[noreturn]] inline void fail_io(const std::string& doing, int error = errno) {
   throw failure(error == ENOSPC || error == EDQUOT ? errc::no_space : errc::io,
-                doing + ": " + std::strerror(error));
+                doing + ": " + std::strerror(error), error);
 }
 
 class fd {

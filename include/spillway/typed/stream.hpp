@@ -118,24 +118,25 @@ class list_builder {
   unsigned depth_ = 0;
 };
 
-// An array of numbers of one width.
+// An array of numbers of one width; bools as bytes, with type::boolean.
 template <class T>
 class array_builder {
  public:
-  explicit array_builder(builder& b) : b_(b), values_(scratch_of(b)) {}
+  explicit array_builder(builder& b, type element = type_of_arithmetic<T>())
+      : b_(b), values_(scratch_of(b)), element_(element) {}
   void add(T value) { values_.push(value); }
   std::uint64_t size() const { return values_.size(); }
   ref finish() {
     const std::uint64_t bytes = values_.size() * sizeof(T);
     object_out out(b_, 8 + bytes, align_elements(bytes));
     values_.for_each([&](T v) { out.raw(&v, sizeof v); });
-    return out.finish({kind::array, static_cast<std::uint8_t>(type_of_arithmetic<T>()), 0, values_.size()},
-                      0);
+    return out.finish({kind::array, static_cast<std::uint8_t>(element_), 0, values_.size()}, 0);
   }
 
  private:
   builder& b_;
   spool<T> values_;
+  type element_;
 };
 
 class map_builder {
