@@ -177,11 +177,28 @@ _assign(SetView, __repr__=lambda self: f"<set of {len(self)}: {set(list(self)[:1
         _from_iterable=classmethod(lambda cls, items: frozenset(items)),
         **{n: abc.Set.__dict__[n] for n in ("__lt__", "__gt__", "__ge__", "__and__", "__or__", "__sub__", "__xor__", "__rand__",
                                             "__ror__", "__rsub__", "__rxor__")})
-_assign(SetView, union=lambda self, *o: frozenset(self).union(*o), intersection=lambda self, *o: frozenset(self).intersection(*o),
-        difference=lambda self, *o: frozenset(self).difference(*o), issubset=lambda self, o: frozenset(self).issubset(o) if not isinstance(o, SetView) else self <= o,
-        issuperset=lambda self, o: frozenset(self).issuperset(o), symmetric_difference=lambda self, o: frozenset(self).symmetric_difference(o))
+
+
+def _set_method(name: str) -> Any:
+    def method(self: SetView, *others: Any) -> Any:
+        return getattr(frozenset(self), name)(*others)
+    method.__name__, method.__doc__ = name, getattr(frozenset, name).__doc__
+    return method
+
+
+def _issubset(self: SetView, other: Any) -> bool:
+    """Whether every member of this set is one of the other, which may be any iterable."""
+    return bool(self <= other) if isinstance(other, SetView) else frozenset(self).issubset(other)
+
+
+def _has_key(self: MapView, key: Any) -> bool:
+    """As `key in map`."""
+    return key in self
+
+
+_assign(SetView, issubset=_issubset, **{n: _set_method(n) for n in ("union", "intersection", "difference", "symmetric_difference", "issuperset")})
 _assign(MapView, __repr__=lambda self: f"<map of {len(self)}>", __eq__=_map_eq, __hash__=None, keys=abc.Mapping.keys, values=abc.Mapping.values,
-        items=abc.Mapping.items, copy=_copy, has_key=lambda self, key: key in self)
+        items=abc.Mapping.items, copy=_copy, has_key=_has_key)
 abc.Sequence.register(ListView)
 abc.Set.register(SetView)
 abc.Mapping.register(MapView)

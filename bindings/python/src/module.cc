@@ -55,22 +55,25 @@ void bind_blob(py::module_& m) {
   py::class_<Holder, HolderPtr>(m, "Blob", "An opened blob. Views keep it, and the memory it lies in, alive.")
       .def_static(
           "open_file",
-          [](py::handle path, offset_argument offset, size_argument size, writable_argument writable) {
+          [](const py::object& path, offset_argument offset, size_argument size, writable_argument writable) {
             return open_region(typed::map_file(path_argument("path", path), {offset, size, writable}));
           },
-          py::arg("path"), py::arg("offset") = 0, py::arg("size") = 0, py::arg("writable") = false)
+          py::arg("path"), py::arg("offset") = 0, py::arg("size") = 0, py::arg("writable") = false,
+          "A file, or a part of one, mapped.")
       .def_static(
           "open_fd",
           [](argument<"fd", int> fd, offset_argument offset, size_argument size, writable_argument writable) {
             return open_region(typed::map_fd(fd, {offset, size, writable}));
           },
-          py::arg("fd"), py::arg("offset") = 0, py::arg("size") = 0, py::arg("writable") = false)
+          py::arg("fd"), py::arg("offset") = 0, py::arg("size") = 0, py::arg("writable") = false,
+          "An open file, or a part of one, mapped; the descriptor may be closed afterwards.")
       .def_static(
           "open_buffer",
-          [](py::handle buffer, offset_argument offset, writable_argument writable) {
+          [](const py::object& buffer, offset_argument offset, writable_argument writable) {
             return open_region(region_of(buffer, offset, writable));
           },
-          py::arg("buffer"), py::arg("offset") = 0, py::arg("writable") = false)
+          py::arg("buffer"), py::arg("offset") = 0, py::arg("writable") = false,
+          "Anything with the buffer protocol, from an offset on.")
       .def("root", &root_of, "What the blob holds.")
       .def(
           "user_data",
@@ -79,8 +82,11 @@ void bind_blob(py::module_& m) {
             return to_python(take(typed::user_data(h->blob)), h);
           },
           "What set_user_data() stored with the schema, or None.")
-      .def_property_readonly("nbytes", [](const Holder& h) { return h.doc().bytes; })
-      .def_property_readonly("writable", [](const Holder& h) { return h.doc().writable(); })
+      .def_property_readonly(
+          "nbytes", [](const Holder& h) { return h.doc().bytes; }, "The blob's size.")
+      .def_property_readonly(
+          "writable", [](const Holder& h) { return h.doc().writable(); },
+          "Whether numbers, bools and dates can be written in place.")
       .def(
           "verify",
           [](const Holder& h, argument<"max_expanded_bytes", std::uint64_t> max_expanded_bytes) {

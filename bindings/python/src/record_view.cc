@@ -197,7 +197,8 @@ void set_field(const RecordView& r, py::handle name, py::handle value) {
   });
 }
 
-bool exchange_field(const RecordView& r, py::handle name, py::handle expected, py::handle desired) {
+bool exchange_field(const RecordView& r, const py::object& name, const py::object& expected,
+                    const py::object& desired) {
   typed::type t;
   std::byte* at = target(r, name.ptr(), t);
   return with_value(t, expected, [&](auto was) {
@@ -213,7 +214,7 @@ bool exchange_field(const RecordView& r, py::handle name, py::handle expected, p
   });
 }
 
-py::object add_to_field(const RecordView& r, py::handle name, py::handle delta) {
+py::object add_to_field(const RecordView& r, const py::object& name, const py::object& delta) {
   typed::type t;
   std::byte* at = target(r, name.ptr(), t);
   if (t == typed::type::boolean || t == typed::type::date)

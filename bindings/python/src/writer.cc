@@ -95,6 +95,40 @@ std::unique_ptr<Writer> make_writer(std::unique_ptr<typed::sink> sink, const py:
   return w;
 }
 
+std::unique_ptr<Writer> to_memory(const py::kwargs& options) {
+  auto sink = std::make_unique<typed::memory_sink>();
+  auto* memory = sink.get();
+  auto w = make_writer(std::move(sink), options);
+  w->memory = memory;
+  return w;
+}
+
+std::unique_ptr<Writer> to_file(const py::object& path, const py::kwargs& options) {
+  return make_writer(std::make_unique<typed::file_sink>(path_argument("path", path)), options);
+}
+
+std::unique_ptr<Writer> to_fd(argument<"fd", int> fd, argument<"offset", std::uint64_t> offset,
+                              argument<"is_scratch", bool> scratch, const py::kwargs& options) {
+  return make_writer(std::make_unique<typed::file_sink>(fd, offset, !scratch), options);
+}
+
+std::unique_ptr<Writer> to_buffer(py::object buffer, argument<"offset", std::uint64_t> offset,
+                                  const py::kwargs& options) {
+  auto view = std::make_unique<Py_buffer>();
+  if (PyObject_GetBuffer(buffer.ptr(), view.get(), PyBUF_CONTIG) != 0) throw py::error_already_set();
+  std::unique_ptr<Py_buffer, void (*)(Py_buffer*)> held(view.release(),
+                                                        [](Py_buffer* b) { PyBuffer_Release(b), delete b; });
+  const auto size = static_cast<std::uint64_t>(held->len);
+  if (offset > size)
+    throw py::value_error("offset " + std::to_string(offset) + " is past the end of a buffer of " +
+                          std::to_string(size) + " bytes");
+  const std::span rest(static_cast<std::byte*>(held->buf) + offset, size - offset);
+  auto w = make_writer(std::make_unique<typed::span_sink>(rest), options);
+  w->view = std::move(held);
+  w->target = std::move(buffer);
+  return w;
+}
+
 // One of a few words, by `find`, which gives nothing for any other.
 template <class F>
 auto word_argument(const char* name, const char* expected, py::handle given, F&& find) {
@@ -137,7 +171,7 @@ struct MapWriter {
   typed::map_builder map;
   bool finished = false;
 
-  void put(py::handle key, py::handle value) {
+  void put(const py::object& key, const py::object& value) {
     const Turn turn(w);
     check_unfinished(finished, "map");
     auto save = w.builder->savepoint();
@@ -178,7 +212,7 @@ struct ListWriter {
   Writer& w;
   typed::list_builder list;
   bool finished = false;
-  void add(py::handle value) {
+  void add(const py::object& value) {
     const Turn turn(w);
     check_unfinished(finished, "list");
     auto save = w.builder->savepoint();
@@ -205,7 +239,7 @@ T number_of(py::handle v, const std::string& dtype) {
   }
 }
 
-Ref build_array(Writer& w, py::handle given, py::handle values) {
+Ref build_array(Writer& w, const py::object& given, const py::object& values) {
   const py::object wanted = helpers().numpy.attr("dtype")(given);
   for (int t = 1; t <= 11; ++t) {
     const auto element = static_cast<typed::type>(t);
@@ -225,7 +259,7 @@ Ref build_array(Writer& w, py::handle given, py::handle values) {
   refuse("dtype", "bool, int8 to int64, uint8 to uint64, float32 or float64", given);
 }
 
-Ref merge(Writer& w, py::handle maps, py::handle policy) {
+Ref merge(Writer& w, const py::object& maps, const py::object& policy) {
   const duplicates p = policy_of(policy);
   std::vector<py::object> held;
   std::vector<typed::map_view> views;
@@ -239,7 +273,7 @@ Ref merge(Writer& w, py::handle maps, py::handle policy) {
   return w.made(typed::merge(views, *w.builder, p));
 }
 
-std::unique_ptr<MapWriter> make_map(Writer& w, py::handle keys, py::handle policy,
+std::unique_ptr<MapWriter> make_map(Writer& w, const py::object& keys, const py::object& policy,
                                     argument<"hash_bits", int> hash_bits) {
   const Turn turn(w);
   const flavour f = flavour_of(keys);
@@ -257,61 +291,54 @@ std::unique_ptr<MapWriter> make_map(Writer& w, py::handle keys, py::handle polic
 void bind_writer(py::module_& m) {
   py::class_<Ref>(m, "Ref",
                   "A value already in the blob under construction; may be stored any number of times.");
+  py::class_<ListWriter>(m, "ListBuilder", "A list under construction; see Builder.list().")
+      .def("add", &ListWriter::add, py::arg("value"), "Stores one item more.")
+      .def(
+          "finish",
+          [](ListWriter& l) {
+            const Turn turn(l.w);
+            check_unfinished(l.finished, "list");
+            l.finished = true;
+            py::gil_scoped_release free;
+            return l.w.made(l.list.finish());
+          },
+          "Writes the list. Returns its Ref.");
+  py::class_<MapWriter>(m, "MapBuilder", "A map under construction; see Builder.map().")
+      .def("put", &MapWriter::put, py::arg("key"), py::arg("value"), "Stores one pair more.")
+      .def(
+          "finish",
+          [](MapWriter& x) {
+            const Turn turn(x.w);
+            check_unfinished(x.finished, "map");
+            x.finished = true;
+            py::gil_scoped_release free;
+            return x.w.made(x.map.finish());
+          },
+          "Sorts and writes the index. Returns the map's Ref.");
   py::class_<Writer>(m, "Builder",
                      "Builds one blob. Made by to_memory, to_file, to_fd or to_buffer; options: dedupe, "
                      "compress, checksum, memory, scratch.")
-      .def_static("to_memory",
-                  [](const py::kwargs& k) {
-                    auto sink = std::make_unique<typed::memory_sink>();
-                    auto* memory = sink.get();
-                    auto w = make_writer(std::move(sink), k);
-                    w->memory = memory;
-                    return w;
-                  })
-      .def_static("to_file",
-                  [](py::handle path, const py::kwargs& k) {
-                    return make_writer(std::make_unique<typed::file_sink>(path_argument("path", path)), k);
-                  })
+      .def_static("to_memory", &to_memory, "Into new memory; see data().")
+      .def_static("to_file", &to_file, py::arg("path"), "A new file, which appears at finish().")
       .def_static(
-          "to_fd",
-          [](argument<"fd", int> fd, argument<"offset", std::uint64_t> offset,
-             argument<"is_scratch", bool> scratch, const py::kwargs& k) {
-            return make_writer(std::make_unique<typed::file_sink>(fd, offset, !scratch), k);
-          },
-          py::arg("fd"), py::arg("offset"), py::arg("is_scratch") = false)
-      .def_static("to_buffer",
-                  [](py::object buffer, argument<"offset", std::uint64_t> offset, const py::kwargs& k) {
-                    auto view = std::make_unique<Py_buffer>();
-                    if (PyObject_GetBuffer(buffer.ptr(), view.get(), PyBUF_CONTIG) != 0)
-                      throw py::error_already_set();
-                    std::unique_ptr<Py_buffer, void (*)(Py_buffer*)> held(
-                        view.release(), [](Py_buffer* b) { PyBuffer_Release(b), delete b; });
-                    const auto size = static_cast<std::uint64_t>(held->len);
-                    if (offset > size)
-                      throw py::value_error("offset " + std::to_string(offset) +
-                                            " is past the end of a buffer of " + std::to_string(size) +
-                                            " bytes");
-                    auto w = make_writer(std::make_unique<typed::span_sink>(std::span(
-                                             static_cast<std::byte*>(held->buf) + offset, size - offset)),
-                                         k);
-                    w->view = std::move(held);
-                    w->target = std::move(buffer);
-                    return w;
-                  })
+          "to_fd", &to_fd, py::arg("fd"), py::arg("offset"), py::arg("is_scratch") = false,
+          "Into an open file from an offset on; flushed to the disk at finish() unless it is scratch.")
+      .def_static("to_buffer", &to_buffer, py::arg("buffer"), py::arg("offset"),
+                  "Into anything with a writable buffer, from an offset on.")
       .def(
           "add",
-          [](Writer& w, py::handle value) {
+          [](Writer& w, const py::object& value) {
             const Turn turn(w);
             return w.made(w.add(value));
           },
-          "Stores a value now. A failed add leaves nothing behind.")
+          py::arg("value"), "Stores a value now. A failed add leaves nothing behind.")
       .def(
           "set_user_data",
-          [](Writer& w, py::handle value) {
+          [](Writer& w, const py::object& value) {
             const Turn turn(w);
             w.builder->set_user_data(typed::any(w.add(value)));
           },
-          "A value that is stored beside the schema.")
+          py::arg("value"), "A value that is stored beside the schema.")
       .def(
           "list",
           [](Writer& w) {
@@ -328,7 +355,7 @@ void bind_writer(py::module_& m) {
            "Any number of maps of one kind as one.")
       .def(
           "finish",
-          [](Writer& w, py::handle root) {
+          [](Writer& w, const py::object& root) {
             const Turn turn(w);
             const typed::ref r = w.add(root);
             w.finished = true;
@@ -347,30 +374,6 @@ void bind_writer(py::module_& m) {
             return py::bytearray(reinterpret_cast<const char*>(d.data()), d.size());
           },
           "The finished blob, of a builder to memory.");
-  py::class_<ListWriter>(m, "ListBuilder", "A list under construction; see Builder.list().")
-      .def("add", &ListWriter::add, "Stores one item more.")
-      .def(
-          "finish",
-          [](ListWriter& l) {
-            const Turn turn(l.w);
-            check_unfinished(l.finished, "list");
-            l.finished = true;
-            py::gil_scoped_release free;
-            return l.w.made(l.list.finish());
-          },
-          "Writes the list. Returns its Ref.");
-  py::class_<MapWriter>(m, "MapBuilder", "A map under construction; see Builder.map().")
-      .def("put", &MapWriter::put, "Stores one pair more.")
-      .def(
-          "finish",
-          [](MapWriter& x) {
-            const Turn turn(x.w);
-            check_unfinished(x.finished, "map");
-            x.finished = true;
-            py::gil_scoped_release free;
-            return x.w.made(x.map.finish());
-          },
-          "Sorts and writes the index. Returns the map's Ref.");
 }
 
 }  // namespace spillway::python

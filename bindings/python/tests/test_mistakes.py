@@ -6,6 +6,7 @@ import hashlib
 import os
 import pathlib
 import pickle
+import re
 import subprocess
 import sys
 import tempfile
@@ -258,8 +259,11 @@ class Mistakes(unittest.TestCase):
 
 
 class Package(unittest.TestCase):
+    def stub(self):
+        return ast.parse((pathlib.Path(spillway.__file__).parent / "_spillway.pyi").read_text())
+
     def test_the_stubs_name_what_the_module_has_and_nothing_else(self):
-        stub = ast.parse((pathlib.Path(spillway.__file__).parent / "_spillway.pyi").read_text())
+        stub = self.stub()
         classes = {node.name: {name for item in node.body for name in
                                ([item.name] if isinstance(item, ast.FunctionDef) else [item.target.id] if isinstance(item, ast.AnnAssign) else [])}
                    for node in stub.body if isinstance(node, ast.ClassDef)}
@@ -271,9 +275,34 @@ class Package(unittest.TestCase):
             self.assertEqual(public - inherited, {n for n in members if not n.startswith("_")}, name)
             self.assertEqual([n for n in members if n != "__getattr__" and not hasattr(cls, n)], [], name)
 
+
+    def test_the_stubs_have_the_parameters_that_the_methods_have(self):
+        compared = 0
+        for cls in (node for node in self.stub().body if isinstance(node, ast.ClassDef)):
+            for stated in (node for node in cls.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")):
+                # The extension's methods say what they take in the first line of their docstrings.
+                signature = (getattr(getattr(_spillway, cls.name), stated.name).__doc__ or "").split("\n")[0]
+                found = re.match(rf"{stated.name}\((.*)\) -> ", signature)
+                if not found:
+                    continue  # Python's own, of collections.abc
+                with self.subTest(signature):
+                    given = [re.split("[:=]", p)[0].strip() for p in found[1].split(", ") if p]
+                    self.assertEqual(given, [a.arg for a in stated.args.args] + ["**kwargs"] * bool(stated.args.kwarg))
+                    defaults = [d for d in stated.args.defaults if ast.unparse(d) != "..."]
+                    self.assertTrue(all(f" = {ast.unparse(d)}" in signature for d in defaults))
+                    self.assertEqual(signature.count("="), len(stated.args.defaults))
+                    self.assertNotRegex(signature, "handle|::")  # names of C++
+                    compared += 1
+        self.assertGreater(compared, 25)
+
     def test_classes_and_functions_have_docstrings(self):
         widths = {"int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"}
         self.assertEqual([n for n in spillway.__all__ if n not in widths and not (getattr(spillway, n).__doc__ or "").strip()], [])
+        # Behind the signature, where there is one.
+        words = lambda made: re.sub(r"^\w+\(.*\) -> .*\n*", "", made.__doc__ or "").strip()
+        for name, cls in ((n, c) for n, c in vars(spillway).items() if isinstance(c, type) and n in spillway.__all__ and n not in widths):
+            own = {m: made for m, made in vars(cls).items() if not m.startswith("_") and (callable(made) or isinstance(made, (property, staticmethod, classmethod)))}
+            self.assertEqual([f"{name}.{m}" for m, made in own.items() if not words(getattr(cls, m))], [])
 
     def test_the_gil_is_free_while_blobs_are_built_verified_merged_and_searched(self):
         items = {f"key {i}": i for i in range(20000)}
