@@ -157,7 +157,10 @@ class Record:
             if isinstance(annotation, str):
                 if annotation.startswith(("ClassVar", "typing.ClassVar")):
                     continue
-                annotation = eval(annotation, scope)  # the class's own source, as typing.get_type_hints does
+                try:
+                    annotation = eval(annotation, scope)  # the class's own source, as typing.get_type_hints does
+                except NameError as e:
+                    raise NameError(f"{cls.__name__}.{field_name}: {e}; expected a type that is known where the class is") from None
             elif typing.get_origin(annotation) is not None and any(isinstance(a, (str, typing.ForwardRef)) for a in typing.get_args(annotation)):
                 inner = [eval(getattr(a, "__forward_arg__", a), scope) if isinstance(a, (str, typing.ForwardRef)) else a for a in typing.get_args(annotation)]
                 annotation = inner[0] if type(None) in inner[1:] and len(inner) == 2 else typing.get_origin(annotation)[tuple(inner)]
@@ -169,7 +172,9 @@ class Record:
         cls._spillway_spec = (record_name, tuple(fields))
         classes[record_name] = cls
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, *positional: Any, **values: Any) -> None:
+        if positional:
+            raise TypeError(f"{type(self).__name__}: expected its fields by name: {', '.join(f[1] + '=...' for f in self._spillway_spec[1])}")
         known = {f[1] for f in self._spillway_spec[1]}
         for name, value in values.items():
             if name not in known:

@@ -8,7 +8,7 @@ import os
 import zipfile
 from typing import Any, Iterable, Iterator, Optional, Union
 
-from ._errors import IncompatibleError
+from ._errors import IncompatibleError, TypedError
 from ._fields import check_compatible
 from ._pool import Target
 from ._spillway import Blob, Builder, MapView, RecordView
@@ -37,13 +37,15 @@ def open_blob(source: Source, offset: int = 0, size: int = 0, writable: bool = F
 
 @contextlib.contextmanager
 def _named(path: Any) -> Iterator[None]:
-    """What the system refuses is an OSError with the path, as from Python's own open()."""
+    """What the system refuses is an OSError with the path, as from Python's own open(); what is wrong in the file says which file."""
     if "\0" in os.fsdecode(path):
         raise ValueError(f"expected a path without NUL, got {path!r}")
     try:
         yield
     except OSError as e:
         raise OSError(e.errno, os.strerror(e.errno), os.fspath(path)) from None
+    except TypedError as e:
+        raise TypedError(f"{os.fsdecode(path)}: {e}", e.code) from None
 
 
 def _check_place(offset: int, size: int = 0) -> None:

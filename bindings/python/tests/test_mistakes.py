@@ -131,7 +131,14 @@ class Mistakes(unittest.TestCase):
                       (lambda: spillway.state_of(Person(), "x"), AttributeError, "Person has no field 'x'"),
                       (lambda: spillway.state_of(record, "x"), AttributeError, "mistakes.person has no field 'x'"),
                       (lambda: spillway.field("x"), ValueError, "field: expected a number from 1 .* got 'x'"),
+                      (lambda: Person(1, "x"), TypeError, "Person: expected its fields by name: id=..., name=..."),
+                      (lambda: type("Bad", (spillway.Record,), {"__annotations__": {"x": "nope"}}), NameError, "Bad.x: name 'nope' is not defined; expected a type"),
+                      (lambda: spillway.build_map([("a", 1), ("a", 2)]), spillway.TypedError, "a key came twice: 'a'"),
+                      (lambda: spillway.build_map([(7, 1), (7, 2)], keys="uint"), spillway.TypedError, "a key came twice: 7"),
+                      (lambda: spillway.build_map([((1, "x"), 1), ((1, "x"), 2)], keys="object"), spillway.TypedError, "a key came twice$"),
+                      (lambda: spillway.open(__file__), spillway.TypedError, "test_mistakes.py: bad magic: expected a typed blob"),
                       (lambda: spillway.Array[5], TypeError, "Array: no element type 5")])
+        self.assertEqual((repr(blob), repr(one)), (f"<blob of {blob.nbytes} bytes>", "<map of 1: 'a': 1>"))
         self.assertNotIn(-1, approx)
         self.assertNotIn(2**70, approx)
         self.assertEqual(spillway.build_array("bool", [True, False]).dtype, "bool")
@@ -241,6 +248,15 @@ class Mistakes(unittest.TestCase):
             for take in (copy.copy, copy.deepcopy, pickle.dumps):
                 with self.assertRaisesRegex(TypeError, "pickle"):
                     take(view)
+
+    def test_what_is_shown_of_a_view_is_short_whatever_it_holds(self):
+        self.assertEqual(repr(back([1, "x", (2,), {3}, {"k": None}, Person(id=1, name="Ann")])),
+                         "<list of 6: 1, 'x', <tuple of 1: 2>, <set of 1: 3>, <map of 1: 'k': None>, <mistakes.person id=1, name='Ann'>>")
+        self.assertEqual((repr(back([])), repr(back(list(range(1000))))), ("<list of 0>", "<list of 1000: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...>"))
+        tree = ["leaf"]
+        for _ in range(40):
+            tree = [tree] * 10  # ten times what is below, stored once
+        self.assertLess(len(repr(back({"tree": tree, (1, "x"): tree}))), 20000)
 
     def test_a_key_that_is_missing_is_the_errors_argument(self):
         view = back({1: 2})

@@ -232,6 +232,7 @@ class map_builder {
     entries_.push({h, entries_.size(), key.s, value.s});
   }
   bool same_key(const document& d, const entry& a, const entry& b) const;
+  [[noreturn]] void fail_duplicate(const document& d, const entry& e) const;
   // Calls f(entry, is a new key) with what the policy leaves of the sorted entries that each() gives, equal
   // keys next to each other; never more of them than it was given so far.
   template <class Each, class F>
@@ -252,6 +253,15 @@ inline bool map_builder::same_key(const document& d, const entry& a, const entry
   write_key(x, any_view::absolute(d, a.key)).value();
   write_key(y, any_view::absolute(d, b.key)).value();
   return x.bytes() == y.bytes();
+}
+
+inline void map_builder::fail_duplicate(const document& d, const entry& e) const {
+  std::string which;
+  if (flavour_ == flavour::uint)
+    which = ": " + std::to_string(e.h);
+  else if (const auto text = any_view::absolute(d, e.key).text(); text && text->view())
+    which = ": '" + std::string(text->view()->substr(0, 100)) + "'";
+  fail(errc::duplicate, "a map: a key came twice" + which);
 }
 
 template <class Each, class F>
@@ -281,7 +291,7 @@ void map_builder::settle(Each&& each, F&& f) {
     if (!d.base) b_.peek(d);
     for (std::size_t g = 0; g < groups.size(); ++g) {
       if (!same_key(d, groups[g][0], e)) continue;
-      if (policy_ == duplicates::error) fail(errc::duplicate, "a map: a key came twice");
+      if (policy_ == duplicates::error) fail_duplicate(d, e);
       if (policy_ == duplicates::last) groups[g][0] = e;
       if (!keep) return;
       if (policy_ == duplicates::keep_distinct) {
