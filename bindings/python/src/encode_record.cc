@@ -86,9 +86,7 @@ typed::ref Encoder::record(py::handle v, py::handle cls, unsigned level) {
       names_[index].push_back(
           py::reinterpret_steal<py::object>(PyUnicode_InternFromString(d.field(i).name.c_str())));
   for (std::size_t i = 0; i < n; ++i) {
-    const py::object name =
-        names_[index][i];  // held: the attribute may be a program, and store records meanwhile
-    PyObject* value = PyObject_GetAttr(v.ptr(), name.ptr());
+    PyObject* value = PyObject_GetAttr(v.ptr(), names_[index][i].ptr());
     if (!value) {
       if (!PyErr_ExceptionMatches(PyExc_AttributeError)) throw py::error_already_set();
       PyErr_Clear();
