@@ -317,7 +317,8 @@ void bind_writer(py::module_& m) {
           "Sorts and writes the index. Returns the map's Ref.");
   py::class_<Writer>(m, "Builder",
                      "Builds one blob. Made by to_memory, to_file, to_fd or to_buffer; options: dedupe, "
-                     "compress, checksum, memory, scratch.")
+                     "compress, checksum, memory, scratch. One call at a time: RuntimeError while another "
+                     "thread's has not returned.")
       .def_static("to_memory", &to_memory, "Into new memory; see data().")
       .def_static("to_file", &to_file, py::arg("path"), "A new file, which appears at finish().")
       .def_static(
