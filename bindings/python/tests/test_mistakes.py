@@ -138,6 +138,7 @@ class Mistakes(unittest.TestCase):
                       (lambda: spillway.build_map([((1, "x"), 1), ((1, "x"), 2)], keys="object"), spillway.TypedError, "a key came twice$"),
                       (lambda: spillway.open(__file__), spillway.TypedError, "test_mistakes.py: bad magic: expected a typed blob"),
                       (lambda: spillway.Array[5], TypeError, "Array: no element type 5")])
+        self.assertEqual((spillway.Array[float].element, spillway.Array[int].element, spillway.Array[np.uint8].element), ("float64", "int64", "uint8"))
         self.assertEqual((repr(blob), repr(one)), (f"<blob of {blob.nbytes} bytes>", "<map of 1: 'a': 1>"))
         self.assertNotIn(-1, approx)
         self.assertNotIn(2**70, approx)
