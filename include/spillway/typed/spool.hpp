@@ -25,12 +25,12 @@ struct spool_options {
 
 namespace detail {
 
-// Growing by doubling copies what is there, page by page of fresh memory: what has become large gets all the
-// room it may take, which costs address space alone.
+// Growing by doubling copies all there is again and again, into pages that are fresh every time. What is
+// large grows eightfold, which costs address space alone.
 template <class Item>
 void push_large(std::vector<Item>& items, const Item& item, std::uint64_t most) {
-  constexpr std::size_t kLarge = (1 << 20) / sizeof(Item);
-  if (items.size() == kLarge && items.capacity() < most) items.reserve(most);
+  if (items.size() == items.capacity() && items.size() * sizeof(Item) >= 1 << 20)
+    items.reserve(std::min<std::uint64_t>(items.size() * 8, most));
   items.push_back(item);
 }
 
