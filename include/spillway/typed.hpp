@@ -12,6 +12,7 @@
 #include "spillway/typed/mapping.hpp"
 #include "spillway/typed/search.hpp"
 #include "spillway/typed/section.hpp"
+#include "spillway/typed/set_algebra.hpp"
 #include "spillway/typed/sink.hpp"
 #include "spillway/typed/stream.hpp"
 #include "spillway/typed/verify.hpp"

@@ -40,6 +40,7 @@ TEST_CASE("an any gives back the same type and value") {
                         typed::instant{7, typed::unit::us, 0, "UTC"},
                         typed::local_time{5, typed::unit::ms},
                         typed::time_of_day{1},
+                        typed::time_of_day{5, -3600},
                         price,
                         typed::any_list{},
                         typed::any_tuple{},
@@ -185,6 +186,45 @@ TEST_CASE(
             std::includes(natives[k].begin(), natives[k].end(), natives[i].begin(), natives[i].end()));
     }
   }
+  // Algebra, also with sets of values of other types.
+  std::vector<Bytes> other_kinds;
+  other_kinds.push_back(build_any(typed::any_set{{1, 2.0, "x", nullptr}}));
+  other_kinds.push_back(build_any(typed::any_set{{0.0, 0.5, 64.0}}));
+  other_kinds.push_back(build([](typed::builder& b) { return b.unsigned_set({0, 63, UINT64_MAX}); }));
+  std::vector<typed::blob> blobs;
+  std::vector<typed::set_view> sets;
+  for (const auto* group : {&stored, &other_kinds})
+    for (const Bytes& bytes : *group) {
+      blobs.push_back(bytes.open());
+      sets.push_back(*typed::root(blobs.back())->set());
+    }
+  const auto keys_of = [](const std::vector<typed::any_view>& members) {
+    std::set<std::string> keys;
+    for (const auto& v : members) {
+      typed::key_writer w;
+      REQUIRE(typed::write_key(w, v));
+      CHECK(keys.insert(w.bytes()).second);  // none twice
+    }
+    return keys;
+  };
+  for (const auto& a : sets)
+    for (const auto& b : sets) {
+      const auto x = *a.keys(), y = *b.keys();
+      const auto check = [&](const typed::result<std::vector<typed::any_view>>& got, auto algorithm) {
+        std::set<std::string> expected;
+        algorithm(x.begin(), x.end(), y.begin(), y.end(), std::inserter(expected, expected.end()));
+        CHECK(keys_of(*got) == expected);
+        return expected.size();
+      };
+      const auto common = check(typed::intersection_of(a, b), [](auto... r) { std::set_intersection(r...); });
+      check(typed::union_of(a, b), [](auto... r) { std::set_union(r...); });
+      check(typed::difference_of(a, b), [](auto... r) { std::set_difference(r...); });
+      check(typed::symmetric_difference_of(a, b), [](auto... r) { std::set_symmetric_difference(r...); });
+      CHECK(*typed::disjoint(a, b) == (common == 0));
+    }
+  const auto both = *typed::intersection_of(sets[5], sets[1]);  // {-65, -64, 0, 1} and {0}
+  REQUIRE(both.size() == 1);
+  CHECK(*both[0].integer() == 0);
   // The same members in a set of any values.
   const Bytes mixed = build_any(typed::any_set{{1, 2.0, "x"}}), plain = build_any(typed::any_set{{1, 2}});
   const auto a = *typed::root(plain.open())->set();
@@ -261,6 +301,18 @@ TEST_CASE("instants keep their unit and zone; local times are a type of their ow
   CHECK(t->zone == "Europe/Berlin");
   CHECK(typed::to_text(*t) == "1900-01-01T01:00:00.000+01:00[Europe/Berlin]");
   CHECK(there_and_back(typed::local_time{5}).get<typed::instant>() == nullptr);
+  for (const auto unit : {typed::unit::s, typed::unit::ms, typed::unit::us, typed::unit::ns})
+    for (const std::int32_t offset : {typed::kNoOffset, 0, 1172, -34200, 50400})
+      for (const char* zone : {"", "UTC", "Asia/Kathmandu"})
+        for (const std::int64_t ticks : {std::int64_t{-1}, std::int64_t{0}, std::int64_t{1729990800}}) {
+          const typed::instant at{ticks, unit, offset, zone};
+          for (const any& v : {there_and_back(at),
+                               there_and_back(typed::any_list{{"x", at}}).get<typed::any_list>()->items[1]}) {
+            const auto* got = v.get<typed::instant>();
+            REQUIRE(got);
+            CHECK((got->ticks == ticks && got->unit == unit && got->offset_s == offset && got->zone == zone));
+          }
+        }
   CHECK_THROWS_WITH(build_any(typed::date{2932897}), Catch::Contains("9999"));
   CHECK_THROWS_WITH(build_any(typed::instant{INT64_MAX, typed::unit::s}), Catch::Contains("9999"));
   CHECK_THROWS_WITH(build_any(typed::time_of_day{86400000000000}), Catch::Contains("24 hours"));
@@ -299,6 +351,25 @@ TEST_CASE("n-d arrays are empty, flat, square or structured, and aligned to 64 b
   check({typed::type::i16, "", 2, {2, 3}, std::string(12, 'x')});
   check({typed::type::none, "[[\"a\", \"<i4\"], [\"b\", \"<f8\"]]", 12, {2}, std::string(24, 'y')});
   CHECK_THROWS_AS(build_any(typed::nd_array{typed::type::f64, "", 8, {2}, "short"}), typed::failure);
+
+  // Elements that do not lie row by row are stored row by row.
+  const std::vector<std::int16_t> columns = {1, 4, 2, 5, 3, 6};  // columns of {1, 2, 3}, {4, 5, 6}
+  const auto strided = [&](std::vector<std::uint64_t> shape, const std::vector<std::int64_t>& strides,
+                           std::size_t first) {
+    const auto a = typed::nd_array::strided(typed::type::i16, std::move(shape), strides, &columns[first]);
+    check(a);
+    std::vector<std::int16_t> rows(a.data.size() / 2);
+    std::memcpy(rows.data(), a.data.data(), a.data.size());
+    return rows;
+  };
+  using Rows = std::vector<std::int16_t>;
+  CHECK(strided({2, 3}, {2, 4}, 0) == Rows{1, 2, 3, 4, 5, 6});
+  CHECK(strided({2, 2}, {2, 8}, 0) == Rows{1, 3, 4, 6});                    // every second column
+  CHECK(strided({3, 2}, {-4, -2}, 5) == Rows{6, 3, 5, 2, 4, 1});            // backwards
+  CHECK(strided({2, 2, 2}, {0, 2, 4}, 0) == Rows{1, 2, 4, 5, 1, 2, 4, 5});  // one plane twice
+  CHECK(strided({2, 0}, {2, 4}, 0).empty());
+  CHECK(strided({}, {}, 3) == Rows{5});
+  CHECK_THROWS_WITH(strided({2, 3}, {2}, 0), Catch::Contains("a stride for each extent"));
 }
 
 TEST_CASE("binary search over ten element types finds the leftmost position and the insertion point") {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections.abc
 import json
+import operator
 from typing import Any, Iterable, Iterator, Mapping, Optional
 
 import numpy
@@ -40,6 +41,7 @@ class TextColumn(collections.abc.Sequence):
     def __getitem__(self, i: Any) -> Any:
         if isinstance(i, slice):
             return [self[k] for k in range(*i.indices(len(self)))]
+        i = operator.index(i)
         if i < 0:
             i += len(self)
         if not 0 <= i < len(self):

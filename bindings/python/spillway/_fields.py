@@ -48,12 +48,13 @@ class Array:
     """An annotation: Array["int32"] is a packed array of exactly that element type."""
 
     def __init__(self, element: str) -> None:
-        if TYPE_CODES.get(element, 99) > 12:
+        element = {"float": "float64", "int": "int64"}.get(str(element), element)
+        if not isinstance(element, str) or TYPE_CODES.get(element, 99) > 12:
             raise TypeError(f"Array: no element type {element!r}; expected bool, int8 to uint64, float32, float64 or date")
         self.element = element
 
     def __class_getitem__(cls, element: Any) -> "Array":
-        return cls(element if isinstance(element, str) else element.__name__)
+        return cls(getattr(element, "__name__", element))
 
 
 class Instant(NamedTuple):
@@ -80,8 +81,8 @@ class _Field(NamedTuple):
 
 def field(number: int) -> Any:
     """`id: int = spillway.field(3)`: gives the field a number of its own, which stays when it is renamed or moved."""
-    if not 0 < number < 2**32:
-        raise ValueError(f"field: expected a number from 1 to 2^32 - 1, got {number}")
+    if not isinstance(number, int) or not 0 < number < 2**32:
+        raise ValueError(f"field: expected a number from 1 to 2^32 - 1, got {number!r}")
     return _Field(number)
 
 
@@ -156,7 +157,10 @@ class Record:
             if isinstance(annotation, str):
                 if annotation.startswith(("ClassVar", "typing.ClassVar")):
                     continue
-                annotation = eval(annotation, scope)  # the class's own source, as typing.get_type_hints does
+                try:
+                    annotation = eval(annotation, scope)  # the class's own source, as typing.get_type_hints does
+                except NameError as e:
+                    raise NameError(f"{cls.__name__}.{field_name}: {e}; expected a type that is known where the class is") from None
             elif typing.get_origin(annotation) is not None and any(isinstance(a, (str, typing.ForwardRef)) for a in typing.get_args(annotation)):
                 inner = [eval(getattr(a, "__forward_arg__", a), scope) if isinstance(a, (str, typing.ForwardRef)) else a for a in typing.get_args(annotation)]
                 annotation = inner[0] if type(None) in inner[1:] and len(inner) == 2 else typing.get_origin(annotation)[tuple(inner)]
@@ -168,7 +172,9 @@ class Record:
         cls._spillway_spec = (record_name, tuple(fields))
         classes[record_name] = cls
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, *positional: Any, **values: Any) -> None:
+        if positional:
+            raise TypeError(f"{type(self).__name__}: expected its fields by name: {', '.join(f[1] + '=...' for f in self._spillway_spec[1])}")
         known = {f[1] for f in self._spillway_spec[1]}
         for name, value in values.items():
             if name not in known:

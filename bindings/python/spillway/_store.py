@@ -44,7 +44,7 @@ class Store(collections.abc.MutableMapping):
         self._handle: Optional[ctypes.c_void_p] = None
         if durability not in _DURABILITY:
             raise InvalidError(f"durability: expected 'async', 'group' or 'sync', got {durability!r}")
-        handle, path = ctypes.c_void_p(), os.fspath(directory).encode()
+        handle, path = ctypes.c_void_p(), os.fsencode(directory)
         if readonly:
             check_store(library().spillway_store_open_reader(path, handle))
         else:
@@ -132,7 +132,7 @@ class Store(collections.abc.MutableMapping):
 
     def backup(self, directory: Union[str, os.PathLike]) -> None:
         """A copy of the store as it is at this moment, in a new directory."""
-        check_store(library().spillway_store_backup(self._open(), os.fspath(directory).encode()))
+        check_store(library().spillway_store_backup(self._open(), os.fsencode(directory)))
 
 
 def open_store(directory: Union[str, os.PathLike], *, readonly: bool = False, durability: str = "group", segment_bytes: int = 0) -> Store:

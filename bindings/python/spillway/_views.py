@@ -4,31 +4,41 @@ from __future__ import annotations
 import collections.abc as abc
 import datetime
 import decimal
+import itertools
 import json
+import threading
 import zoneinfo
-from typing import Any
+from typing import Any, Iterable
 
 import numpy
 
 from . import _spillway
 from ._errors import IncompatibleError, TypedError
 from ._fields import Instant, Record, classes
-from ._spillway import ListView, MapView, RecordView, SetView
+from ._spillway import Blob, ListView, MapView, RecordView, SetView
 
 _MISSING = object()
 
 
 def fields_of(record: Any) -> list[str]:
     """The names of a record's fields, of a view as its writer named them."""
+    _check_record(record)
     return record._fields() if isinstance(record, RecordView) else [f[1] for f in record._spillway_spec[1]]
 
 
 def state_of(record: Any, field: str) -> str:
-    """'absent', 'null' or 'set'."""
+    """'absent', 'null' or 'set'. AttributeError when the record has no such field."""
     if isinstance(record, RecordView):
         return ("absent", "null", "set")[record._state(field)]
+    if field not in fields_of(record):
+        raise AttributeError(f"{type(record).__name__} has no field {field!r}")
     value = getattr(record, field, _MISSING)
     return "absent" if value is _MISSING else "null" if value is None else "set"
+
+
+def _check_record(given: Any) -> None:
+    if not isinstance(given, RecordView) and not hasattr(type(given), "_spillway_spec"):
+        raise TypeError(f"expected a record or a view of one, got {type(given).__name__}")
 
 
 def records_equal(a: Any, b: Any) -> Any:
@@ -80,14 +90,36 @@ def _hashable(value: Any) -> Any:
     return clone(value)
 
 
+_nesting = threading.local()
+
+
+def _brief(what: str, contents: Iterable[str], all_of_them: bool = True, between: str = ": ") -> str:
+    """A few elements, and of those within them fewer: a small blob may hold a tree of 2^40 values."""
+    level = getattr(_nesting, "level", 0)
+    if level == 3:
+        return f"<{what}>"
+    _nesting.level = level + 1
+    try:
+        shown = ", ".join(contents) + ("" if all_of_them else ", ...")
+    finally:
+        _nesting.level = level
+    return f"<{what}{between if shown else ''}{shown}>"
+
+
 def _record_repr(self: RecordView) -> str:
-    shown = ", ".join(f"{f}={getattr(self, f)!r}" for f in self._fields() if self._state(f) != 0)
-    return f"<{self._type_name()} {shown}>"
+    return _brief(self._type_name(), (f"{f}={getattr(self, f)!r}" for f in self._fields() if self._state(f) != 0), between=" ")
 
 
 def _list_repr(self: ListView) -> str:
-    few = ", ".join(repr(v) for v in self[:10]) + (", ..." if len(self) > 10 else "")
-    return f"<{'tuple' if self.is_tuple else 'list'} of {len(self)}: {few}>"
+    return _brief(f"{'tuple' if self.is_tuple else 'list'} of {len(self)}", map(repr, self[:10]), len(self) <= 10)
+
+
+def _set_repr(self: SetView) -> str:
+    return _brief(f"set of {len(self)}", map(repr, itertools.islice(self, 10)), len(self) <= 10)
+
+
+def _map_repr(self: MapView) -> str:
+    return _brief(f"map of {len(self)}", (f"{k!r}: {v!r}" for k, v in itertools.islice(self.iteritems(), 5)), self.entries <= 5)
 
 
 def _compare(operation: str) -> Any:
@@ -114,6 +146,8 @@ def _contains(self: ListView, wanted: Any) -> bool:
 
 def _select(self: ListView, mask: Any) -> list:
     """The elements where the mask (booleans, as many as elements) is true; an array of numbers gives an array."""
+    if not hasattr(mask, "__len__"):
+        raise TypeError(f"mask: expected {len(self)} booleans, got {mask!r}")
     if len(mask) != len(self):
         raise ValueError(f"a mask of {len(mask)} for {len(self)} elements")
     if self.dtype is not None:
@@ -159,19 +193,37 @@ def _assign(cls: type, **members: Any) -> None:
         setattr(cls, name, member)
 
 
+_assign(Blob, __repr__=lambda self: f"<blob of {self.nbytes} bytes>")
 _assign(RecordView, __eq__=_equal, __repr__=_record_repr, __hash__=_position_hash)
 _assign(ListView, __repr__=_list_repr, __hash__=_list_hash, __contains__=_contains, index=abc.Sequence.index, count=abc.Sequence.count,
         select=_select, **{n: _compare(n) for n in ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__")})
-_assign(SetView, __repr__=lambda self: f"<set of {len(self)}: {set(list(self)[:10])!r}>", __le__=_set_le, __eq__=_set_eq,
+_assign(SetView, __repr__=_set_repr, __le__=_set_le, __eq__=_set_eq,
         __hash__=lambda self: hash(frozenset(self)), isdisjoint=abc.Set.isdisjoint,
         _from_iterable=classmethod(lambda cls, items: frozenset(items)),
         **{n: abc.Set.__dict__[n] for n in ("__lt__", "__gt__", "__ge__", "__and__", "__or__", "__sub__", "__xor__", "__rand__",
                                             "__ror__", "__rsub__", "__rxor__")})
-_assign(SetView, union=lambda self, *o: frozenset(self).union(*o), intersection=lambda self, *o: frozenset(self).intersection(*o),
-        difference=lambda self, *o: frozenset(self).difference(*o), issubset=lambda self, o: frozenset(self).issubset(o) if not isinstance(o, SetView) else self <= o,
-        issuperset=lambda self, o: frozenset(self).issuperset(o), symmetric_difference=lambda self, o: frozenset(self).symmetric_difference(o))
-_assign(MapView, __repr__=lambda self: f"<map of {len(self)}>", __eq__=_map_eq, __hash__=None, keys=abc.Mapping.keys, values=abc.Mapping.values,
-        items=abc.Mapping.items, copy=_copy, has_key=lambda self, key: key in self)
+
+
+def _set_method(name: str) -> Any:
+    def method(self: SetView, *others: Any) -> Any:
+        return getattr(frozenset(self), name)(*others)
+    method.__name__, method.__doc__ = name, getattr(frozenset, name).__doc__
+    return method
+
+
+def _issubset(self: SetView, other: Any) -> bool:
+    """Whether every member of this set is one of the other, which may be any iterable."""
+    return bool(self <= other) if isinstance(other, SetView) else frozenset(self).issubset(other)
+
+
+def _has_key(self: MapView, key: Any) -> bool:
+    """As `key in map`."""
+    return key in self
+
+
+_assign(SetView, issubset=_issubset, **{n: _set_method(n) for n in ("union", "intersection", "difference", "symmetric_difference", "issuperset")})
+_assign(MapView, __repr__=_map_repr, __eq__=_map_eq, __hash__=None, keys=abc.Mapping.keys, values=abc.Mapping.values,
+        items=abc.Mapping.items, copy=_copy, has_key=_has_key)
 abc.Sequence.register(ListView)
 abc.Set.register(SetView)
 abc.Mapping.register(MapView)

@@ -33,6 +33,11 @@ mapped_ndarray = proxied_ndarray = numpy.ndarray
 proxied_buffer = memoryview
 
 
+def _expect(name: str, wanted: type, given: Any) -> None:
+    if not isinstance(given, wanted):
+        raise TypeError(f"{name}: expected a {wanted.__name__}, got {given!r}")
+
+
 class Schema:
     """How objects with certain slots are stored. Made by from_typed_slots."""
 
@@ -65,6 +70,8 @@ class Schema:
         self.user_data = value
 
     def compatible(self, other: "Schema") -> bool:
+        """Whether what one packs the other unpacks as the same."""
+        _expect("compatible", Schema, other)
         strip = lambda s: [f[:4] for f in s._record._spillway_spec[1]]
         return strip(self) == strip(other)
 
@@ -92,6 +99,8 @@ class Schema:
         return self.unpack_from(buf, 0, cls)
 
     def unpack_from(self, buf: Any, offs: int = 0, cls: Optional[type] = None) -> Any:
+        """unpack(), from what pack_into() stored at this offset."""
+        _files._check_place(offs)
         blob = _files.open_blob(buf, (offs + 7) // 8 * 8)
         view = blob.root()
         name = self._record._spillway_spec[0]
@@ -115,6 +124,7 @@ class _MappedObjects:
     @staticmethod
     def register_schema(cls: type, schema: Schema, typecode: Any = None) -> type:
         """From now on objects of cls can be stored anywhere; views of them have its methods. typecode is not needed: blobs name types."""
+        _expect("register_schema", type, cls), _expect("register_schema", Schema, schema)
         name, fields = schema._record._spillway_spec
         name = cls.__name__ if name.startswith("slots(") else name
         if classes.get(name, cls) is not cls:
@@ -126,6 +136,9 @@ class _MappedObjects:
     @staticmethod
     def register_subclass(cls: type, superclass: type) -> None:
         """Objects of cls are stored as their superclass."""
+        _expect("register_subclass", type, cls)
+        if not hasattr(superclass, "_spillway_spec"):
+            raise TypeError(f"register_subclass: expected a class given to register_schema(), got {superclass!r}")
         cls._spillway_spec = superclass._spillway_spec
 
 
@@ -183,7 +196,7 @@ class MappedArrayProxyBase(_Mapped):
         """Streams the objects into destfile (a path, an open file from its position on, or None for memory). idmap is not needed:
         equal objects are found by their content."""
         target, offset = cls._place(destfile)
-        root = _files.build_list((cls._wrap(v) for v in initializer), target, offset=offset, **({"scratch": tempdir} if tempdir else {}))
+        root = _files.build_list(map(cls._wrap, _files._each(initializer, "initializer")), target, offset=offset, **({"scratch": tempdir} if tempdir else {}))
         return cls._finish(root, destfile) if return_mapper else _end(destfile)
 
     @classmethod
@@ -261,7 +274,7 @@ class MappedMappingProxyBase(_Mapped):
         if cls.IdMapper.keys == "approx":
             multi = True
         target, offset = cls._place(destfile)
-        root = _files.build_map(((k, wrap(v)) for k, v in items), target, keys=cls.IdMapper.keys,
+        root = _files.build_map(((k, wrap(v)) for k, v in _files._pairs(items, "initializer")), target, keys=cls.IdMapper.keys,
                                 duplicates=("distinct" if discard_duplicates else "all") if multi else "first", offset=offset,
                                 **({"scratch": tempdir} if tempdir else {}))
         end = _end(destfile)
@@ -272,7 +285,10 @@ class MappedMappingProxyBase(_Mapped):
         """Any number of mappings as one."""
         target, offset = cls._place(destfile)
         policy = ("distinct" if discard_duplicates else "all") if cls.IdMapper.multi else "first"
-        return cls._of(_files.merge_maps([p._root for p in parts], target, duplicates=policy, offset=offset))
+        maps = list(_files._each(parts, "parts"))
+        for part in maps:
+            _expect("merge", MappedMappingProxyBase, part)
+        return cls._of(_files.merge_maps([p._root for p in maps], target, duplicates=policy, offset=offset))
 
     def __getitem__(self, key: Any) -> Any:
         return self._root[key]

@@ -124,6 +124,7 @@ class Encoder {
   std::unordered_map<PyObject*, typed::item> seen_;
   std::vector<py::object> keep_;
   std::unordered_map<PyObject*, std::uint32_t> types_;
+  std::vector<std::vector<py::object>> names_;  // of the fields, by type
   std::vector<std::pair<std::shared_ptr<Holder>, std::unique_ptr<typed::copier>>> copiers_;
 };
 

@@ -57,6 +57,9 @@ any datetime_of(py::handle t) {
 }
 
 typed::time_of_day time_of(py::handle t) {
+  if (!t.attr("tzinfo").is_none() && t.attr("utcoffset")().is_none())
+    throw py::type_error("a time in " + py::str(t.attr("tzinfo")).cast<std::string>() +
+                         ": expected a zone with a fixed offset, or a datetime");
   const auto field = [&](const char* name) { return t.attr(name).cast<std::int64_t>(); };
   return {((field("hour") * 60 + field("minute")) * 60 + field("second")) * 1000000000 +
               field("microsecond") * 1000,

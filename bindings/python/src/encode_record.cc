@@ -80,8 +80,13 @@ typed::ref Encoder::record(py::handle v, py::handle cls, unsigned level) {
   const std::uint32_t index = type_of(cls);
   typed::builder::record_draft d(b_, index);
   const std::size_t n = d.type().fields.size();
+  if (names_.size() <= index) names_.resize(index + 1);
+  if (names_[index].empty())
+    for (std::size_t i = 0; i < n; ++i)
+      names_[index].push_back(
+          py::reinterpret_steal<py::object>(PyUnicode_InternFromString(d.field(i).name.c_str())));
   for (std::size_t i = 0; i < n; ++i) {
-    PyObject* value = PyObject_GetAttrString(v.ptr(), d.field(i).name.c_str());
+    PyObject* value = PyObject_GetAttr(v.ptr(), names_[index][i].ptr());
     if (!value) {
       if (!PyErr_ExceptionMatches(PyExc_AttributeError)) throw py::error_already_set();
       PyErr_Clear();

@@ -2,7 +2,7 @@
 // bindings/python/spillway.
 #include <pybind11/stl.h>
 
-#include "common.h"
+#include "arguments.h"
 
 namespace spillway::python {
 
@@ -42,6 +42,11 @@ HolderPtr open_region(typed::region r) {
   return h;
 }
 
+using offset_argument = argument<"offset", std::uint64_t>;
+using size_argument = argument<"size", std::uint64_t>;
+using writable_argument = argument<"writable", bool>;
+using json_argument = argument<"json", bool>;
+
 py::object root_of(const HolderPtr& h) { return to_python(take(typed::root(h->blob)), h); }
 
 }  // namespace
@@ -50,22 +55,25 @@ void bind_blob(py::module_& m) {
   py::class_<Holder, HolderPtr>(m, "Blob", "An opened blob. Views keep it, and the memory it lies in, alive.")
       .def_static(
           "open_file",
-          [](const std::string& path, std::uint64_t offset, std::uint64_t size, bool writable) {
-            return open_region(typed::map_file(path, {offset, size, writable}));
+          [](const py::object& path, offset_argument offset, size_argument size, writable_argument writable) {
+            return open_region(typed::map_file(path_argument("path", path), {offset, size, writable}));
           },
-          py::arg("path"), py::arg("offset") = 0, py::arg("size") = 0, py::arg("writable") = false)
+          py::arg("path"), py::arg("offset") = 0, py::arg("size") = 0, py::arg("writable") = false,
+          "A file, or a part of one, mapped.")
       .def_static(
           "open_fd",
-          [](int fd, std::uint64_t offset, std::uint64_t size, bool writable) {
+          [](argument<"fd", int> fd, offset_argument offset, size_argument size, writable_argument writable) {
             return open_region(typed::map_fd(fd, {offset, size, writable}));
           },
-          py::arg("fd"), py::arg("offset") = 0, py::arg("size") = 0, py::arg("writable") = false)
+          py::arg("fd"), py::arg("offset") = 0, py::arg("size") = 0, py::arg("writable") = false,
+          "An open file, or a part of one, mapped; the descriptor may be closed afterwards.")
       .def_static(
           "open_buffer",
-          [](py::handle buffer, std::uint64_t offset, bool writable) {
+          [](const py::object& buffer, offset_argument offset, writable_argument writable) {
             return open_region(region_of(buffer, offset, writable));
           },
-          py::arg("buffer"), py::arg("offset") = 0, py::arg("writable") = false)
+          py::arg("buffer"), py::arg("offset") = 0, py::arg("writable") = false,
+          "Anything with the buffer protocol, from an offset on.")
       .def("root", &root_of, "What the blob holds.")
       .def(
           "user_data",
@@ -74,11 +82,14 @@ void bind_blob(py::module_& m) {
             return to_python(take(typed::user_data(h->blob)), h);
           },
           "What set_user_data() stored with the schema, or None.")
-      .def_property_readonly("nbytes", [](const Holder& h) { return h.doc().bytes; })
-      .def_property_readonly("writable", [](const Holder& h) { return h.doc().writable(); })
+      .def_property_readonly(
+          "nbytes", [](const Holder& h) { return h.doc().bytes; }, "The blob's size.")
+      .def_property_readonly(
+          "writable", [](const Holder& h) { return h.doc().writable(); },
+          "Whether numbers, bools and dates can be written in place.")
       .def(
           "verify",
-          [](const Holder& h, std::uint64_t max_expanded_bytes) {
+          [](const Holder& h, argument<"max_expanded_bytes", std::uint64_t> max_expanded_bytes) {
             typed::status found;
             {
               py::gil_scoped_release free;
@@ -89,11 +100,12 @@ void bind_blob(py::module_& m) {
           py::arg("max_expanded_bytes") = std::uint64_t{4} << 30,
           "Checks every object, reference, index and text. Raises spillway.TypedError.")
       .def(
-          "schema", [](const Holder& h, bool json) { return typed::schema_text(h.doc().types, json); },
-          py::arg("json") = false)
+          "schema",
+          [](const Holder& h, json_argument json) { return typed::schema_text(h.doc().types, json); },
+          py::arg("json") = false, "The record types and their fields as text, or as JSON.")
       .def(
           "dump",
-          [](const Holder& h, bool json) {
+          [](const Holder& h, json_argument json) {
             std::string out;
             typed::dumper([&](std::string_view s) { out += s; }, {.json = json})
                 .dump(take(typed::root(h.blob)));
@@ -125,11 +137,12 @@ PYBIND11_MODULE(_spillway, m) {
       if (p) std::rethrow_exception(p);
     } catch (const spillway::typed::failure& f) {
       using spillway::typed::errc;
+      if (const int number = f.cause().sys_errno) {  // FileNotFoundError, PermissionError, ... by the number
+        const py::tuple arguments = py::make_tuple(number, f.what());
+        return PyErr_SetObject(PyExc_OSError, arguments.ptr());
+      }
       PyObject* kind = nullptr;
       switch (f.code()) {
-        case errc::io:
-          kind = PyExc_OSError;
-          break;
         case errc::value_range:
           kind = PyExc_OverflowError;
           break;

@@ -1,5 +1,5 @@
 // record_view.cc - records by attribute: fields read where they lie, and, where permitted, written there.
-#include "common.h"
+#include "arguments.h"
 
 namespace spillway::python {
 
@@ -124,6 +124,7 @@ PyObject* record_getattro(PyObject* self, PyObject* name) {
 
 // A field of fixed size that may be written, as its address; raises what prevents it.
 std::byte* target(const RecordView& r, PyObject* name, typed::type& t) {
+  if (!PyUnicode_Check(name)) refuse("field", "a str", name);
   const int i = find_field(r, name);
   if (i == -2) {
     PyErr_Format(PyExc_AttributeError, "%s has no field '%U'", r.record.type().name.c_str(), name);
@@ -196,7 +197,8 @@ void set_field(const RecordView& r, py::handle name, py::handle value) {
   });
 }
 
-bool exchange_field(const RecordView& r, py::handle name, py::handle expected, py::handle desired) {
+bool exchange_field(const RecordView& r, const py::object& name, const py::object& expected,
+                    const py::object& desired) {
   typed::type t;
   std::byte* at = target(r, name.ptr(), t);
   return with_value(t, expected, [&](auto was) {
@@ -212,7 +214,7 @@ bool exchange_field(const RecordView& r, py::handle name, py::handle expected, p
   });
 }
 
-py::object add_to_field(const RecordView& r, py::handle name, py::handle delta) {
+py::object add_to_field(const RecordView& r, const py::object& name, const py::object& delta) {
   typed::type t;
   std::byte* at = target(r, name.ptr(), t);
   if (t == typed::type::boolean || t == typed::type::date)
@@ -269,8 +271,11 @@ void bind_record_view(py::module_& m) {
            })
       .def("_state",
            [](const RecordView& r, py::handle name) {
+             if (!PyUnicode_Check(name.ptr())) refuse("field", "a str", name);
              const int i = find_field(r, name.ptr());
-             if (i == -2) throw py::attribute_error("no field " + py::str(name).cast<std::string>());
+             if (i == -2)
+               throw py::attribute_error(r.record.type().name + " has no field " +
+                                         py::repr(name).cast<std::string>());
              return i < 0 ? 0 : static_cast<int>(r.record.state(static_cast<std::size_t>(i)));
            })
       .def("_type_name", [](const RecordView& r) { return r.record.type().name; })

@@ -45,7 +45,7 @@ void raise(const typed::error& e) {
 
 namespace {
 
-py::object list_item(const ListView& l, py::handle index) {
+py::object list_item(const ListView& l, const py::object& index) {
   if (PySlice_Check(index.ptr())) {
     Py_ssize_t start, stop, step;
     if (PySlice_Unpack(index.ptr(), &start, &stop, &step) < 0) throw py::error_already_set();
@@ -78,8 +78,12 @@ struct MapCursor {
 };
 
 std::uint64_t find_key(const MapView& m, py::handle key) {
-  if (m.map.flavour() == typed::flavour::approx && PyLong_Check(key.ptr()))
-    return take(m.map.find_hash(key.cast<std::uint64_t>()));
+  if (m.map.flavour() == typed::flavour::approx && PyLong_Check(key.ptr())) {
+    const std::uint64_t hash = PyLong_AsUnsignedLongLong(key.ptr());
+    if (!PyErr_Occurred()) return take(m.map.find_hash(hash));
+    PyErr_Clear();
+    return typed::map_view::npos;
+  }
   if (PyUnicode_Check(key.ptr())) {
     Py_ssize_t n = 0;
     const char* s = PyUnicode_AsUTF8AndSize(key.ptr(), &n);
@@ -156,7 +160,8 @@ void bind_views(py::module_& m) {
           .def(
               "numpy", [](const ListView& l) { return numpy_of(l.list, l.holder); },
               "The numbers as a numpy array, without a copy. TypeError for mixed lists.")
-          .def_property_readonly("is_tuple", [](const ListView& l) { return l.list.is_tuple(); })
+          .def_property_readonly(
+              "is_tuple", [](const ListView& l) { return l.list.is_tuple(); }, "Whether a tuple was stored.")
           .def_property_readonly(
               "dtype",
               [](const ListView& l) -> py::object {
@@ -188,7 +193,9 @@ void bind_views(py::module_& m) {
            [](const SetView& s) {
              return SetCursor{s.holder, typed::set_view::cursor(s.set)};
            })
-      .def("__contains__", [](const SetView& s, py::handle v) { return s.set.contains(key_of(v)); })
+      .def(
+          "__contains__", [](const SetView& s, const py::object& v) { return s.set.contains(key_of(v)); },
+          py::arg("value"))
       .def("_subset", [](const SetView& a, const SetView& b) { return take(a.set.subset_of(b.set)); })
       .def("_position", [](const SetView& s) { return s.set.object().position; });
 
@@ -214,10 +221,12 @@ void bind_views(py::module_& m) {
                       "A mapping read in place. Of a multimap, map[key] is the list of the key's values, and "
                       "iteration gives each key once per value.")
       .def("__len__", [](const MapView& v) { return v.map.size(); })
-      .def("__contains__",
-           [](const MapView& v, py::handle key) { return find_key(v, key) != typed::map_view::npos; })
+      .def(
+          "__contains__",
+          [](const MapView& v, const py::object& key) { return find_key(v, key) != typed::map_view::npos; },
+          py::arg("key"))
       .def("__getitem__",
-           [](const MapView& v, py::handle key) {
+           [](const MapView& v, const py::object& key) {
              const std::uint64_t i = find_key(v, key);
              if (i == typed::map_view::npos) {
                PyErr_SetObject(PyExc_KeyError,
@@ -228,22 +237,23 @@ void bind_views(py::module_& m) {
            })
       .def(
           "get",
-          [](const MapView& v, py::handle key, py::object other) {
+          [](const MapView& v, const py::object& key, py::object other) {
             const std::uint64_t i = find_key(v, key);
             return i == typed::map_view::npos ? other : values_of(v, i);
           },
-          py::arg("key"), py::arg("default") = py::none())
+          py::arg("key"), py::arg("default") = py::none(),
+          "The value of a key (of a multimap the list of its values), or the default.")
       .def(
           "get_iter",
-          [](const MapView& v, py::handle key) {
+          [](const MapView& v, const py::object& key) {
             return ValueCursor{v, find_key(v, key)};
           },
-          "The values of a key, one after the other as they are asked for.")
+          py::arg("key"), "The values of a key, one after the other as they are asked for.")
       .def(
           "get_many",
-          [](const MapView& v, py::handle keys, py::object other) {
+          [](const MapView& v, const py::object& keys, py::object other) {
             std::vector<std::string> texts;
-            for (const py::handle k : keys) {
+            for (const py::handle k : py::iter(keys)) {
               if (!PyUnicode_Check(k.ptr()))
                 throw py::type_error("get_many: expected text keys, got " + py::repr(k).cast<std::string>());
               texts.push_back(k.cast<std::string>());
@@ -269,26 +279,36 @@ void bind_views(py::module_& m) {
            [](const MapView& v) {
              return MapCursor{v, 0};
            })
-      .def("iterkeys",
-           [](const MapView& v) {
-             return MapCursor{v, 0};
-           })
-      .def("itervalues",
-           [](const MapView& v) {
-             return MapCursor{v, 1};
-           })
-      .def("iteritems",
-           [](const MapView& v) {
-             return MapCursor{v, 2};
-           })
-      .def_property_readonly("is_multi", [](const MapView& v) { return v.map.is_multi(); })
+      .def(
+          "iterkeys",
+          [](const MapView& v) {
+            return MapCursor{v, 0};
+          },
+          "The keys in the order of their index.")
+      .def(
+          "itervalues",
+          [](const MapView& v) {
+            return MapCursor{v, 1};
+          },
+          "The values, in the order of iterkeys().")
+      .def(
+          "iteritems",
+          [](const MapView& v) {
+            return MapCursor{v, 2};
+          },
+          "The keys with their values, in the order of iterkeys().")
+      .def_property_readonly(
+          "is_multi", [](const MapView& v) { return v.map.is_multi(); },
+          "Whether a key may have several values.")
       .def_property_readonly(
           "entries", [](const MapView& v) { return v.map.entries(); },
           "How many values there are; len() counts keys.")
       .def_property_readonly(
           "false_rate", [](const MapView& v) { return v.map.false_rate(); },
           "The probability that an approximate map answers for a key that was never put in.")
-      .def_property_readonly("index_bytes", [](const MapView& v) { return v.map.index_bytes(); })
+      .def_property_readonly(
+          "index_bytes", [](const MapView& v) { return v.map.index_bytes(); },
+          "What finding keys takes: hashes, references to keys, and the directory.")
       .def("_position", [](const MapView& v) { return v.map.object().position; });
 
   py::class_<BufferView>(m, "BufferView", py::buffer_protocol()).def_buffer([](BufferView& b) {

@@ -38,6 +38,22 @@ class Containers(unittest.TestCase):
         with self.assertRaises(BufferError):
             spillway.build_map(items(), bytearray(1000))
 
+    def test_arrays_lists_and_other_maps_stream_there_too(self):
+        little = {"memory": 4096, "scratch": self.folder.name}
+        kinds = [(lambda to, **o: spillway.build_map(((i * 7, -i) for i in range(5000)), to, keys="uint", **o), lambda m: m[34993], -4999),
+                 (lambda to, **o: spillway.build_map((((i, "x"), i) for i in range(5000)), to, keys="object", **o), lambda m: m[4999, "x"], 4999),
+                 (lambda to, **o: spillway.build_map(((f"k{i % 9}", i) for i in range(5000)), to, duplicates="all", **o), lambda m: len(m["k4"]), 556),
+                 (lambda to, **o: spillway.build_array("int16", (i for i in range(5000)), to, **o), lambda a: a[-1], 4999),
+                 (lambda to, **o: spillway.build_list(({"i": i} for i in range(5000)), to, **o), lambda a: a[4999]["i"], 4999)]
+        for build, look, expected in kinds:
+            with open(self.path + ".part", "w+b") as part:
+                for destination, place in ((None, 0), (self.path, 0), (bytearray(1 << 20), 0), (mmap.mmap(-1, 1 << 20), 64), (part, 4096)):
+                    for options in ({}, little):
+                        view = build(destination, offset=place, **options)
+                        self.assertEqual(look(view), expected)
+                        if destination is not None:
+                            self.assertEqual(look(spillway.open(destination, offset=place, verify=True)), expected)
+
     def test_numbers_and_any_keys_in_ascending_descending_and_shuffled_order(self):
         end = 6_000_000 if os.environ.get("SPILLWAY_SOAK") else 60000  # two million keys, or fewer
         for order in (1, -1, 0):
@@ -94,8 +110,15 @@ class Containers(unittest.TestCase):
             self.assertEqual(len(merged), 100 + 50 * (n - 1) if n else 0)
         self.assertEqual(spillway.merge_maps(parts, duplicates="last")["k60"], 1)
         self.assertEqual(spillway.merge_maps(parts, duplicates="all")["k60"], [0, 1])
-        with self.assertRaises(spillway.TypedError):
+        with self.assertRaisesRegex(spillway.TypedError, "a key came twice"):
             spillway.merge_maps(parts)
+        self.assertEqual(len(spillway.merge_maps([parts[0], parts[2]])), 200)  # nothing twice
+        self.assertEqual(spillway.merge_maps(parts, duplicates="distinct").entries, 400)
+        self.assertEqual(spillway.merge_maps([parts[0], parts[0]], duplicates="distinct").entries, 100)
+        self.assertEqual(spillway.merge_maps(iter(parts), self.path, duplicates="first")["k60"], 0)
+        self.assertEqual(spillway.merge_maps([spillway.build_map({k: k}, keys="uint") for k in range(9)])[7], 7)
+        with self.assertRaisesRegex(TypeError, "one kind"):
+            spillway.merge_maps([parts[0], spillway.build_map({1: 1}, keys="uint")])
 
     def test_equal_values_are_stored_once_and_a_failed_add_leaves_nothing(self):
         big = lambda: {"some text that is long": [1.5, 2.5, 3.5] * 10}

@@ -4,12 +4,60 @@ import pathlib
 import re
 import subprocess
 import sys
+import tempfile
 import unittest
 
+import spillway
 from pool_daemon import Daemon
 
-examples = pathlib.Path(__file__).resolve().parents[3] / "examples/typed"
+source = pathlib.Path(__file__).resolve().parents[3]
+examples = source / "examples/typed"
 whole = bool(os.environ.get("SPILLWAY_SOAK"))
+
+
+def snippets(language, after):
+    """The programs of the README in a language, from a heading on."""
+    text = (source / "README.md").read_text()
+    return re.findall(rf"```{language}\n(.*?)```", text[text.index(after):], re.DOTALL)
+
+
+class Readme(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+
+    def run_here(self, *command):
+        there = {**os.environ, "PYTHONPATH": str(pathlib.Path(spillway.__file__).resolve().parents[1])}
+        got = subprocess.run(command, cwd=self.folder, capture_output=True, text=True, timeout=600, env=there)
+        self.assertEqual(got.returncode, 0, got.stdout + got.stderr)
+        return got.stdout
+
+    def test_typed_buffers_from_both_languages(self):
+        heading = "## Typed buffers"
+        (pathlib.Path(self.folder) / "ann.cc").write_text(snippets("cpp", heading)[0])
+        self.run_here("g++", "-std=c++20", "-O0", "-Wall", "-Werror", "-I", str(source / "include"), "ann.cc")
+        self.assertEqual(self.run_here("./a.out"), "Ann\n")
+        program = snippets("python", heading)[0].replace("5_000_000", "5_000")
+        self.assertEqual(self.run_here(sys.executable, "-c", program), "Ann\n77\n")
+        with open(self.folder + "/ann.spw", "rb") as f:
+            self.assertEqual(f.read(), bytes(spillway.dumps(Person(id=1, name="Ann"))))
+
+    def test_the_pool_and_the_store_from_python(self):
+        daemon = Daemon("--memory-limit", "256M")
+        self.addCleanup(daemon.stop)
+        program = snippets("python", "## Python")[0].replace("10**8", "10**6").replace("connect()", f"connect({daemon.socket!r})")
+        self.run_here(sys.executable, "-c", program + """
+assert samples.sum() == 10**6 * (10**6 - 1) // 2
+assert pool.get("acme/people")["name"] == ["Ann", None, "Bob"]
+assert pool.get("acme/users")["user/99999"]["id"] == 99999 == len(users) - 1
+assert store["ann"] == b"logged in"
+""")
+
+
+class Person(spillway.Record, name="acme.person"):
+    id: int
+    name: str
 
 
 class Examples(unittest.TestCase):

@@ -6,6 +6,7 @@ import hashlib
 import os
 import pathlib
 import pickle
+import re
 import subprocess
 import sys
 import tempfile
@@ -60,7 +61,131 @@ class Mistakes(unittest.TestCase):
                       (lambda: spillway.open(good, int), TypeError, "expected a spillway.Record class, got <class 'int'>"),
                       (lambda: spillway.open(good, Other), spillway.IncompatibleError, "expected a record mistakes.other, found mistakes.person"),
                       (lambda: spillway.loads(spillway.dumps(5), Person), spillway.IncompatibleError, "expected a record mistakes.person, found int"),
-                      (lambda: spillway.open("/no/such/file"), OSError, "/no/such/file: No such file")])
+                      (lambda: spillway.open("/no/such/file"), FileNotFoundError, "No such file or directory: '/no/such/file'")])
+
+    def test_what_the_system_refuses_is_its_own_error_with_the_path(self):
+        missing, locked = os.path.join(self.folder.name, "missing"), os.path.join(self.folder.name, "locked")
+        cases = [(lambda: spillway.open(missing), FileNotFoundError, missing), (lambda: spillway.open(pathlib.Path(missing)), FileNotFoundError, missing),
+                 (lambda: spillway.dump(1, missing + "/x"), FileNotFoundError, missing + "/x"),
+                 (lambda: spillway.build_map({}, missing + "/x"), FileNotFoundError, missing + "/x"),
+                 (lambda: spillway.open(self.folder.name), IsADirectoryError, self.folder.name)]
+        for call, error, path in cases:
+            with self.assertRaises(error) as raised:
+                call()
+            self.assertEqual(raised.exception.filename, path)
+            self.assertIn(repr(path), str(raised.exception))
+        with self.assertRaisesRegex(FileNotFoundError, "scratch"):  # met only when the index outgrows its memory
+            spillway.build_map(((str(i), i) for i in range(1000)), memory=4096, scratch=missing)
+        spillway.dump(1, locked)
+        os.chmod(locked, 0)
+        os.chmod(self.folder.name, 0o755)
+        child = os.fork()
+        if child == 0:  # root may read everything
+            os.setgid(65534), os.setuid(65534)
+            try:
+                spillway.open(locked)
+            except PermissionError as e:
+                os._exit(0 if e.filename == locked else 2)
+            except BaseException:
+                os._exit(3)
+            os._exit(1)
+        self.assertEqual(os.waitpid(child, 0)[1], 0)
+
+    def test_arguments_of_a_wrong_type_or_value(self):
+        blob, one, approx = spillway.open_blob(spillway.dumps([1])), spillway.build_map({"a": 1}), spillway.build_map({"a": 1}, keys="approx", duplicates="all")
+        record = spillway.open(spillway.dumps(Person(id=1)), writable=True)
+        build = spillway.Builder.to_memory
+        self.refused([(lambda: spillway.build_map([], keys=5), TypeError, "keys: expected 'text', 'uint', 'object' or 'approx', got 5"),
+                      (lambda: spillway.build_map([], keys="x"), ValueError, "keys: expected 'text', .* got 'x'"),
+                      (lambda: spillway.build_map([], duplicates=None), TypeError, "duplicates: expected 'error', .* got None"),
+                      (lambda: spillway.build_map([], hash_bits="x"), TypeError, "hash_bits: expected an int of 32 bits, got 'x'"),
+                      (lambda: spillway.build_map(5), TypeError, "items: expected an iterable, got int"),
+                      (lambda: spillway.build_map([5]), TypeError, "items: expected pairs of key and value, got 5"),
+                      (lambda: spillway.build_map([(5, 1)]), TypeError, "a key: expected a str, got 5"),
+                      (lambda: spillway.build_map([("x", 1)], keys="uint"), TypeError, "a key: expected an int, got 'x'"),
+                      (lambda: spillway.build_map([(-1, 1)], keys="approx", duplicates="all"), OverflowError, "a key: expected 0 to 2.64 - 1, got -1"),
+                      (lambda: spillway.build_list(5), TypeError, "items: expected an iterable, got int"),
+                      (lambda: spillway.build_array("int8", 5), TypeError, "values: expected an iterable, got int"),
+                      (lambda: spillway.build_array("int8", ["x"]), TypeError, "values: expected numbers, got 'x'"),
+                      (lambda: spillway.build_array("int8", [1.5]), ValueError, "values: 1.5 does not fit int8"),
+                      (lambda: spillway.build_array("int8", [128]), ValueError, "values: 128 does not fit int8"),
+                      (lambda: spillway.build_array("complex64", [1]), TypeError, "dtype: expected bool, int8 to int64, .* got 'complex64'"),
+                      (lambda: spillway.build_array("nonsense", [1]), TypeError, "nonsense"),
+                      (lambda: spillway.merge_maps(5), TypeError, "maps: expected an iterable, got int"),
+                      (lambda: spillway.merge_maps([one, 5]), TypeError, "maps: expected MapViews, got 5"),
+                      (lambda: spillway.dumps(1, dedupe="x"), TypeError, "dedupe: expected True or False, got 'x'"),
+                      (lambda: spillway.dumps(1, scratch=5), TypeError, "scratch: expected a path, got 5"),
+                      (lambda: spillway.dumps(1, nonsense=5), TypeError, "unknown option 'nonsense'; expected dedupe, "),
+                      (lambda: blob.verify(-1), ValueError, "max_expanded_bytes: expected 0 to 2.64 - 1, got -1"),
+                      (lambda: blob.verify("x"), TypeError, "max_expanded_bytes: expected a whole number, got 'x'"),
+                      (lambda: blob.dump(json="x"), TypeError, "json: expected True or False, got 'x'"),
+                      (lambda: spillway.open(self.path, offset="x"), TypeError, "offset: expected a number of bytes, got 'x'"),
+                      (lambda: spillway.open(self.path, size=1.5), TypeError, "size: expected a number of bytes, got 1.5"),
+                      (lambda: spillway.loads(5), TypeError, "expected a buffer of bytes .*, got int"),
+                      (lambda: build().data(), ValueError, "not finished; expected finish"),
+                      (lambda: record.add(5, 1), TypeError, "field: expected a str, got 5"),
+                      (lambda: record.compare_exchange(None, 1, 2), TypeError, "field: expected a str, got None"),
+                      (lambda: record.add("id", "x"), TypeError, "'str'"),
+                      (lambda: back([1, 2]).select(5), TypeError, "mask: expected 2 booleans, got 5"),
+                      (lambda: spillway.fields_of(5), TypeError, "expected a record or a view of one, got int"),
+                      (lambda: spillway.state_of(Person(), "x"), AttributeError, "Person has no field 'x'"),
+                      (lambda: spillway.state_of(record, "x"), AttributeError, "mistakes.person has no field 'x'"),
+                      (lambda: spillway.field("x"), ValueError, "field: expected a number from 1 .* got 'x'"),
+                      (lambda: Person(1, "x"), TypeError, "Person: expected its fields by name: id=..., name=..."),
+                      (lambda: type("Bad", (spillway.Record,), {"__annotations__": {"x": "nope"}}), NameError, "Bad.x: name 'nope' is not defined; expected a type"),
+                      (lambda: spillway.build_map([("a", 1), ("a", 2)]), spillway.TypedError, "a key came twice: 'a'"),
+                      (lambda: spillway.build_map([(7, 1), (7, 2)], keys="uint"), spillway.TypedError, "a key came twice: 7"),
+                      (lambda: spillway.build_map([((1, "x"), 1), ((1, "x"), 2)], keys="object"), spillway.TypedError, "a key came twice$"),
+                      (lambda: spillway.open(__file__), spillway.TypedError, "test_mistakes.py: bad magic: expected a typed blob"),
+                      (lambda: spillway.Array[5], TypeError, "Array: no element type 5")])
+        self.assertEqual((spillway.Array[float].element, spillway.Array[int].element, spillway.Array[np.uint8].element), ("float64", "int64", "uint8"))
+        self.assertEqual((repr(blob), repr(one)), (f"<blob of {blob.nbytes} bytes>", "<map of 1: 'a': 1>"))
+        self.assertNotIn(-1, approx)
+        self.assertNotIn(2**70, approx)
+        self.assertEqual(spillway.build_array("bool", [True, False]).dtype, "bool")
+
+    def test_a_builder_that_two_calls_use_at_once_refuses_the_second(self):
+        entered, leave = threading.Event(), threading.Event()
+
+        class Slow(spillway.Record, name="mistakes.slow"):
+            id: int
+
+            @property
+            def id(self):
+                entered.set()
+                leave.wait(60)
+                return 7
+
+        b = spillway.Builder.to_memory()
+        items, index = b.list(), b.map()
+        made = []
+        first = threading.Thread(target=lambda: made.append(b.add([Slow(), "kept"])))
+        first.start()
+        self.assertTrue(entered.wait(60))
+        try:
+            for call in (lambda: b.add(1), lambda: b.finish(1), lambda: b.set_user_data(1), b.list, b.map, lambda: b.array("int8", [1]), lambda: b.merge([]),
+                         lambda: items.add(1), items.finish, lambda: index.put("a", 1), index.finish):
+                with self.assertRaisesRegex(RuntimeError, "this Builder is in use by another call; expected one thread"):
+                    call()
+        finally:
+            leave.set()
+            first.join()
+        items.add(made[0])  # nothing of what was refused is there, and the builder goes on
+        b.finish(items.finish())
+        self.assertEqual([[v[0].id, v[1]] for v in spillway.loads(b.data())], [[7, "kept"]])
+
+        class Nested(spillway.Record, name="mistakes.nested"):
+            id: int
+
+            @property
+            def id(self):
+                inner.add("within")
+
+        inner = spillway.Builder.to_memory()
+        with self.assertRaisesRegex(RuntimeError, "one call, at a time"):
+            inner.add(Nested())
+        inner.finish("after")
+        self.assertEqual(spillway.loads(inner.data()), "after")
 
     def test_builders(self):
         finished = spillway.Builder.to_memory()
@@ -74,8 +199,8 @@ class Mistakes(unittest.TestCase):
                       (lambda: finished.finish(2), ValueError, "finished"), (lambda: finished.array("int8", [1]), ValueError, "finished"),
                       (closed.finish, ValueError, "this list is finished"), (lambda: closed.add(1), ValueError, "this list is finished"),
                       (closed_map.finish, ValueError, "this map is finished"), (lambda: closed_map.put("a", 1), ValueError, "this map is finished"),
-                      (lambda: spillway.dumps(1, memory=-1), ValueError, "memory: expected a number of bytes, got -1"),
-                      (lambda: spillway.dumps(1, memory="x"), ValueError, "memory: expected a number of bytes, got 'x'"),
+                      (lambda: spillway.dumps(1, memory=-1), ValueError, "memory: expected 0 to 2.64 - 1, got -1"),
+                      (lambda: spillway.dumps(1, memory="x"), TypeError, "memory: expected a whole number, got 'x'"),
                       (lambda: spillway.build_map([("a", 1)], keys="approx"), ValueError, "expected duplicates='all' or 'distinct'"),
                       (lambda: spillway.build_map([], keys="approx", duplicates="all", hash_bits=-1), ValueError, "hash_bits: expected 1 to 64, got -1"),
                       (lambda: back({"a": 1}).get_many([5]), TypeError, "expected text keys, got 5")])
@@ -125,6 +250,15 @@ class Mistakes(unittest.TestCase):
                 with self.assertRaisesRegex(TypeError, "pickle"):
                     take(view)
 
+    def test_what_is_shown_of_a_view_is_short_whatever_it_holds(self):
+        self.assertEqual(repr(back([1, "x", (2,), {3}, {"k": None}, Person(id=1, name="Ann")])),
+                         "<list of 6: 1, 'x', <tuple of 1: 2>, <set of 1: 3>, <map of 1: 'k': None>, <mistakes.person id=1, name='Ann'>>")
+        self.assertEqual((repr(back([])), repr(back(list(range(1000))))), ("<list of 0>", "<list of 1000: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...>"))
+        tree = ["leaf"]
+        for _ in range(40):
+            tree = [tree] * 10  # ten times what is below, stored once
+        self.assertLess(len(repr(back({"tree": tree, (1, "x"): tree}))), 20000)
+
     def test_a_key_that_is_missing_is_the_errors_argument(self):
         view = back({1: 2})
         for key in (None, (1, 2), "x", ()):
@@ -142,8 +276,11 @@ class Mistakes(unittest.TestCase):
 
 
 class Package(unittest.TestCase):
+    def stub(self):
+        return ast.parse((pathlib.Path(spillway.__file__).parent / "_spillway.pyi").read_text())
+
     def test_the_stubs_name_what_the_module_has_and_nothing_else(self):
-        stub = ast.parse((pathlib.Path(spillway.__file__).parent / "_spillway.pyi").read_text())
+        stub = self.stub()
         classes = {node.name: {name for item in node.body for name in
                                ([item.name] if isinstance(item, ast.FunctionDef) else [item.target.id] if isinstance(item, ast.AnnAssign) else [])}
                    for node in stub.body if isinstance(node, ast.ClassDef)}
@@ -155,9 +292,34 @@ class Package(unittest.TestCase):
             self.assertEqual(public - inherited, {n for n in members if not n.startswith("_")}, name)
             self.assertEqual([n for n in members if n != "__getattr__" and not hasattr(cls, n)], [], name)
 
+
+    def test_the_stubs_have_the_parameters_that_the_methods_have(self):
+        compared = 0
+        for cls in (node for node in self.stub().body if isinstance(node, ast.ClassDef)):
+            for stated in (node for node in cls.body if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")):
+                # The extension's methods say what they take in the first line of their docstrings.
+                signature = (getattr(getattr(_spillway, cls.name), stated.name).__doc__ or "").split("\n")[0]
+                found = re.match(rf"{stated.name}\((.*)\) -> ", signature)
+                if not found:
+                    continue  # Python's own, of collections.abc
+                with self.subTest(signature):
+                    given = [re.split("[:=]", p)[0].strip() for p in found[1].split(", ") if p]
+                    self.assertEqual(given, [a.arg for a in stated.args.args] + ["**kwargs"] * bool(stated.args.kwarg))
+                    defaults = [d for d in stated.args.defaults if ast.unparse(d) != "..."]
+                    self.assertTrue(all(f" = {ast.unparse(d)}" in signature for d in defaults))
+                    self.assertEqual(signature.count("="), len(stated.args.defaults))
+                    self.assertNotRegex(signature, "handle|::")  # names of C++
+                    compared += 1
+        self.assertGreater(compared, 25)
+
     def test_classes_and_functions_have_docstrings(self):
         widths = {"int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"}
         self.assertEqual([n for n in spillway.__all__ if n not in widths and not (getattr(spillway, n).__doc__ or "").strip()], [])
+        # Behind the signature, where there is one.
+        words = lambda made: re.sub(r"^\w+\(.*\) -> .*\n*", "", made.__doc__ or "").strip()
+        for name, cls in ((n, c) for n, c in vars(spillway).items() if isinstance(c, type) and n in spillway.__all__ and n not in widths):
+            own = {m: made for m, made in vars(cls).items() if not m.startswith("_") and (callable(made) or isinstance(made, (property, staticmethod, classmethod)))}
+            self.assertEqual([f"{name}.{m}" for m, made in own.items() if not words(getattr(cls, m))], [])
 
     def test_the_gil_is_free_while_blobs_are_built_verified_merged_and_searched(self):
         items = {f"key {i}": i for i in range(20000)}

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import tempfile
 import unittest
+import zoneinfo
 
 import numpy as np
 
@@ -183,18 +184,24 @@ class Records(unittest.TestCase):
             self.assertFalse(v.compare_exchange("total", 0, 11))
             self.assertEqual(v.add("total", -10), 10)
             self.assertEqual(v.add("real", 0.25), 2.5)
-            workers = [multiprocessing.get_context("fork").Process(target=add_many, args=(path,)) for _ in range(2)]
+            v.small = 0
+            workers = [multiprocessing.get_context("fork").Process(target=count, args=(path,)) for _ in range(2)]
             for w in workers:
                 w.start()
             for w in workers:
                 w.join()
-            self.assertEqual(v.total, 20000)
+                self.assertEqual(w.exitcode, 0)
+            self.assertEqual((v.total, v.small, v.real), (20000, 20000 % 256, 2.75 + 5000))
 
 
-def add_many(path):
+def count(path):
+    """One of two processes that write the same fields: nothing of what either does is lost."""
     v = spillway.open(path, writable=True)
     for _ in range(10000):
         v.add("total", 1)
+        v.add("real", 0.25)
+        while not v.compare_exchange("small", seen := v.small, (seen + 1) % 256):
+            pass
 
 
 class Evolution(unittest.TestCase):
@@ -258,6 +265,20 @@ class TwoLanguages(unittest.TestCase):
         self.assertEqual(v.when, spillway.Instant(1, 0, 0, "UTC"))
         self.assertEqual(v.anything["nd"].tolist(), [[1.0], [2.0]])
         self.assertEqual(spillway.open_blob(self.golden).user_data(), "user data")
+
+    def test_times_are_the_same_bytes_from_both(self):
+        kathmandu, berlin = zoneinfo.ZoneInfo("Asia/Kathmandu"), zoneinfo.ZoneInfo("Europe/Berlin")
+        hours = lambda h: datetime.timezone(datetime.timedelta(hours=h))
+        times = [datetime.datetime(2060, 1, 1, tzinfo=datetime.timezone.utc), datetime.datetime(2024, 7, 1, 12, 0, 0, 7, tzinfo=hours(5.5)),
+                 datetime.datetime(2024, 10, 27, 2, 30, fold=1, tzinfo=berlin), datetime.datetime(1900, 5, 1, tzinfo=kathmandu),
+                 spillway.Instant(5, 3, 3600, "Europe/Berlin"), datetime.datetime(1900, 1, 1, 2, 3, 4, 5), datetime.time(1, tzinfo=hours(-2)), datetime.date(2060, 12, 31)]
+        with open(os.path.join(os.path.dirname(self.golden), "times.spw"), "rb") as f:
+            stored = f.read()
+        self.assertEqual(bytes(spillway.dumps(times)), stored)
+        for got, expected in zip(spillway.loads(stored), times):
+            self.assertEqual((type(got), str(got), getattr(got, "fold", 0)), (type(expected), str(expected), getattr(expected, "fold", 0)))
+        self.assertEqual((got := spillway.loads(stored))[2].tzinfo.key, "Europe/Berlin")
+        self.assertEqual(got[3].tzinfo.key, "Asia/Kathmandu")
 
     def test_python_writes_the_bytes_that_cpp_writes(self):
         class Golden(spillway.Record, name="golden.small"):

@@ -28,12 +28,16 @@ class Values(unittest.TestCase):
                   datetime.date(1900, 1, 1), datetime.date(2060, 12, 31), datetime.time(1, 2, 3, 4), datetime.time(1, tzinfo=datetime.timezone(datetime.timedelta(hours=2))),
                   datetime.datetime(1900, 1, 1, 2, 3, 4, 5), datetime.datetime(2060, 1, 1, tzinfo=datetime.timezone.utc),
                   datetime.datetime(2024, 7, 1, 12, tzinfo=datetime.timezone(datetime.timedelta(hours=5, minutes=30))),
-                  datetime.datetime(2024, 7, 1, 12, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin")), spillway.Instant(5, 3, 3600, "Europe/Berlin"), spillway.Instant(5, 0)):
+                  datetime.datetime(2024, 7, 1, 12, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin")), datetime.datetime(1900, 5, 1, tzinfo=zoneinfo.ZoneInfo("Europe/Amsterdam")),
+                  datetime.datetime(2024, 10, 27, 2, 30, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin")),
+                  datetime.datetime(2024, 10, 27, 2, 30, fold=1, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin")), spillway.Instant(5, 3, 3600, "Europe/Berlin"), spillway.Instant(5, 0)):
             for got in (back(v), back([v, "x"])[0], back((v, "x"))[0], back({"k": v})["k"]):
                 self.assertIs(type(got), type(v))
                 self.assertEqual(str(got), str(v))
         self.assertEqual(back(datetime.datetime(2024, 7, 1, tzinfo=zoneinfo.ZoneInfo("Asia/Tokyo"))).tzinfo.key, "Asia/Tokyo")
         self.assertEqual(back(datetime.datetime(2024, 10, 27, 2, 30, fold=1)).fold, 1)
+        with self.assertRaisesRegex(TypeError, "Europe/Berlin.*a fixed offset"):  # what it is depends on the day
+            spillway.dumps(datetime.time(12, tzinfo=zoneinfo.ZoneInfo("Europe/Berlin")))
         self.assertIsInstance(back(memoryview(b"window")), memoryview)
         self.assertEqual(back(np.float32(1.5)), 1.5)
         self.assertEqual(back(np.int16(-5)), -5)
@@ -99,6 +103,16 @@ class Values(unittest.TestCase):
                 self.assertEqual((v <= w, v < w, v >= w, v.isdisjoint(w)), (n <= m, n < m, n >= m, n.isdisjoint(m)))
                 self.assertEqual((v & w, v | w, v - w, v ^ w), (n & m, n | m, n - m, n ^ m))
                 self.assertEqual(v & m, n & m)
+                self.assertEqual((n & w, n | w, n - w, n ^ w), (n & m, n | m, n - m, n ^ m))
+                self.assertEqual((v.intersection(w), v.union(w), v.difference(w), v.symmetric_difference(w)), (n & m, n | m, n - m, n ^ m))
+                self.assertEqual((v.issubset(w), v.issuperset(w), v > w, v != w), (n <= m, n >= m, n > m, n != m))
+                self.assertEqual((v.issubset(m), v.issuperset(list(m)), v <= m, m <= v, v == m, v.isdisjoint(list(m))), (n <= m, n >= m, n <= m, m <= n, n == m, n.isdisjoint(m)))
+        self.assertEqual(views[0].union([1], (2,), {3}), {1, 2, 3})
+        self.assertIsInstance(views[3] | {1}, frozenset)
+        with self.assertRaises(TypeError):
+            views[3] < [1]
+        self.assertFalse(views[3] == [63, 64, -64])
+        self.assertEqual(hash(views[3]), hash(frozenset(natives[3])))
         self.assertLess(len(spillway.dumps(set(range(1000)))), 300)
 
     def test_maps_with_every_kind_of_key(self):
@@ -133,7 +147,8 @@ class Values(unittest.TestCase):
 
     def test_numpy_sees_arrays_without_a_copy(self):
         for a in (np.zeros(0), np.arange(5), np.arange(6.0).reshape(2, 3), np.arange(24, dtype="i2").reshape(2, 3, 4)[:, ::2, 1:3], np.asfortranarray(np.arange(6).reshape(2, 3)),
-                  np.array(5.0), np.zeros((2, 0)), np.array([(1, 2.5)], dtype=[("a", "<i4"), ("b", "<f8")]), np.zeros(2, dtype=np.dtype([("a", "u1"), ("b", "<i4")], align=True)),
+                  np.arange(10)[::-3], np.broadcast_to(np.arange(3), (2, 3)), np.arange(12).reshape(3, 4).T[::-1, ::2], np.array([(1, 2.5)] * 4, dtype=[("a", "<i4"), ("b", "<f8")])[::2],
+                  np.array([(1, 2.5)] * 4, dtype=[("a", "<i4"), ("b", "<f8")])["b"], np.array(5.0), np.zeros((2, 0)), np.array([(1, 2.5)], dtype=[("a", "<i4"), ("b", "<f8")]), np.zeros(2, dtype=np.dtype([("a", "u1"), ("b", "<i4")], align=True)),
                   np.array([1 + 2j]), np.array(["2020-01-01"], dtype="M8[ns]"), np.array([b"ab"]), np.array([True]), np.arange(3, dtype=">i4")):
             data = spillway.dumps(["before", a])
             got = spillway.loads(data)[1]

@@ -86,8 +86,8 @@ class draft_stack {
     ~lease() { --stack_.used_; }
     lease(const lease&) = delete;
     lease& operator=(const lease&) = delete;
-    draft* operator->() { return draft_; }
-    draft& operator*() { return *draft_; }
+    draft* operator->() const { return draft_; }
+    draft& operator*() const { return *draft_; }
 
    private:
     draft_stack& stack_;

@@ -37,7 +37,7 @@ class list_of {
       if (kProven && i < usual_.direct) [[likely]] {
         const std::byte* const from = usual_.references + 16 * i;
         return view<Inner, Trust>(*usual_.plan, from + static_cast<std::int64_t>(word_at(from)), 256,
-                                  usual_.reading);
+                                  reading::complete);
       }
       if (i < usual_.size) [[likely]] {
         const std::byte* const from = usual_.references + 16 * i;
@@ -75,26 +75,26 @@ class list_of {
     if (p.problem.code != errc::ok || p.reading == reading::planned ||
         o.position < kHeaderBytes + record_bytes)
       return;
-    usual_.plan = &p, usual_.reading = p.reading;
+    usual_.plan = &p;
     usual_.first = reinterpret_cast<std::uintptr_t>(o.doc->base + kHeaderBytes);
     usual_.references = o.at() + 8 + kSlotPayload;
     usual_.size = size_;
     usual_.word = head{kind::record, 0, 0, first->h.count}.word();
     usual_.places = (o.position - kHeaderBytes - record_bytes) / 8 + 1;
     usual_.below = o.h.depth;
-    if (o.doc->holds_only(o.position, first->h.count)) usual_.direct = size_;
+    if (p.reading == reading::complete && o.doc->holds_only(o.position, first->h.count))
+      usual_.direct = size_;
   }
 
   struct usual {  // the type of the first element, when it is a record that can be read
     const typed::plan* plan = nullptr;
     const std::byte* references = nullptr;
     std::uint64_t size = 0;    // of the list; 0: look at every element
-    std::uint64_t direct = 0;  // the same, when verify() saw nothing else in it and the type is the reader's
+    std::uint64_t direct = 0;  // the same, when verify() saw nothing else in it, and in no record a gap
     std::uint64_t word = 0;    // the header of such a record, of depth 0
     std::uintptr_t first = 0;
-    std::uint64_t places = 0;                   // multiples of 8, from `first` on, where one may start
-    std::uint64_t below = 0;                    // the list's depth
-    typed::reading reading = reading::planned;  // of the proven ones
+    std::uint64_t places = 0;  // multiples of 8, from `first` on, where one may start
+    std::uint64_t below = 0;   // the list's depth
   };
   list_view list_;
   std::uint64_t size_ = 0;

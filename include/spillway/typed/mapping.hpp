@@ -46,6 +46,7 @@ inline region map_pages(void* at, std::uint64_t skip, std::uint64_t bytes, shari
 inline region map_fd(int file, const map_options& o = {}, const std::string& name = "a file") {
   struct stat st;
   if (::fstat(file, &st) != 0) detail::fail_io("examining " + name);
+  if (S_ISDIR(st.st_mode)) detail::fail_io("mapping " + name, EISDIR);
   const auto size = static_cast<std::uint64_t>(st.st_size);
   if (o.offset > size || o.bytes > size - o.offset)
     fail(errc::out_of_range, "mapping " + name + ": it has only " + std::to_string(size) + " bytes");

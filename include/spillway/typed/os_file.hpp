@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
+#include <new>
 #include <string>
 #include <utility>
 
@@ -18,7 +20,7 @@ namespace spillway::typed::detail {
 
 [[noreturn]] inline void fail_io(const std::string& doing, int error = errno) {
   throw failure(error == ENOSPC || error == EDQUOT ? errc::no_space : errc::io,
-                doing + ": " + std::strerror(error));
+                doing + ": " + std::strerror(error), error);
 }
 
 class fd {
@@ -67,6 +69,27 @@ inline void read_at(int file, void* data, std::size_t bytes, std::uint64_t at, c
     p += got, at += static_cast<std::uint64_t>(got), bytes -= static_cast<std::size_t>(got);
   }
 }
+
+// Memory of containers that are read at random places: what is large gets huge pages where the system has
+// them, because otherwise every access misses the translation cache as well.
+template <class T>
+struct huge_page_allocator {
+  using value_type = T;
+  static constexpr std::size_t kHugePage = 2 << 20;
+
+  T* allocate(std::size_t n) {
+    const std::size_t bytes = n * sizeof(T);
+    if (bytes < kHugePage) return std::allocator<T>().allocate(n);
+    void* p = ::operator new(bytes, std::align_val_t(kHugePage));
+    ::madvise(p, bytes, MADV_HUGEPAGE);  // a wish: refused, the memory is as good
+    return static_cast<T*>(p);
+  }
+  void deallocate(T* p, std::size_t n) {
+    if (n * sizeof(T) < kHugePage) return std::allocator<T>().deallocate(p, n);
+    ::operator delete(p, std::align_val_t(kHugePage));
+  }
+  bool operator==(const huge_page_allocator&) const = default;
+};
 
 // Where temporary files go when nobody says: TMPDIR, or a directory that is on a disk.
 inline std::string default_scratch() {

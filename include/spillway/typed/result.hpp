@@ -99,7 +99,9 @@ class failure : public std::runtime_error {
   explicit failure(const error& e) : std::runtime_error(e.message()), error_(e) {
     error_.subject = nullptr;  // its text is in what(); the name itself may not outlive us
   }
-  failure(errc code, const std::string& text) : std::runtime_error(text) { error_.code = code; }
+  failure(errc code, const std::string& text, int sys_errno = 0) : std::runtime_error(text) {
+    error_.code = code, error_.sys_errno = sys_errno;
+  }
   errc code() const { return error_.code; }
   const error& cause() const { return error_; }
 

@@ -11,6 +11,7 @@
 #include <queue>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "spillway/typed/os_file.hpp"
@@ -21,6 +22,19 @@ struct spool_options {
   std::uint64_t memory_bytes = 256 << 20;
   std::string directory{};  // empty: TMPDIR or /var/tmp
 };
+
+namespace detail {
+
+// Growing by doubling copies all there is again and again, into pages that are fresh every time. What is
+// large grows eightfold, which costs address space alone.
+template <class Item>
+void push_large(std::vector<Item>& items, const Item& item, std::uint64_t most) {
+  if (items.size() == items.capacity() && items.size() * sizeof(Item) >= 1 << 20)
+    items.reserve(std::min<std::uint64_t>(items.size() * 8, most));
+  items.push_back(item);
+}
+
+}  // namespace detail
 
 // Items in the order they came.
 template <class Item>
@@ -33,8 +47,10 @@ class spool {
   }
   void push(const Item& item) {
     if (items_.size() >= capacity_) spill();
-    items_.push_back(item);
+    detail::push_large(items_, item, capacity_);
   }
+  // Items that are in memory already, instead of pushing them one by one.
+  void adopt(std::vector<Item> items) { items_ = std::move(items); }
   std::uint64_t size() const { return spilled_ + items_.size(); }
 
   template <class F>
@@ -76,19 +92,21 @@ class sorter {
   }
   void push(const Item& item) {
     if (items_.size() >= capacity_) spill();
-    items_.push_back(item);
+    detail::push_large(items_, item, capacity_);
   }
   std::uint64_t size() const { return spilled_ + items_.size(); }
+
+  // All of them, sorted, while nothing was spilled: what the caller does to them costs no second copy.
+  bool in_memory() const { return runs_.empty(); }
+  std::vector<Item> take_sorted() {
+    sort();
+    return std::exchange(items_, {});
+  }
 
   // Calls f with every item, once; the sorter is empty afterwards.
   template <class F>
   void drain(F&& f) {
     sort();
-    if (runs_.empty()) {
-      for (const Item& item : items_) f(item);
-      items_ = {};
-      return;
-    }
     // The last run stays in memory; each other run is read in pieces, which together take what the items
     // took.
     std::vector<run> readers;

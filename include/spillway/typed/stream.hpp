@@ -41,36 +41,50 @@ class object_out {
     word(0);
   }
   void word(std::uint64_t w) { raw(&w, 8); }
-  void raw(const void* p, std::size_t n) { direct_ ? b_.writer().out().append(p, n) : lease_->raw(p, n); }
-  void add(const item& i) {
-    if (!direct_) return lease_->add(i);
-    slot s = i.s;
-    if (i.is_ref()) s.payload -= b_.writer().out().position() + kSlotPayload;
+  void raw(const void* p, std::size_t n) {
+    lease_->raw(p, n);
+    if (direct_ && lease_->bytes.size() >= kPieceBytes) flush();
+  }
+  // Its payload, when it is a reference, an absolute position.
+  void add(slot s) {
+    if (s.what == code::ref) {
+      if (direct_)
+        s.payload -= position() + kSlotPayload;
+      else
+        lease_->refs.push_back(lease_->bytes.size() + kSlotPayload);
+    }
     raw(&s, sizeof s);
   }
-  void add_position(std::uint64_t position, std::uint8_t depth) {
-    if (!direct_) return lease_->add(ref{position, depth, kind::padding});
-    word(position - b_.writer().out().position());
+  void add_position(std::uint64_t to) {
+    if (!direct_) lease_->refs.push_back(lease_->bytes.size());
+    word(direct_ ? to - position() : to);
   }
-  // `patches`: words at offsets of the object that were not known before.
-  ref finish(head h, unsigned depth,
-             std::initializer_list<std::pair<std::uint64_t, std::uint64_t>> patches = {}) {
+  // `depth`: of what it refers to, and one more.
+  ref finish(head h, unsigned depth) {
     if (!direct_) {
-      for (const auto& [at, w] : patches) std::memcpy(lease_->bytes.data() + at, &w, 8);
+      lease_->depth = depth;
       return b_.writer().place(*lease_, h, align_);
     }
     if (depth > kMaxDepth) fail(errc::too_deep, "a value: nested deeper than 255 levels");
     if (h.count > kMaxCount) fail(errc::value_range, "a value: more than 2^40 - 1 elements");
+    flush();
     sink& out = b_.writer().out();
     out.pad(round_up(out.position(), 8) - out.position());
     h.depth = static_cast<std::uint8_t>(depth);
     const std::uint64_t w = h.word();
     out.patch(start_, &w, 8);
-    for (const auto& [at, value] : patches) out.patch(start_ + at, &value, 8);
     return {start_, h.depth, h.kind};
   }
 
  private:
+  static constexpr std::size_t kPieceBytes = 64 << 10;
+
+  std::uint64_t position() const { return b_.writer().out().position() + lease_->bytes.size(); }
+  void flush() {
+    b_.writer().out().append(lease_->bytes.data(), lease_->bytes.size());
+    lease_->bytes.clear();
+  }
+
   builder& b_;
   draft_stack::lease lease_;
   bool direct_;
@@ -94,7 +108,7 @@ class list_builder {
   std::uint64_t size() const { return items_.size(); }
   ref finish() {
     object_out out(b_, 8 + 16 * items_.size(), align_elements(16 * items_.size()));
-    items_.for_each([&](const item& i) { out.add(i); });
+    items_.for_each([&](const item& i) { out.add(i.s); });
     return out.finish({kind::list, 0, 0, items_.size()}, depth_);
   }
 
@@ -104,24 +118,25 @@ class list_builder {
   unsigned depth_ = 0;
 };
 
-// An array of numbers of one width.
+// An array of numbers of one width; bools as bytes, with type::boolean.
 template <class T>
 class array_builder {
  public:
-  explicit array_builder(builder& b) : b_(b), values_(scratch_of(b)) {}
+  explicit array_builder(builder& b, type element = type_of_arithmetic<T>())
+      : b_(b), values_(scratch_of(b)), element_(element) {}
   void add(T value) { values_.push(value); }
   std::uint64_t size() const { return values_.size(); }
   ref finish() {
     const std::uint64_t bytes = values_.size() * sizeof(T);
     object_out out(b_, 8 + bytes, align_elements(bytes));
     values_.for_each([&](T v) { out.raw(&v, sizeof v); });
-    return out.finish({kind::array, static_cast<std::uint8_t>(type_of_arithmetic<T>()), 0, values_.size()},
-                      0);
+    return out.finish({kind::array, static_cast<std::uint8_t>(element_), 0, values_.size()}, 0);
   }
 
  private:
   builder& b_;
   spool<T> values_;
+  type element_;
 };
 
 class map_builder {
@@ -190,7 +205,7 @@ class map_builder {
  private:
   struct entry {
     std::uint64_t h, sequence;
-    item key, value;
+    slot key, value;
   };
   struct by_hash {
     bool operator()(const entry& a, const entry& b) const {
@@ -214,12 +229,14 @@ class map_builder {
     };
     note(key), note(value);
     low_ = std::min(low_, h), high_ = std::max(high_, h);
-    entries_.push({h, entries_.size(), key, value});
+    entries_.push({h, entries_.size(), key.s, value.s});
   }
   bool same_key(const document& d, const entry& a, const entry& b) const;
-  // Calls f(entry, is a new key) with what the policy leaves, equal keys next to each other.
-  template <class F>
-  void settle(F&& f);
+  [[noreturn]] void fail_duplicate(const document& d, const entry& e) const;
+  // Calls f(entry, is a new key) with what the policy leaves of the sorted entries that each() gives, equal
+  // keys next to each other; never more of them than it was given so far.
+  template <class Each, class F>
+  void settle(Each&& each, F&& f);
 
   builder& b_;
   flavour flavour_;
@@ -231,43 +248,55 @@ class map_builder {
 };
 
 inline bool map_builder::same_key(const document& d, const entry& a, const entry& b) const {
-  if (flavour_ == flavour::uint || flavour_ == flavour::approx || a.key.s == b.key.s) return true;
+  if (flavour_ == flavour::uint || flavour_ == flavour::approx || a.key == b.key) return true;
   key_writer x, y;
-  write_key(x, any_view::absolute(d, a.key.s)).value();
-  write_key(y, any_view::absolute(d, b.key.s)).value();
+  write_key(x, any_view::absolute(d, a.key)).value();
+  write_key(y, any_view::absolute(d, b.key)).value();
   return x.bytes() == y.bytes();
 }
 
-template <class F>
-void map_builder::settle(F&& f) {
+inline void map_builder::fail_duplicate(const document& d, const entry& e) const {
+  std::string which;
+  if (flavour_ == flavour::uint)
+    which = ": " + std::to_string(e.h);
+  else if (const auto text = any_view::absolute(d, e.key).text(); text && text->view())
+    which = ": '" + std::string(text->view()->substr(0, 100)) + "'";
+  fail(errc::duplicate, "a map: a key came twice" + which);
+}
+
+template <class Each, class F>
+void map_builder::settle(Each&& each, F&& f) {
   const bool keep = policy_ == duplicates::keep_all || policy_ == duplicates::keep_distinct;
-  // Keys of one hash: nearly always one. Its values are passed on as they come; those of others wait.
+  // Entries of one hash: nearly always one, `first` alone. Of several, those of one key are a group; the
+  // first group's values are passed on as they come, when all are kept, and those of others wait.
+  entry first{};
+  bool open = false;
   std::vector<std::vector<entry>> groups;
-  std::uint64_t hash = 0;
   document d;
   const auto end_run = [&] {
+    if (open && groups.empty() && !keep) f(first, true);
     for (std::size_t g = 0; g < groups.size(); ++g)
       for (std::size_t i = keep && g == 0 ? groups[g].size() : 0; i < groups[g].size(); ++i)
         f(groups[g][i], i == 0);
     groups.clear();
   };
-  entries_.drain([&](const entry& e) {
-    if (groups.empty() || e.h != hash) {
+  each([&](const entry& e) {
+    if (!open || e.h != first.h) {
       end_run();
-      hash = e.h;
-      groups.push_back({e});
-      if (keep) f(e, true);
+      first = e, open = true;
+      if (keep) f(first, true);
       return;
     }
+    if (groups.empty()) groups.push_back({first});
     if (!d.base) b_.peek(d);
     for (std::size_t g = 0; g < groups.size(); ++g) {
       if (!same_key(d, groups[g][0], e)) continue;
-      if (policy_ == duplicates::error) fail(errc::duplicate, "a map: a key came twice");
+      if (policy_ == duplicates::error) fail_duplicate(d, e);
       if (policy_ == duplicates::last) groups[g][0] = e;
       if (!keep) return;
       if (policy_ == duplicates::keep_distinct) {
         for (const entry& had : groups[g])
-          if (had.value.s == e.value.s) return;
+          if (had.value == e.value) return;
         groups[g].push_back(e);
       } else if (g > 0)
         groups[g].push_back(e);
@@ -282,8 +311,21 @@ void map_builder::settle(F&& f) {
 inline ref map_builder::finish() {
   // 1. What the policy leaves, counted: the directory's width and the header depend on it.
   std::uint64_t n = 0, keys = 0;
-  spool<entry> left(scratch_of(b_));
-  settle([&](const entry& e, bool is_new) { ++n, keys += is_new, left.push(e); });
+  spool_options small = scratch_of(b_);
+  small.memory_bytes /= 8;
+  spool<entry> left(small);
+  if (entries_.in_memory()) {
+    std::vector<entry> sorted = entries_.take_sorted();
+    settle(
+        [&](auto&& next) {
+          for (std::size_t i = 0; i < sorted.size(); ++i) next(entry(sorted[i]));
+        },
+        [&](const entry& e, bool is_new) { keys += is_new, sorted[n++] = e; });
+    sorted.resize(n);
+    left.adopt(std::move(sorted));
+  } else
+    settle([&](auto&& next) { entries_.drain(next); },
+           [&](const entry& e, bool is_new) { ++n, keys += is_new, left.push(e); });
   if (n == 0) low_ = high_ = 0;
   // 2. Ranges of 2^shift, about two entries each.
   unsigned shift = 0;
@@ -297,13 +339,13 @@ inline ref map_builder::finish() {
   out.word(low_);
   out.word(shift | std::uint64_t{hash_bits_} << 8);
   out.word(buckets);
-  spool<std::uint64_t> directory(scratch_of(b_));
+  spool<std::uint64_t> directory(small);
   std::uint64_t at = 0;
   left.for_each([&](const entry& e) {
     while (directory.size() <= (e.h - low_) >> shift) directory.push(at);
     out.word(e.h);
     if (flavour_ == flavour::text)
-      out.add_position(e.key.s.payload, e.key.depth);
+      out.add_position(e.key.payload);
     else if (flavour_ == flavour::object || flavour_ == flavour::set)
       out.add(e.key);
     if (flavour_ != flavour::set) out.add(e.value);

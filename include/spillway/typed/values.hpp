@@ -188,6 +188,29 @@ struct nd_array {
   std::vector<std::uint64_t> shape{};
   std::string data{};
   bool operator==(const nd_array&) const = default;
+
+  // From elements that do not lie row by row: columns first, a part of a larger array, in reverse. `first` is
+  // the element of index (0, 0, ...); strides are in bytes.
+  static nd_array strided(type element, std::vector<std::uint64_t> shape,
+                          const std::vector<std::int64_t>& strides, const void* first) {
+    nd_array a{element, "", bytes_of(element), std::move(shape), {}};
+    if (strides.size() != a.shape.size())
+      fail(errc::bad_value, "an n-d array: expected a stride for each extent");
+    for (const std::uint64_t extent : a.shape)
+      if (extent == 0) return a;
+    std::vector<std::uint64_t> index(a.shape.size(), 0);
+    for (const char* at = static_cast<const char*>(first);;) {
+      a.data.append(at, a.item_bytes);
+      std::size_t d = index.size();
+      for (; d > 0; --d) {  // to the next element, the last index first
+        at += strides[d - 1];
+        if (++index[d - 1] < a.shape[d - 1]) break;
+        at -= strides[d - 1] * static_cast<std::int64_t>(a.shape[d - 1]);
+        index[d - 1] = 0;
+      }
+      if (d == 0) return a;
+    }
+  }
 };
 
 // An object already in the blob under construction.

@@ -108,6 +108,8 @@ class object_writer {
     std::uint64_t hash = 0, at = 0;  // hash 0: free; at 0: forgotten
   };
 
+  using table = std::vector<entry, detail::huge_page_allocator<entry>>;
+
   static void relate(draft& d, std::uint64_t where, std::uint64_t from) {
     std::uint64_t target;
     std::memcpy(&target, d.bytes.data() + where, 8);
@@ -151,7 +153,7 @@ class object_writer {
       if (table_[i].hash == e.hash && table_[i].at == e.at) return void(table_[i].at = 0);
   }
   void grow() {
-    std::vector<entry> old = std::move(table_);
+    table old = std::move(table_);
     const bool full = old.size() * 2 * sizeof(entry) > options_.dedupe_bytes;
     table_.assign(full ? old.size() : old.size() * 2, {});
     used_ = 0;
@@ -163,7 +165,7 @@ class object_writer {
 
   sink& out_;
   build_options options_;
-  std::vector<entry> table_;
+  table table_;
   std::size_t used_ = 0;
   std::vector<entry> log_;
   unsigned saves_ = 0;
