@@ -225,6 +225,10 @@ class Index {
   // Blocks for the rows up to this one.
   [[nodiscard]] Errno allocate_rows(uint32_t row);
 
+  // Extents that are full of buckets become huge pages, so that a get does not miss the TLB as well. The file
+  // takes no more memory for it. One thread of the writer's process.
+  void use_huge_pages();
+
   // From now on readers of this mapping find zeroes, and the memory is free when all have done so.
   // The header stays.
   void blank() { (void)os::replace_by_zeroes(range_.sub(kPageBytes, range_.bytes - kPageBytes)); }
@@ -249,6 +253,7 @@ class Index {
   PageRange range_;
   os::Fd fd_;  // the writer's, to grow it; invalid: private memory, or a reader
   Bucket* overflow_ = nullptr;
+  uint64_t huge_main_ = 0, huge_overflow_ = 0;  // bytes
 };
 
 }  // namespace spillway::segstore
