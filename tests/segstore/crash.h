@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "libpool/segstore/files.h"
 #include "libpool/segstore/store_impl.h"

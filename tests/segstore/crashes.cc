@@ -183,6 +183,50 @@ TEST_CASE("every call that can fail fails once: errors are told, nothing else is
   }
 }
 
+TEST_CASE("writers that wait for the device share its flushes, and each learns when one fails", "[threads]") {
+  class SlowDisk : public segstore::Files {
+   public:
+    std::atomic<int> flushes{0};
+    std::atomic<bool> is_broken{false};
+    Errno flush(int) override {
+      ++flushes;
+      ::usleep(2000);
+      return is_broken ? Errno(EIO) : Errno{};
+    }
+  };
+  ScratchDir dir("/dev/shm");
+  SlowDisk files;
+  Store store = must(StoreAccess::open(dir / "s", quick(dir), files));
+  constexpr int kWriters = 8, kPuts = 40;
+  PutOptions group;
+  group.durability = Durability::kGroup;
+  files.flushes = 0;
+  std::atomic<int> not_durable{0}, done{0}, failed{0};
+  auto run = [&](auto&& body) {
+    std::vector<std::thread> threads;
+    for (int t = 0; t < kWriters; ++t) threads.emplace_back([&, t] { body(t); });
+    for (std::thread& thread : threads) thread.join();
+  };
+  run([&](int t) {
+    for (int i = 0; i < kPuts; ++i) {
+      auto sequence = store.put(key_of(static_cast<uint64_t>(t * kPuts + i)), "x", group);
+      if (!sequence || store.durable_sequence() < *sequence) ++not_durable;
+    }
+  });
+  CHECK(not_durable == 0);
+  CHECK(files.flushes <= kWriters * kPuts / 2);
+  run([&](int t) {
+    for (;;) {
+      const StoreStatus status = store.put(key_of(static_cast<uint64_t>(t)), "y", group).status();
+      if (++done == kWriters * 4) files.is_broken = true;
+      if (status.ok()) continue;
+      if (status.code() == StoreCode::kIo) ++failed;
+      return;
+    }
+  });
+  CHECK(failed == kWriters);
+}
+
 TEST_CASE("after a power cut durable writes are there, and of the others those before some moment") {
   for (uint64_t seed = 0; seed < seeds(40); ++seed) {
     ScratchDir dir("/dev/shm");
