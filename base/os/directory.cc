@@ -20,6 +20,7 @@
 #include "base/core/units.h"
 #include "base/os/keep_errno.h"
 #include "base/os/limits.h"
+#include "base/os/memory.h"
 #include "base/os/procfs.h"
 
 namespace spillway::os {
@@ -55,6 +56,14 @@ int flags_of(OpenFor how) {
 Result<PageRange> map(int fd, uint64_t bytes, int protection, int flags) {
   KeepErrno keep;
   const uint64_t whole = round_up(bytes, kPageBytes);
+  if (whole >= kExtentBytes) {  // where the page cache has large pages, they can be mapped as such
+    Result<PageRange> range = reserve(whole, kExtentBytes);
+    if (!range) return range;
+    if (mmap(range->base, whole, protection, flags | MAP_FIXED, fd, 0) != MAP_FAILED) return range;
+    const Errno e = Errno::last();
+    unreserve(*range);
+    return e;
+  }
   void* at = mmap(nullptr, whole, protection, flags, fd, 0);
   if (at == MAP_FAILED) return Errno::last();
   return PageRange{static_cast<char*>(at), whole};

@@ -101,6 +101,12 @@ Errno prefetch(PageRange range) { return raw_madvise(range, MADV_WILLNEED); }
 Errno advise(PageRange range, int advice) { return raw_madvise(range, advice); }
 Errno use_small_pages(PageRange range) { return raw_madvise(range, MADV_NOHUGEPAGE); }
 Errno use_huge_pages(PageRange range) { return raw_madvise(range, MADV_HUGEPAGE); }
+Errno make_huge_pages(PageRange range) {
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+  return raw_madvise(range, MADV_COLLAPSE);
+}
 void make_own(PageRange range) {
   if (raw_madvise(range, MADV_POPULATE_WRITE).ok()) return;
   for (char* page = range.base; page < range.end(); page += kPageBytes)

@@ -53,6 +53,8 @@ enum Advice : int { kAdviceNormal = 0, kAdviceRandom = 1, kAdviceSequential = 2 
 Errno advise(PageRange range, int advice);
 Errno use_small_pages(PageRange range);  // a wish; EINVAL on kernels without huge ones
 Errno use_huge_pages(PageRange range);   // likewise
+// The kernel copies what is there into huge pages now, for all who map it. Linux 6.1, before it EINVAL.
+Errno make_huge_pages(PageRange range);
 Errno not_in_children(PageRange range);
 // Every page is there and this process's alone, as if it had been written to. Before Linux 5.14 by touching.
 void make_own(PageRange range);

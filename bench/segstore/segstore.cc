@@ -1,6 +1,6 @@
 // segstore.cc - the segment store beside what one would use instead: LMDB, LevelDB, Redis on a Unix socket.
 //
-//   build/bench/segstore [--keys N] [--value-bytes N] [--dir DIR] [--rounds N] [--quick]
+//   build/bench/segstore [--keys N] [--value-bytes N] [--dir DIR] [--rounds N] [--quick] [--opening]
 //
 // One process, one run: every round does the same operation with each store, in turn, on the same
 // keys, so that the machine's moods hit all alike. Printed are medians over the rounds, and ratios to ours.
@@ -28,6 +28,7 @@ const std::string kPutDurably = "put, durable, 16 writers";
 
 struct Settings {
   uint64_t keys = 1'000'000, value_bytes = 100, rounds = 3;
+  bool only_opening = false;  // ours alone, so that it can be done with many keys
   std::string dir = "/var/tmp/spillway-bench-segstore";
 };
 
@@ -233,10 +234,12 @@ Settings settings_from(int argc, char** argv) {
       s.rounds = std::stoull(value());
     else if (option == "--dir")
       s.dir = value();
+    else if (option == "--opening")
+      s.only_opening = true;
     else if (option == "--quick")
       s.keys = 100'000, s.rounds = 1;
     else
-      die("options: --keys N --value-bytes N --rounds N --dir DIR --quick");
+      die("options: --keys N --value-bytes N --rounds N --dir DIR --quick --opening");
   }
   return s;
 }
@@ -251,13 +254,19 @@ int main(int argc, char** argv) {
   Lmdb lmdb(s.dir + "/lmdb");
   LevelDb level(s.dir + "/leveldb");
   Redis redis(s.dir + "/redis");
-  const std::vector<Rival*> all = {&ours, &lmdb, &level, &redis};
+  std::vector<Rival*> all = {&ours, &lmdb, &level, &redis};
+  if (s.only_opening) all.resize(1);
   for (Rival* rival : all) rival->open(false);
 
   put_all(all, s);
   for (Rival* rival : all) rival->settle();
   print_size(ours, s);
   print_opening(ours, s);
+  if (s.only_opening) {
+    ours.close();
+    std::filesystem::remove_all(s.dir);
+    return 0;
+  }
   get_hot(all, lmdb, redis, s);
   for (Rival* rival : all) print_latencies(*rival, s);
   for (uint64_t round = 0; round < s.rounds; ++round) {

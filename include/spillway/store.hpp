@@ -97,7 +97,6 @@ class [[nodiscard]] StoreResult {
       status_.raise();
     return value_;
   }
-  T& unchecked() { return value_; }  // for who knows that it is there
   T* operator->() { return &value(); }
   T& operator*() { return value(); }
 

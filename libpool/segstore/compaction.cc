@@ -135,13 +135,13 @@ StoreStatus Compaction::copy() {
   FooterBuilder builder;
   std::string buffer;
   uint64_t buffer_at = kFirstRecord;
-  auto write_out = [&]() -> StoreStatus {
-    if (buffer.empty()) return {};
+  auto write_out = [&](uint64_t end) -> StoreStatus {
+    if (end == buffer_at) return {};
     w_.files_.step("compact:write");
-    const os::Piece piece{buffer.data(), buffer.size()};
+    const os::Piece piece{buffer.data(), end - buffer_at};
     if (Errno e = w_.files_.write(output_->fd.get(), &piece, 1, buffer_at); !e.ok()) return failure(e, name);
-    buffer_at += buffer.size();
-    buffer.clear();
+    buffer.erase(0, end - buffer_at);
+    buffer_at = end;
     return {};
   };
   StoreStatus result;
@@ -165,10 +165,12 @@ StoreStatus Compaction::copy() {
     if (!item.to_remove) buffer.append(record.value(), record.value_bytes);
     buffer.resize(item.new_offset + item.new_bytes - buffer_at);
     builder.add(item.full_hash, item.new_offset, item.new_bytes, record.sequence, copy.type, copy.expires_ms);
-    if (buffer.size() >= kMiB)
-      if (result = write_out(); !result.ok()) break;
+    // Whole extents: the page cache takes a huge page for each, and readers map it as one.
+    const uint64_t whole = round_down(buffer_at + buffer.size(), kExtentBytes);
+    if (whole > buffer_at)
+      if (result = write_out(whole); !result.ok()) break;
   }
-  if (result.ok()) result = write_out();
+  if (result.ok()) result = write_out(buffer_at + buffer.size());
 
   // 3. Its footer, and all of it on the device.
   if (result.ok()) {

@@ -166,7 +166,10 @@ StoreStatus Writer::keep_reserve() {
 void Writer::maintain() {
   std::unique_lock lock(thread_mutex_);
   while (!stopping_) {
-    if (!wanted_) thread_wakes_.wait_for(lock, std::chrono::seconds(5));
+    lock.unlock();
+    view_->index.use_huge_pages();
+    lock.lock();
+    if (!wanted_ && !stopping_) thread_wakes_.wait_for(lock, std::chrono::seconds(5));
     if (stopping_) return;
     wanted_ = false;
     lock.unlock();

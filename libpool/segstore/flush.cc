@@ -1,4 +1,7 @@
 // flush.cc - durability: one flush serves all who wait for it, and sealing what is full.
+#include <chrono>
+
+#include "base/os/clock.h"
 #include "libpool/segstore/writer.h"
 
 namespace spillway::segstore {
@@ -65,24 +68,58 @@ StoreStatus Writer::flush_now() {
   return {};
 }
 
-StoreStatus Writer::flush_up_to(uint64_t sequence) {
+// By who is about to flush. The writers that the last flush served are on their way back with their next
+// records: a flush of what one of them has brought already would make all others wait for two. So it waits
+// until as many are there as were in and behind the last one, but not for longer than half a flush takes; and
+// for a while not at all after that was in vain.
+void Writer::gather() {
+  const uint64_t wanted = flush_.covered + flush_.expected;
+  if (arrivals_ >= wanted) return;
+  if (flush_.patience > 0) {
+    --flush_.patience;
+    return;
+  }
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::microseconds(flush_.lasted_us / 2);
   std::unique_lock lock(flush_mutex_);
-  const IndexHeader& header = view_->index.header();
-  while (load(header.durable_sequence) < sequence) {
-    if (!flush_error_.ok()) return flush_error_;
-    if (is_flushing_) {
-      flushed_.wait(lock);
+  gather_until_ = wanted;
+  const bool all = gathered_.wait_until(lock, deadline, [&] { return arrivals_ >= wanted; });
+  gather_until_ = 0;
+  flush_.in_vain = all ? 0 : std::min(flush_.in_vain + 1, 6u);
+  flush_.patience = all ? 0 : (1u << flush_.in_vain) - 1;
+}
+
+void Writer::arrive() {
+  if (++arrivals_ != gather_until_) return;
+  const std::lock_guard lock(flush_mutex_);
+  gathered_.notify_one();
+}
+
+// Whoever finds no flush under way makes one, for all that wait.
+StoreStatus Writer::flush_up_to(uint64_t sequence) {
+  const uint64_t& durable = view_->index.header().durable_sequence;
+  if (load(durable) >= sequence) return {};
+  arrive();
+  for (;;) {
+    const int ended = flushes_ended_;
+    if (load(durable) >= sequence) return {};
+    if (is_flushing_.exchange(true)) {
+      flushes_ended_.wait(ended);
       continue;
     }
-    is_flushing_ = true;
-    lock.unlock();
-    StoreStatus result = flush_now();
-    lock.lock();
+    StoreStatus result = flush_error_;
+    if (result.ok() && load(durable) < sequence) {
+      gather();
+      const uint64_t before = std::exchange(flush_.covered, arrivals_.load());
+      const uint64_t start = os::monotonic_us();
+      result = flush_error_ = flush_now();
+      flush_.lasted_us = os::monotonic_us() - start;
+      flush_.expected = arrivals_ - before;
+    }
     is_flushing_ = false;
-    if (!result.ok()) flush_error_ = result;
-    flushed_.notify_all();
+    ++flushes_ended_;
+    flushes_ended_.notify_all();
+    if (!result.ok()) return result;
   }
-  return {};
 }
 
 StoreStatus Writer::wait_durable(uint64_t sequence, Durability durability) {

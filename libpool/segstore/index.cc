@@ -18,6 +18,8 @@ Index& Index::operator=(Index&& other) noexcept {
     range_ = std::exchange(other.range_, {});
     fd_ = std::move(other.fd_);
     overflow_ = other.overflow_;
+    huge_main_ = other.huge_main_;
+    huge_overflow_ = other.huge_overflow_;
   }
   return *this;
 }
@@ -107,6 +109,17 @@ Errno Index::allocate(uint64_t offset, uint64_t& allocated, uint64_t needed) {
     if (Errno e = os::allocate_file(fd_.get(), offset + allocated, target - allocated); !e.ok()) return e;
   store(allocated, target);
   return {};
+}
+
+void Index::use_huge_pages() {
+  if (!fd_.valid()) return;
+  auto advance = [&](uint64_t offset, uint64_t allocated, uint64_t& huge) {
+    for (; huge + kExtentBytes <= allocated; huge += kExtentBytes)
+      if (!os::make_huge_pages(range_.sub(offset + huge, kExtentBytes)).ok()) return;  // perhaps next time
+  };
+  advance(kBucketsOffset, load(header().main_allocated), huge_main_);
+  if (header().max_bytes % kExtentBytes == 0)
+    advance(kBucketsOffset + header().max_bytes, load(header().overflow_allocated), huge_overflow_);
 }
 
 Errno Index::allocate_rows(uint32_t row) {

@@ -68,15 +68,13 @@ struct alignas(64) Bucket {
   // predicted, and a wrong guess costs more than looking at all. A hint: load the slot for what it says.
   unsigned matches(uint64_t tag) const {
 #if defined(__SSE2__) && !defined(__SANITIZE_THREAD__)
-    // Each half of a 16-byte load is a load of its own as far as other processes can tell.
-    const auto* pairs = reinterpret_cast<const __m128i*>(slots);
-    const __m128i wanted = _mm_cvtsi32_si128(static_cast<int>(tag));
-    const __m128i both = _mm_unpacklo_epi64(wanted, wanted);
-    const auto tags = [&](int i) { return _mm_srli_epi64(_mm_load_si128(pairs + i), kTagShift); };
-    // The halves that hold tags of four slots side by side; the others are 0.
+    // Each half of a 16-byte load is a load of its own as far as other processes can tell. Of four slots the
+    // upper halves, side by side, begin with the tags.
+    const auto* pairs = reinterpret_cast<const __m128*>(slots);
+    const __m128i wanted = _mm_set1_epi32(static_cast<int>(tag));
     const auto four = [&](int i) {
-      const __m128i low = _mm_cmpeq_epi32(tags(i), both), high = _mm_cmpeq_epi32(tags(i + 1), both);
-      return _mm_castps_si128(_mm_shuffle_ps(_mm_castsi128_ps(low), _mm_castsi128_ps(high), 0x88));
+      const __m128i upper = _mm_castps_si128(_mm_shuffle_ps(pairs[i], pairs[i + 1], 0xDD));
+      return _mm_cmpeq_epi32(_mm_srli_epi32(upper, kTagShift - 32), wanted);
     };
     const __m128i eight = _mm_packs_epi32(four(0), four(2));
     const auto bits = static_cast<unsigned>(_mm_movemask_epi8(_mm_packs_epi16(eight, eight)));
@@ -160,7 +158,7 @@ class Index {
   }
   Bucket& overflow_bucket(uint64_t number) const { return overflow_[number]; }
   static uint64_t bucket_of(uint32_t hash, uint64_t buckets) {
-    const unsigned level = static_cast<unsigned>(std::bit_width(buckets)) - 1;
+    const auto level = static_cast<unsigned>(63 - __builtin_clzll(buckets));  // never 0
     const uint64_t number = hash & ((uint64_t{2} << level) - 1);
     return number - (static_cast<uint64_t>(number >= buckets) << level);  // not yet split: no highest bit
   }
@@ -227,6 +225,10 @@ class Index {
   // Blocks for the rows up to this one.
   [[nodiscard]] Errno allocate_rows(uint32_t row);
 
+  // Extents that are full of buckets become huge pages, so that a get does not miss the TLB as well. The file
+  // takes no more memory for it. One thread of the writer's process.
+  void use_huge_pages();
+
   // From now on readers of this mapping find zeroes, and the memory is free when all have done so.
   // The header stays.
   void blank() { (void)os::replace_by_zeroes(range_.sub(kPageBytes, range_.bytes - kPageBytes)); }
@@ -251,6 +253,7 @@ class Index {
   PageRange range_;
   os::Fd fd_;  // the writer's, to grow it; invalid: private memory, or a reader
   Bucket* overflow_ = nullptr;
+  uint64_t huge_main_ = 0, huge_overflow_ = 0;  // bytes
 };
 
 }  // namespace spillway::segstore

@@ -34,11 +34,10 @@ class alignas(64) Mapping {
     unpin();
     return false;
   }
-  // False also when this thread's first pin has yet to be made the other way.
-  bool try_pin_quickly() {
-    if (my_pins == nullptr) [[unlikely]]
-      return false;
-    return try_pin();
+  // Pins it, which try_pin gives up again if this says false. For threads that have pinned before.
+  bool is_live_pinned() {
+    change_pins(number_, 1);
+    return state_.load(std::memory_order_seq_cst) == kLive;
   }
   // For who holds a pin already, in whatever thread.
   void pin_again() {

@@ -8,9 +8,7 @@
 namespace spillway {
 
 Value ValueMaker::make(segstore::Mapping* pinned, const segstore::Record& record) {
-  Value value;
-  fill(value, pinned, record.value(), record.value_bytes, record.sequence, record.expires_ms);
-  return value;
+  return make(pinned, record.value(), record.value_bytes, record.sequence, record.expires_ms);
 }
 
 namespace segstore {
@@ -28,6 +26,7 @@ std::shared_ptr<View> make_view(Index index, uint64_t generation, std::string pa
   view->index = std::move(index);
   view->generation = generation;
   view->table = std::move(*table);
+  view->rows = &(*view->table)[0];
   view->index_path = std::move(path);
   return view;
 }
@@ -150,85 +149,6 @@ StoreStatus Reader::verify(const Found& found) const {
   return {};
 }
 
-namespace {
-
-bool are_equal(const char* a, const char* b, size_t bytes) {
-  auto word = [](const char* at) {
-    uint64_t all;
-    memcpy(&all, at, sizeof all);
-    return all;
-  };
-  if (bytes < 8 || bytes > 32) return memcmp(a, b, bytes) == 0;
-  // From both ends, so that they meet: no call, and branches that are the same for keys of like lengths.
-  uint64_t difference = (word(a) ^ word(b)) | (word(a + bytes - 8) ^ word(b + bytes - 8));
-  if (bytes > 16) difference |= (word(a + 8) ^ word(b + 8)) | (word(a + bytes - 16) ^ word(b + bytes - 16));
-  return difference == 0;
-}
-
-}  // namespace
-
-// The common case in as few instructions as it takes: a get waits for two cache misses, and what fits into
-// the processor's window behind them, the next get's misses, is loaded meanwhile. Whatever is out of the
-// ordinary is get_with_care's. In two parts, so that neither has registers to save.
-void Reader::get(std::string_view key, StoreResult<Value>& result) {
-  View* const view = current_.load(std::memory_order_acquire);
-  const uint64_t* const generation = generation_.load(std::memory_order_acquire);
-  if (view == nullptr || generation == nullptr || load(*generation) != view->generation) [[unlikely]]
-    return get_with_care(key, result);
-  get_at_once(key, index_hash(hash_of(key, view->index.header().hash_seed)), *view, result);
-}
-
-[[gnu::noinline]] void Reader::get_at_once(std::string_view key, uint32_t hash, View& view,
-                                           StoreResult<Value>& result) {
-  const Index& index = view.index;
-  const Bucket* bucket = &index.main_bucket(Index::bucket_of(hash, Index::buckets_of(index.state())));
-  unsigned matches = bucket->matches(hash >> 10);
-  for (int steps = 0; matches == 0; ++steps) {
-    const uint64_t next = load(bucket->next);
-    if (next == 0 || steps == 4) return get_with_care(key, result);
-    bucket = &index.overflow_bucket(next - 1);
-    matches = bucket->matches(hash >> 10);
-  }
-  const uint64_t& slot = bucket->slots[std::countr_zero(matches)];
-  const uint64_t word = load(slot);
-  const Location at = location_of(word);
-  Mapping* const mapping = (*view.table)[at.row].load(std::memory_order_acquire);
-  if (word == 0 || mapping == nullptr || !mapping->try_pin_quickly()) [[unlikely]]
-    return get_with_care(key, result);
-  const SegmentBytes& bytes = mapping->bytes();
-  const char* const record = bytes.base + at.offset;
-  // Where a small value begins and ends is in the header, which is a miss away: do not wait for that.
-  __builtin_prefetch(record + 64);
-  __builtin_prefetch(record + 128);
-  const uint64_t key_end = at.offset + sizeof(RecordHeader) + key.size();
-  if (key_end <= bytes.bytes && mapping->is_verified(at.offset)) [[likely]] {
-    const auto field = [record](size_t offset) {
-      uint32_t value;
-      memcpy(&value, record + offset, sizeof value);
-      return value;
-    };
-    RecordHeader header;
-    header.key_and_flags = field(offsetof(RecordHeader, key_and_flags));
-    const uint64_t value_bytes = field(offsetof(RecordHeader, value_bytes));
-    const uint64_t value_at = round_up(key_end, header.alignment());
-    constexpr uint32_t kWhat = 0xFFFFF | kHasExpiry << 20;  // key bytes, type, expiry
-    if ((header.key_and_flags & kWhat) ==
-            (static_cast<uint32_t>(key.size()) | static_cast<uint32_t>(RecordType::kPut) << 17) &&
-        value_bytes != kValueInHeader && value_at + value_bytes <= bytes.bytes &&
-        are_equal(record + sizeof header, key.data(), key.size()) &&
-        // As in look().
-        load(slot) == word && mapping->file_id() == load(index.row(at.row).file_id)) [[likely]] {
-      ValueMaker::fill(result.unchecked(), mapping, bytes.base + value_at, value_bytes,
-                       bytes.header.base_sequence + field(offsetof(RecordHeader, sequence_delta)), 0);
-      return;
-    }
-  }
-  mapping->unpin();
-  get_with_care(key, result);
-}
-
-void Reader::get_with_care(std::string_view key, StoreResult<Value>& result) { result = get_slowly(key); }
-
 StoreResult<Value> Reader::get_slowly(std::string_view key) {
   for (unsigned tries = 0;; ++tries) {
     StoreResult<View*> current = view();
@@ -258,7 +178,7 @@ StoreResult<Value> Reader::get_slowly(std::string_view key) {
     }
     if (!again) {
       const uint64_t* generation = generation_.load(std::memory_order_acquire);
-      const bool same_view = generation == nullptr || load(*generation) == view.generation;
+      const bool same_view = generation == &kNoGeneration || load(*generation) == view.generation;
       if (view.index.state() == state && same_view) return error.ok() ? StoreResult<Value>(Value()) : error;
     } else if (tries > 100) {
       // A segment that the index names, and nobody can find: not a moment's matter any more.
@@ -272,7 +192,7 @@ StoreResult<Value> Reader::get_slowly(std::string_view key) {
 StoreResult<View*> Reader::view() {
   View* now = current_.load(std::memory_order_acquire);
   const uint64_t* generation = generation_.load(std::memory_order_acquire);
-  if (now != nullptr && generation != nullptr && load(*generation) == now->generation) [[likely]]
+  if (now != nullptr && load(*generation) == now->generation) [[likely]]
     return now;
   if (StoreStatus bad = refresh(); !bad.ok()) return bad;
   return current_.load(std::memory_order_acquire);
@@ -373,7 +293,7 @@ void Reader::watch_retired() {
       const std::lock_guard refreshing(refresh_mutex_);
       View* const view = current_.load(std::memory_order_acquire);
       const uint64_t* generation = generation_.load(std::memory_order_acquire);
-      if (view != nullptr && generation != nullptr && load(*generation) != view->generation) {
+      if (view != nullptr && generation != &kNoGeneration && load(*generation) != view->generation) {
         // Another index: nothing of the old view is wanted any more. The next get takes the new one.
         view->table->retire_if([](uint32_t, const Mapping&) { return true; });
       } else if (view != nullptr && load(view->index.header().retired) != seen) {

@@ -22,14 +22,16 @@ namespace spillway {
 
 // Makes Values; a friend of theirs. `pinned` is theirs from then on.
 struct ValueMaker {
-  static void fill(Value& value, segstore::Mapping* pinned, const char* data, uint64_t bytes,
-                   uint64_t sequence, uint64_t expires_ms) {
+  static Value make(segstore::Mapping* pinned, const char* data, uint64_t bytes, uint64_t sequence,
+                    uint64_t expires_ms) {
+    Value value;
     value.pin_ = pinned;
     value.data_ = data;
     value.size_ = bytes;
     value.sequence_ = sequence;
     value.expires_ms_ = expires_ms;
     value.found_ = true;
+    return value;
   }
   static Value make(segstore::Mapping* pinned, const segstore::Record& record);
 };
@@ -40,7 +42,8 @@ struct View {
   Index index;
   uint64_t generation = 0;
   std::unique_ptr<MappingTable> table;
-  std::atomic<uint32_t> mapped{0};  // since everything was let go
+  std::atomic<Mapping*>* rows = nullptr;  // the table's
+  std::atomic<uint32_t> mapped{0};        // since everything was let go
   std::string index_path;
 };
 
@@ -59,8 +62,10 @@ class Reader {
   Reader(os::Fd directory, std::string path, Heal heal);
   ~Reader();
 
-  // `result` is empty before.
-  void get(std::string_view key, StoreResult<Value>& result);
+  // A get whatever happens; Store::get does by itself what is common.
+  StoreResult<Value> get_slowly(std::string_view key);
+  // Null: there is another one, or none yet.
+  View* current_if_newest() const;
   // The view in use; a new one when the index has been replaced.
   StoreResult<View*> view();
   // The view that the writer made or attached.
@@ -82,9 +87,6 @@ class Reader {
   void sweep(View& view);
 
  private:
-  void get_at_once(std::string_view key, uint32_t hash, View& view, StoreResult<Value>& result);
-  void get_with_care(std::string_view key, StoreResult<Value>& result);
-  StoreResult<Value> get_slowly(std::string_view key);
   StoreStatus refresh();
   StoreResult<std::shared_ptr<View>> attach();
   void watch_retired();
@@ -93,7 +95,8 @@ class Reader {
   Maps maps_;
   Heal heal_;
   Control control_;
-  std::atomic<const uint64_t*> generation_{nullptr};  // in control_, or null: there was none
+  static constexpr uint64_t kNoGeneration = UINT64_MAX;      // no view has it
+  std::atomic<const uint64_t*> generation_{&kNoGeneration};  // in control_, if there is one
   std::atomic<View*> current_{nullptr};
   std::atomic<uint64_t> latest_ms_{0};
 

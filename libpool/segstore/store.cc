@@ -209,11 +209,7 @@ StoreResult<Store> StoreAccess::open(const std::string& directory, const StoreOp
   return store;
 }
 
-namespace {
-
 StoreStatus never_opened() { return {StoreCode::kClosed, "the store was never opened"}; }
-
-}  // namespace
 
 Store::Store() = default;
 Store::Store(Store&&) noexcept = default;
@@ -232,17 +228,6 @@ StoreResult<Store> Store::open_reader(const std::string& directory) {
 }
 StoreStatus Store::close() { return impl_ ? impl_->close() : StoreStatus(); }
 bool Store::is_open() const { return impl_ && impl_->is_open(); }
-
-StoreResult<Value> Store::get(std::string_view key) const {
-  StoreResult<Value> result{Value()};
-  if (!impl_) [[unlikely]]
-    result = never_opened();
-  else if (!impl_->is_open()) [[unlikely]]
-    result = impl_->closed();
-  else
-    impl_->reader().get(key, result);
-  return result;
-}
 
 StoreResult<uint64_t> Store::put(std::string_view key, std::string_view value, const PutOptions& options) {
   if (!impl_) return never_opened();

@@ -10,6 +10,9 @@
 #include "spillway/store.hpp"
 
 namespace spillway {
+
+StoreStatus never_opened();
+
 namespace segstore {
 
 class StoreImpl {
@@ -25,7 +28,7 @@ class StoreImpl {
   StoreStatus closed() const { return {StoreCode::kClosed, reader_->path() + ": the store is closed"}; }
   // The writer, for one call; close() waits until nobody holds it.
   StoreResult<std::shared_ptr<Writer>> writer();
-  Reader& reader() { return *reader_; }
+  Reader& reader() const { return *reader_; }
   // In a child of the process that opened it: threads are missing, and locks may be held for ever.
   bool is_forked() const { return !os::is_token_of_this_process(token_); }
   StoreResult<StoreState> state();

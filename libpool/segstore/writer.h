@@ -115,6 +115,8 @@ class Writer {
 
   StoreStatus wait_durable(uint64_t sequence, Durability durability);
   StoreStatus flush_up_to(uint64_t sequence);
+  void gather();
+  void arrive();
   StoreStatus flush_now();
   StoreStatus flush_files(const std::vector<std::shared_ptr<OpenSegment>>& files);
   void set_durable(uint64_t sequence);
@@ -161,9 +163,19 @@ class Writer {
   std::atomic<uint64_t> used_bytes_{0}, live_bytes_{0};  // of all segments
   std::atomic<bool> is_compacting_{false};
 
+  // Waiting for flushes. Who has set is_flushing_ has flush_ and flush_error_.
+  std::atomic<bool> is_flushing_{false};
+  std::atomic<int> flushes_ended_{0};      // is waited on
+  std::atomic<uint64_t> arrivals_{0};      // of those that wait, ever
+  std::atomic<uint64_t> gather_until_{0};  // so many
   std::mutex flush_mutex_;
-  std::condition_variable flushed_;
-  bool is_flushing_ = false;
+  std::condition_variable gathered_;
+  struct {
+    uint64_t covered = 0;   // arrivals before the last one began
+    uint64_t expected = 0;  // writers at work, as far as the last one saw
+    uint64_t lasted_us = 0;
+    unsigned in_vain = 0, patience = 0;
+  } flush_;
   StoreStatus flush_error_;
 
   std::mutex maintenance_mutex_;  // sealing and compacting: one at a time

@@ -51,6 +51,86 @@ TEST_CASE(
   }
 }
 
+TEST_CASE("killed at each labelled step, when it first comes and later, the writer has lost nothing") {
+  // Some steps only a recovery takes: then a life before leaves what there is to mend and to remove.
+  class KilledAtStep : public segstore::Files {
+   public:
+    KilledAtStep(std::string label, int occurrence) : label_(std::move(label)), left_(occurrence) {}
+    void step(const char* name) override {
+      if (name == label_ && left_-- == 0) ::kill(::getpid(), SIGKILL);
+    }
+    std::string boot_id() override { return boot; }
+    std::string boot = "a boot";
+
+   private:
+    const std::string label_;
+    std::atomic<int> left_;
+  };
+  constexpr uint64_t kSeed = 3;
+  const char* const labels[] = {"append",
+                                "batch",
+                                "close",
+                                "compact:create",
+                                "compact:footer",
+                                "compact:write",
+                                "compact:repoint",
+                                "compact:manifest",
+                                "compact:unlink",
+                                "flush",
+                                "point",
+                                "recover:mend",
+                                "recover:manifest",
+                                "recover:unlink",
+                                "recover:switch",
+                                "rotate",
+                                "seal",
+                                "solo:header"};
+  std::mt19937_64 random(kSeed);
+  struct Progress {
+    std::atomic<uint64_t> begun, done;
+  };
+  for (const std::string label : labels)
+    for (uint64_t round = 0; round < seeds(2); ++round) {
+      ScratchDir dir("/dev/shm");
+      const StoreOptions options = small_segments(dir);
+      Shared<Progress> progress;
+      const bool recovers = label.compare(0, 8, "recover:") == 0;
+      const int occurrence = round == 0 || recovers ? 0 : static_cast<int>(random() % 6);
+      bool killed = false;
+      for (int life = recovers ? 0 : 1; life < 2; ++life) {
+        Child writer([&] {
+          KilledAtStep files(life == 0 ? "solo:header" : label, life == 0 ? 3 : occurrence);
+          if (life == 0) files.boot = "the boot before";
+          auto store = StoreAccess::open(dir / "s", options, files);
+          if (!store) return 2;
+          while (progress->done < 100) {
+            progress->begun = progress->done + 1;
+            if (!Operation::of(kSeed, progress->done).apply(*store).ok()) return 3;
+            progress->done = progress->begun.load();
+          }
+          return store->close().ok() ? 0 : 4;
+        });
+        const int status = writer.wait();
+        INFO(label << " " << occurrence << " life " << life << " status " << status);
+        killed = status == 1000 + SIGKILL;
+        REQUIRE((killed || status == 0));
+      }
+      INFO(label << " " << occurrence << ", " << progress->done << " operations");
+      CHECK((killed || occurrence > 0));  // else the step is not taken any more
+      Pairs model;
+      for (uint64_t n = 0; n < progress->done; ++n) Operation::of(kSeed, n).apply(model);
+      Pairs with_last = model;
+      if (progress->begun > progress->done) Operation::of(kSeed, progress->done).apply(with_last);
+      KilledAtStep files("", 0);
+      Store store = must(StoreAccess::open(dir / "s", options, files));
+      const Pairs now = all_of(store);
+      INFO(difference(now, model));
+      REQUIRE((now == model || now == with_last));
+      must(store.close());
+      REQUIRE(must(verify_store(dir / "s")).findings.empty());
+    }
+}
+
 TEST_CASE("every call that can fail fails once: errors are told, nothing else is touched, the rest goes on") {
   for (uint64_t seed = 0; seed < seeds(60); ++seed) {
     ScratchDir dir("/dev/shm");
@@ -60,7 +140,9 @@ TEST_CASE("every call that can fail fails once: errors are told, nothing else is
     {
       FaultyFiles files;
       files.fail_at = static_cast<int>(seed * 7 % 130);
-      files.error = seed % 2 == 0 ? ENOSPC : EIO;
+      // Each call with both errors: 130 and 2 have a divisor in common.
+      files.error = (seed + seed / 130) % 2 == 0 ? ENOSPC : EIO;
+      files.fail_from_then_on = seed % 5 == 4;
       auto store = StoreAccess::open(dir / "s", options, files);
       if (!store) {
         CHECK((store.status().code() == StoreCode::kNoSpace || store.status().code() == StoreCode::kIo));
@@ -99,6 +181,50 @@ TEST_CASE("every call that can fail fails once: errors are told, nothing else is
     must(store.compact());
     for (const auto& [key, values] : possible) REQUIRE(values.contains(value_of(store, key)));
   }
+}
+
+TEST_CASE("writers that wait for the device share its flushes, and each learns when one fails", "[threads]") {
+  class SlowDisk : public segstore::Files {
+   public:
+    std::atomic<int> flushes{0};
+    std::atomic<bool> is_broken{false};
+    Errno flush(int) override {
+      ++flushes;
+      ::usleep(2000);
+      return is_broken ? Errno(EIO) : Errno{};
+    }
+  };
+  ScratchDir dir("/dev/shm");
+  SlowDisk files;
+  Store store = must(StoreAccess::open(dir / "s", quick(dir), files));
+  constexpr int kWriters = 8, kPuts = 40;
+  PutOptions group;
+  group.durability = Durability::kGroup;
+  files.flushes = 0;
+  std::atomic<int> not_durable{0}, done{0}, failed{0};
+  auto run = [&](auto&& body) {
+    std::vector<std::thread> threads;
+    for (int t = 0; t < kWriters; ++t) threads.emplace_back([&, t] { body(t); });
+    for (std::thread& thread : threads) thread.join();
+  };
+  run([&](int t) {
+    for (int i = 0; i < kPuts; ++i) {
+      auto sequence = store.put(key_of(static_cast<uint64_t>(t * kPuts + i)), "x", group);
+      if (!sequence || store.durable_sequence() < *sequence) ++not_durable;
+    }
+  });
+  CHECK(not_durable == 0);
+  CHECK(files.flushes <= kWriters * kPuts / 2);
+  run([&](int t) {
+    for (;;) {
+      const StoreStatus status = store.put(key_of(static_cast<uint64_t>(t)), "y", group).status();
+      if (++done == kWriters * 4) files.is_broken = true;
+      if (status.ok()) continue;
+      if (status.code() == StoreCode::kIo) ++failed;
+      return;
+    }
+  });
+  CHECK(failed == kWriters);
 }
 
 TEST_CASE("after a power cut durable writes are there, and of the others those before some moment") {
