@@ -273,7 +273,7 @@ class Pager {
   int waiting_count_ = 0;
   sigset_t signals_before_fork_ = {};
   bool was_engaged_ = false, child_needs_pager_ = false;  // between the two calls in a child
-  bool is_child_ = false;  // and shares pages with its parent
+  bool is_child_ = false;                                 // and shares pages with its parent
   int slots_ = 0;
   PageRange staging_;
   PageRange nursery_;  // where frames are made: not watched, so that the kernel gives a huge page

@@ -168,8 +168,7 @@ Errno Pager::set_up() {
   family_.found();
   // Of a child nothing is its own yet.
   most_bytes_ = budget_.most_bytes();
-  budget_.look(is_child_ ? 0 : os::MemoryMeter().read().anonymous_bytes, managed_bytes(),
-               family_.others());
+  budget_.look(is_child_ ? 0 : os::MemoryMeter().read().anonymous_bytes, managed_bytes(), family_.others());
   set_budget();
   trace.start(settings.limit_bytes, budget_.bytes());
   for (PagedChunk* c = chunks_; c != nullptr; c = c->next)
