@@ -38,9 +38,9 @@ void* out_of_memory() {
 }
 
 void* allocate_small(size_t bytes, size_t alignment, bool zeroed) {
-  return zeroed                             ? jemalloc_calloc(1, bytes)
-         : alignment > alignof(max_align_t) ? jemalloc_memalign(alignment, bytes)
-                                            : jemalloc_malloc(bytes);
+  return zeroed           ? jemalloc_calloc(1, bytes)
+         : alignment != 0 ? jemalloc_memalign(alignment, bytes)
+                          : jemalloc_malloc(bytes);
 }
 
 // `alignment`: what is asked for beyond that of every block, or 0.
@@ -79,7 +79,11 @@ __attribute__((noinline)) void* realloc_other(void* p, size_t bytes, const void*
   const bool large = is_large(bytes);
   if (is_small(p)) {
     if (!large) {
-      if (is_plain(bytes) || !spillable_heap.keeps(caller)) return jemalloc_realloc(p, bytes);
+      if (is_plain(bytes)) return jemalloc_realloc(p, bytes);
+      if (!spillable_heap.keeps(caller)) {
+        spillable_heap.choose_arena();
+        return jemalloc_realloc(p, bytes);
+      }
       void* block = spillable_heap.reallocate(p, bytes);
       return block != nullptr ? block : out_of_memory();
     }

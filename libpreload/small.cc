@@ -4,7 +4,6 @@
 #include "libpreload/small.h"
 
 #include <cerrno>
-#include <utility>
 
 #include "base/os/memory.h"
 #include "libpreload/large.h"
@@ -32,8 +31,11 @@ void* __real_je_extent_alloc_dss(void* thread, void* arena, void* address, size_
                                  bool* zero, bool* commit);
 
 void* __wrap_je_pages_map(void* address, size_t bytes, size_t alignment, bool* commit) {
-  static bool is_first = true;  // under jemalloc's lock
-  if (std::exchange(is_first, false)) spillway::register_inner_fork_handlers();
+  static bool is_first = true;  // the first time under jemalloc's lock
+  if (is_first) {
+    is_first = false;
+    spillway::register_inner_fork_handlers();
+  }
   if (address == nullptr)
     if (void* memory = small_window.map(bytes, alignment)) {
       *commit = true;
@@ -47,14 +49,17 @@ void* __wrap_je_extent_alloc_dss(void* thread, void* arena, void* address, size_
   return note(__real_je_extent_alloc_dss(thread, arena, address, bytes, alignment, zero, commit), bytes);
 }
 
-// Likewise its madvise(2), by which it gives pages back. What the pager has it keeps: under jemalloc's locks
-// nothing may wait for it, and jemalloc takes a refusal well.
+// Likewise its madvise(2), by which it gives pages back and takes them for zeroed. Pages that spill may be
+// elsewhere, and under jemalloc's locks nothing may wait for them; it takes a refusal well. The pager may
+// have begun meanwhile.
 int jemalloc_madvise(void* base, size_t bytes, int advice) {
-  if (small_window.is_spillable(base) && spillway::pager.engaged()) {
-    errno = EAGAIN;
-    return -1;
-  }
-  return spillway::os::program_madvise(base, bytes, advice);
+  const auto may_be_elsewhere = [&] {
+    return small_window.is_spillable(base) && spillway::pager.has_begun();
+  };
+  const int result = may_be_elsewhere() ? -1 : spillway::os::program_madvise(base, bytes, advice);
+  if (result != 0 || !may_be_elsewhere()) return result;
+  errno = EAGAIN;
+  return -1;
 }
 
 // Memory for the blocks of an arena; for what jemalloc itself writes down, it does not come here.

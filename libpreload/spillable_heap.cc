@@ -69,7 +69,7 @@ void SpillableHeap::choose_other_arena() {
 
 void* SpillableHeap::allocate(size_t bytes, size_t alignment, bool zeroed) const {
   int flags = kInMemory | (zeroed ? MALLOCX_ZERO : 0);
-  if (alignment > alignof(max_align_t)) flags |= MALLOCX_ALIGN(alignment);
+  if (alignment != 0) flags |= MALLOCX_ALIGN(alignment);
   return jemalloc_mallocx(std::max<size_t>(bytes, 1), flags);
 }
 

@@ -28,7 +28,7 @@ class SpillableHeap {
 
   // Whether blocks that this code asks for stay in memory.
   bool keeps(const void* caller) const { return libc_.contains(caller) || loader_.contains(caller); }
-  // Such blocks; null: no memory. Freed as all others are.
+  // Such blocks; null: no memory. Freed as all others are. `alignment` 0: that of every block.
   void* allocate(size_t bytes, size_t alignment, bool zeroed) const;
   void* reallocate(void* block, size_t bytes) const;
 

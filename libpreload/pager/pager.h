@@ -60,6 +60,8 @@ class Pager {
   // Starts the threads, and watches every mapped granule. An error: memory stays as it is.
   Errno engage(const char* directory);
   bool engaged() const { return engaged_; }
+  // Memory may be elsewhere from now on, or from the file that a parent's pager wrote, in this process.
+  bool has_begun() const { return has_begun_; }
 
   Errno add_chunk(Chunk& chunk);
   void remove_chunk(Chunk& chunk);
@@ -248,6 +250,7 @@ class Pager {
   os::Userfault userfault_;
   PagedChunk* chunks_ = nullptr;
   std::atomic<bool> engaged_ = false;
+  std::atomic<bool> has_begun_ = false;
   char directory_[4096] = {};
 
   // Extents are in one of: residents_; staged_clean_, to be dropped in this order; to_write_;

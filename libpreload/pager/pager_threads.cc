@@ -69,6 +69,7 @@ Errno Pager::engage(const char* directory) {
 
 Errno Pager::start() {
   started_ = 0;
+  has_begun_ = true;
   if (!os::start_thread(run_faults, this)) return Errno(EAGAIN);
   while (started_ == 0) os::wait(started_, 0);
   if (started_ == 2) return start_error_;
