@@ -60,6 +60,8 @@ class Lines {
   // False: there is nothing to take.
   bool shrink();
   bool is_shrinking() const { return pages_ > room(); }
+  // And it can: not all that should leave is pinned (a long O_DIRECT transfer holds on to all it has seen).
+  bool will_shrink() const { return is_shrinking() && !is_held_up_; }
   bool is_tight() const { return unstaged() + kAtOnce > room(); }
   // In pages that were brought in since; what would leave first.
   uint64_t age() const;
@@ -193,6 +195,7 @@ class Lines {
   PageRange buffers_;
   int under_way_ = 0, writes_ = 0;
   bool missed_ = false;
+  bool is_held_up_ = false;  // when room was made last, nothing could leave
   int said_read_errors_ = 0;
   IntrusiveList<Extent> unwritable_;
   // The last faults that were answered with a line; extent null: with a whole one.

@@ -31,6 +31,7 @@ void Lines::make_room() {
   const uint64_t goal = room() - std::min(room(), needs_room() ? kAtOnce : 0);
   for (int tries = 0; tries < 256 && unstaged() > goal; ++tries)
     if (!stage_next()) break;
+  is_held_up_ = held_ == 0 && writes_ == 0;
   write_staged();
   if (pages_ > room()) drop_staged(room() - std::min(room(), kAtOnce));
 }

@@ -245,7 +245,7 @@ void Pager::read_ahead(Extent& extent) {
 
 // Nothing will become free by itself.
 bool Pager::is_stuck() const {
-  return under_way_ == 0 && to_write_.empty() && to_read_.empty() && !lines_.is_shrinking() &&
+  return under_way_ == 0 && to_write_.empty() && to_read_.empty() && !lines_.will_shrink() &&
          lines_.is_idle();
 }
 
@@ -256,7 +256,7 @@ void Pager::serve_pending() {
     if (slot == 0 && is_stuck()) {
       evict_ahead();
       if (!to_write_.empty()) return wake_workers();
-      if (lines_.is_shrinking()) return;
+      if (lines_.will_shrink()) return;
       slot = make_frame();
     }
     if (slot == 0) return;
