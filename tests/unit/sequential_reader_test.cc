@@ -6,9 +6,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <filesystem>
+#include <fstream>
 #include <string>
 
 #include "tests/support/scratch_dir.h"
+#include "tests/support/wait.h"
 #include "tests/unit/catch.h"
 
 using namespace spillway;
@@ -37,9 +40,30 @@ void forget_cached(int fd) {
   REQUIRE(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED) == 0);
 }
 
+// The ring's workers end a moment after it. They are threads of this process that no signal stops, which
+// later tests must not meet.
+class WorkersEnd {
+ public:
+  WorkersEnd() = default;
+  ~WorkersEnd() {
+    const bool gone = test::wait_until([] {
+      for (const auto& thread : std::filesystem::directory_iterator("/proc/self/task")) {
+        std::string name;
+        std::ifstream(thread.path() / "comm") >> name;
+        if (name.starts_with("iou-")) return false;
+      }
+      return true;
+    });
+    CHECK(gone);
+  }
+  WorkersEnd(const WorkersEnd&) = delete;
+  WorkersEnd& operator=(const WorkersEnd&) = delete;
+};
+
 }  // namespace
 
 TEST_CASE("a sequential reader gives all bytes in order, from the disk and from the page cache") {
+  const WorkersEnd workers_end;
   test::ScratchDir dir;
   const std::string path = dir / "file";
   os::SequentialReader reader;
@@ -56,6 +80,7 @@ TEST_CASE("a sequential reader gives all bytes in order, from the disk and from 
 }
 
 TEST_CASE("a sequential reader that is left in the middle begins anew with another file") {
+  const WorkersEnd workers_end;
   test::ScratchDir dir;
   os::SequentialReader reader;
   const std::string one = bytes_of(8 << 20), other(3 << 20, 'o');
