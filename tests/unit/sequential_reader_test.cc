@@ -97,6 +97,7 @@ TEST_CASE("a sequential reader that is left in the middle begins anew with anoth
 }
 
 TEST_CASE("a sequential reader says so when the file ends too early, and reads a memory file") {
+  const WorkersEnd workers_end;
   os::SequentialReader reader;
   Result<os::Fd> memory = os::make_memfd("reader", 3 << 20);
   REQUIRE(memory);
