@@ -11,7 +11,7 @@ VERSION := $(shell sed -n 's/^\#define SPILLWAY_VERSION_STRING "\(.*\)"/\1/p' in
 
 CXX      ?= g++
 CC       ?= gcc
-OPT      ?= -O2
+OPT      ?= $(if $(SANITIZE),-O1,-O2)
 DEBUG    ?= -g1
 WARN     := -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wimplicit-fallthrough $(if $(WERROR),-Werror)
 SAN      := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
