@@ -22,8 +22,8 @@ namespace {
 
 using Normalised = std::optional<std::string>;
 
-constexpr std::array<std::string_view, 6> kMaskable = {"tmpfile", "fallocate", "perf",
-                                                       "punch",   "uffd",      "uring"};
+constexpr std::array<std::string_view, 8> kMaskable = {"fallocate", "move",    "perf", "poison",
+                                                       "punch",     "tmpfile", "uffd", "uring"};
 
 Normalised size(const std::string& value) {
   const auto bytes = parse_size(value);
@@ -177,7 +177,7 @@ constexpr Setting kSettings[] = {
      .forms = "0 (shared), 1 (snapshot) or 2 (duplicate)",
      .normalise = child_cow},
     {.variable = "SPILLWAY_MASK",
-     .forms = "a comma-separated list of tmpfile, fallocate, perf, punch, uffd, uring",
+     .forms = "a comma-separated list of fallocate, move, perf, poison, punch, tmpfile, uffd, uring",
      .normalise = mask},
 };
 
