@@ -31,7 +31,7 @@ struct Command {
   MemoryCap* cap = nullptr;         // the memory cgroup it starts in
   uid_t uid = 0;                    // other than 0: runs as this user and group, without further groups
   std::vector<std::pair<int, rlim_t>> limits{};  // {RLIMIT_NOFILE, 20}: soft and hard
-  std::chrono::seconds timeout{120};
+  std::chrono::seconds timeout{300};
 };
 
 inline constexpr uid_t kNobody = 65534;

@@ -130,7 +130,7 @@ TEST_CASE("references of a list that are damaged after it was opened are refused
   for (const std::int64_t offset :
        {std::int64_t{0}, std::int64_t{8}, std::int64_t{-8}, good + 1, good + 4, good + 8, -at, -at + 8,
         -at - 8, static_cast<std::int64_t>(bytes.data.size()) - at, INT64_MAX, INT64_MIN,
-        INT64_MIN + 8 - at}) {
+        static_cast<std::int64_t>((std::uint64_t{1} << 63) + 8 - from)}) {
     CAPTURE(offset);
     CHECK(refused(offset));
   }
