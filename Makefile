@@ -1,5 +1,6 @@
 # One Makefile, no recursion. A folder is a layer; sources are found by pattern, so a new file needs no line here.
 #   make            all that is installed   make check   install packages, build, run all tests
+#   make python     the Python package, in $(BUILD)/python
 #   make demo       install packages, build, sort real text under a memory cap
 #   make asan tsan fuzz bench soak format deps install uninstall clean
 # Variables: PREFIX DESTDIR BUILD DEBUG=-g (variables in a debugger, not just lines) WERROR=1 SANITIZE=address,undefined|thread
@@ -44,12 +45,16 @@ POOL_FLAGS  := -fPIC -fvisibility=hidden -fvisibility-inlines-hidden
 
 PIC := $(BUILD)/obj/pic
 OBJ := $(BUILD)/obj/std
+PCH := $(BUILD)/obj/pch
 PRELOAD_LIB := $(BUILD)/lib/libspillway-preload.so
-# The library's own objects serve the daemon and the tests as well: half of the build's time is compiling.
+# The libraries' own objects serve the daemon and the tests as well.
 POOL_OBJ    := $(POOL_SRC:%.cc=$(PIC)/%.o)
+BASE_OBJ    := $(BASE_SRC:%.cc=$(PIC)/%.o)
+PRELOAD_INNER_OBJ := $(PRELOAD_INNER_SRC:%.cc=$(PIC)/%.o)
 VICTIMS     := $(patsubst tests/victims/%.cc,$(BUILD)/victims/%,$(wildcard tests/victims/*.cc)) \
                $(patsubst tests/victims/%.c,$(BUILD)/victims/%,$(wildcard tests/victims/*.c)) \
                $(patsubst tests/victims/plugins/%.c,$(BUILD)/victims/%.so,$(wildcard tests/victims/plugins/*.c))
+TYPED_OPTIMISED := tests/typed/containers tests/typed/values
 TEST_SUITES := unit $(foreach s,pager pool segstore typed preload real,$(if $(wildcard tests/$(s)/*.cc),$(s)))
 TESTS       := $(TEST_SUITES:%=$(BUILD)/tests/%)
 BENCHES     := $(patsubst bench/malloc/%.cc,$(BUILD)/bench/%,$(wildcard bench/malloc/*.cc)) \
@@ -63,10 +68,11 @@ PYTHON_PACKAGE := $(if $(PYTHON),$(patsubst bindings/python/%,$(BUILD)/python/%,
                $(BUILD)/python/spillway/_spillway.so)
 DAEMON      := $(if $(DAEMON_SRC),$(BUILD)/bin/spillwayd)
 
-.PHONY: all tests check test asan tsan fuzz bench bench-typed soak demo install uninstall format deps clean victims
+.PHONY: all python tests check test asan tsan fuzz bench bench-typed soak demo install uninstall format deps clean victims
 .SECONDARY:
-all: $(PRELOAD_LIB) $(POOL_LIBS) $(DAEMON) $(PYTHON_PACKAGE) $(BUILD)/bin/spillway $(BUILD)/bin/exm
-tests: all $(TESTS) $(VICTIMS) $(BENCHES)
+all: $(PRELOAD_LIB) $(POOL_LIBS) $(DAEMON) $(BUILD)/bin/spillway $(BUILD)/bin/exm
+python: $(PYTHON_PACKAGE) $(POOL_LIBS) $(DAEMON)
+tests: all python $(TESTS) $(VICTIMS) $(BENCHES)
 
 # --- the preload library -------------------------------------------------------------------------------------------
 # Debian's jemalloc has no private prefix, so its public names are renamed in a copy of the archive and linked in:
@@ -79,7 +85,7 @@ $(BUILD)/obj/jemalloc.a: $(JEMALLOC_ARCHIVE) Makefile
 	@mkdir -p $(@D)
 	objcopy $(foreach n,$(JEMALLOC_NAMES),--redefine-sym $(n)=jemalloc_$(n)) $< $@
 
-$(PRELOAD_LIB): $(PRELOAD_SRC:%.cc=$(PIC)/%.o) $(BASE_SRC:%.cc=$(PIC)/%.o) $(BUILD)/obj/jemalloc.a libpreload/exports.map
+$(PRELOAD_LIB): $(PRELOAD_SRC:%.cc=$(PIC)/%.o) $(BASE_OBJ) $(BUILD)/obj/jemalloc.a libpreload/exports.map
 	@mkdir -p $(@D)
 	$(CC) -shared -o $@ $(filter %.o %.a,$^) -Wl,--version-script=libpreload/exports.map -Wl,--exclude-libs,ALL \
 	  -Wl,-Bstatic -luring -llz4 -Wl,-Bdynamic -Wl,--wrap=je_pages_map,--wrap=je_extent_alloc_dss \
@@ -91,22 +97,40 @@ $(PIC)/%.o: %.cc
 	@mkdir -p $(@D)
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) $(PRELOAD_FLAGS) -c $< -o $@
 
+# --- precompiled headers -------------------------------------------------------------------------------------------
+# Other people's headers took more than half of the build's time; each folder parses them once. Files include what they use
+# all the same, and compile without.
+# precompiled HEADER,FOR,OBJECTS,FLAGS: OBJECTS, all compiled with FLAGS, start from scripts/pch/HEADER.h.
+define precompiled
+$(PCH)/$(2)/$(1).h.gch: scripts/pch/$(1).h
+	@mkdir -p $$(@D)
+	$$(CXX) $$(CPPFLAGS) $$(CXXFLAGS) $(4) -x c++-header $$< -o $$@
+$(3): $(PCH)/$(2)/$(1).h.gch
+$(3): private CPPFLAGS := -include $(PCH)/$(2)/$(1).h -Winvalid-pch $$(CPPFLAGS)
+endef
+$(eval $(call precompiled,std,libpool,$(POOL_OBJ),$(POOL_FLAGS)))
+$(eval $(call precompiled,std,store,$(patsubst %.cc,$(OBJ)/%.o,$(wildcard pooldaemon/store/*.cc))))
+$(eval $(call precompiled,daemon,daemon,$(patsubst %.cc,$(OBJ)/%.o,$(wildcard pooldaemon/*.cc))))
+$(eval $(call precompiled,tools,tools,$(patsubst %.cc,$(OBJ)/%.o,$(filter-out tools/trace%,$(TOOL_SRC)))))
+$(eval $(call precompiled,tests,tests,$(patsubst %.cc,$(OBJ)/%.o,$(filter-out $(TYPED_OPTIMISED:=.cc),\
+  $(SUPPORT_SRC) $(foreach s,$(TEST_SUITES),$(wildcard tests/$(s)/*.cc))))))
+
 # --- libspillway -------------------------------------------------------------------------------------------------
 $(PIC)/libpool/%.o: libpool/%.cc
 	@mkdir -p $(@D)
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) $(POOL_FLAGS) -c $< -o $@
-$(BUILD)/lib/libspillway.a: $(POOL_SRC:%.cc=$(PIC)/%.o) $(BASE_SRC:%.cc=$(PIC)/%.o)
+$(BUILD)/lib/libspillway.a: $(POOL_OBJ) $(BASE_OBJ)
 	@mkdir -p $(@D)
 	rm -f $@
 	$(AR) rcs $@ $^
-$(BUILD)/lib/libspillway.so: $(POOL_SRC:%.cc=$(PIC)/%.o) $(BASE_SRC:%.cc=$(PIC)/%.o)
+$(BUILD)/lib/libspillway.so: $(POOL_OBJ) $(BASE_OBJ)
 	@mkdir -p $(@D)
 	$(CXX) $(LDFLAGS) -shared -o $@ $(filter %.o,$^) -Wl,-Bstatic -luring -Wl,-Bdynamic -Wl,-z,defs,-z,now,-z,relro -Wl,-soname,$(@F).0 $(POOL_LDLIBS)
 	ln -sf $(@F) $@.0
 
 # --- the pool's daemon -------------------------------------------------------------------------------------------
 DAEMON_LDLIBS := -lprometheus-cpp-pull -lprometheus-cpp-core -luring -lfmt
-$(BUILD)/bin/spillwayd: $(DAEMON_SRC:%.cc=$(OBJ)/%.o) $(POOL_OBJ) $(BASE_SRC:%.cc=$(OBJ)/%.o)
+$(BUILD)/bin/spillwayd: $(DAEMON_SRC:%.cc=$(OBJ)/%.o) $(POOL_OBJ) $(BASE_OBJ)
 	@mkdir -p $(@D)
 	$(CXX) $(LDFLAGS) -o $@ $^ $(DAEMON_LDLIBS) $(POOL_LDLIBS)
 
@@ -118,11 +142,11 @@ $(OBJ)/%.o: %.cc
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -c $< -o $@
 
 # Argument parsing and test code gain nothing from -O2, and half of the build's time is theirs.
-$(OBJ)/tools/%.o $(OBJ)/tests/%.o: OPT := -O0
+$(OBJ)/tools/%.o $(OBJ)/tests/%.o $(PCH)/tools/%.gch $(PCH)/tests/%.gch: OPT := -O0
 # A trace has up to 44 million events.
 $(OBJ)/tools/trace%.o: OPT := -O2
 # Headers that only an optimiser makes quick: what looks up millions of keys needs one; but with sanitizers it takes many minutes.
-$(OBJ)/tests/typed/containers.o $(OBJ)/tests/typed/values.o: OPT := $(if $(SANITIZE),-O0,-O1)
+$(TYPED_OPTIMISED:%=$(OBJ)/%.o): OPT := $(if $(SANITIZE),-O0,-O1)
 
 # Linked with the archive, so that the command works wherever it is copied.
 $(BUILD)/bin/spillway: $(TOOL_SRC:%.cc=$(OBJ)/%.o) $(BUILD)/lib/libspillway.a
@@ -177,10 +201,10 @@ $$(BUILD)/tests/$(1): $$(patsubst %.cc,$$(OBJ)/%.o,$$(wildcard tests/$(1)/*.cc))
 	@mkdir -p $$(@D)
 	$$(CXX) $$(LDFLAGS) -o $$@ $$(filter %.o,$$^) -ldl -lfmt -luring $$(POOL_LDLIBS) $(3)
 endef
-$(eval $(call suite,unit,$$(BASE_SRC:%.cc=$$(OBJ)/%.o) $$(PRELOAD_INNER_SRC:%.cc=$$(OBJ)/%.o) $$(TOOL_INNER_OBJ)))
-$(eval $(call suite,pager,$$(BASE_SRC:%.cc=$$(OBJ)/%.o) $$(PRELOAD_INNER_SRC:%.cc=$$(OBJ)/%.o)))
-$(eval $(call suite,pool,$$(BASE_SRC:%.cc=$$(OBJ)/%.o) $$(POOL_OBJ)))
-$(eval $(call suite,segstore,$$(BASE_SRC:%.cc=$$(OBJ)/%.o) $$(POOL_OBJ)))
+$(eval $(call suite,unit,$(BASE_OBJ) $(PRELOAD_INNER_OBJ) $(TOOL_INNER_OBJ)))
+$(eval $(call suite,pager,$(BASE_OBJ) $(PRELOAD_INNER_OBJ)))
+$(eval $(call suite,pool,$(BASE_OBJ) $(POOL_OBJ)))
+$(eval $(call suite,segstore,$(BASE_OBJ) $(POOL_OBJ)))
 $(eval $(call suite,typed,,-llz4))
 $(eval $(call suite,preload,))
 $(eval $(call suite,real,))
