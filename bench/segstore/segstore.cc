@@ -1,6 +1,6 @@
 // segstore.cc - the segment store beside what one would use instead: LMDB, LevelDB, Redis on a Unix socket.
 //
-//   build/bench/segstore [--keys N] [--value-bytes N] [--dir DIR] [--rounds N] [--quick] [--opening]
+//   build/bench/segstore [--keys N] [--value-bytes N] [--dir DIR] [--rounds N] [--quick] [--opening] [--gets]
 //
 // One process, one run: every round does the same operation with each store, in turn, on the same
 // keys, so that the machine's moods hit all alike. Printed are medians over the rounds, and ratios to ours.
@@ -29,6 +29,7 @@ const std::string kPutDurably = "put, durable, 16 writers";
 struct Settings {
   uint64_t keys = 1'000'000, value_bytes = 100, rounds = 3;
   bool only_opening = false;  // ours alone, so that it can be done with many keys
+  bool only_gets = false;     // of one reader, without Redis: the rows that take little time
   std::string dir = "/var/tmp/spillway-bench-segstore";
 };
 
@@ -236,10 +237,12 @@ Settings settings_from(int argc, char** argv) {
       s.dir = value();
     else if (option == "--opening")
       s.only_opening = true;
+    else if (option == "--gets")
+      s.only_gets = true;
     else if (option == "--quick")
       s.keys = 100'000, s.rounds = 1;
     else
-      die("options: --keys N --value-bytes N --rounds N --dir DIR --quick --opening");
+      die("options: --keys N --value-bytes N --rounds N --dir DIR --quick --opening --gets");
   }
   return s;
 }
@@ -256,6 +259,7 @@ int main(int argc, char** argv) {
   Redis redis(s.dir + "/redis");
   std::vector<Rival*> all = {&ours, &lmdb, &level, &redis};
   if (s.only_opening) all.resize(1);
+  if (s.only_gets) all.pop_back();
   for (Rival* rival : all) rival->open(false);
 
   put_all(all, s);
@@ -269,6 +273,11 @@ int main(int argc, char** argv) {
   }
   get_hot(all, lmdb, redis, s);
   for (Rival* rival : all) print_latencies(*rival, s);
+  if (s.only_gets) {
+    for (Rival* rival : all) rival->close();
+    std::filesystem::remove_all(s.dir);
+    return touched == 1 ? 1 : 0;
+  }
   for (uint64_t round = 0; round < s.rounds; ++round) {
     readers_and_writer(ours, s, 100 + round);
     readers_and_writer(lmdb, s, 100 + round);
