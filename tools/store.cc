@@ -383,8 +383,8 @@ int store_command(const std::vector<std::string>& given) {
   command = add("verify", "Read every byte and compare the checksums", verify);
   command->add_flag("--json", words.json, "Print JSON");
   add("compact", "Give back the space of what was overwritten and removed", compact);
-  add_writing(add("serve", "Be the process that writes, for all that open the store shared, until ended",
-                  serve));
+  add_writing(
+      add("serve", "Be the process that writes, for all that open the store shared, until ended", serve));
   command =
       add("backup", "Make a second store of the same content; works while the store is written to", backup);
   command->add_option("DEST", words.destination, "A missing or empty directory")->required();

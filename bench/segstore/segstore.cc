@@ -25,6 +25,7 @@ const std::string kPut = "put, random order, not synced";
 const std::string kGetHot = "get, random, hot, 1 reader (processor time, but for Redis)";
 const std::string kReadersAndWriter = "get, 2 reading processes and a writer (sum)";
 const std::string kPutDurably = "put, durable, 16 writers";
+const std::string kPutFromProcesses = "put, durable, 16 writing processes";
 
 struct Settings {
   uint64_t keys = 1'000'000, value_bytes = 100, rounds = 3;
@@ -195,6 +196,43 @@ void put_durably(Rival& rival, const Settings& s, uint64_t round) {
   note(kPutDurably, rival.name(), static_cast<double>(done) / (now() - start));
 }
 
+// The same from processes of their own: LMDB's share its lock, ours one writer.
+void put_from_processes(Rival& rival, const Settings& s, uint64_t round) {
+  constexpr unsigned kWriters = 16;
+  const std::string value(s.value_bytes, 'v');
+  int results[2];
+  if (pipe(results) != 0) die("pipe");
+  rival.close();
+  std::vector<pid_t> children;
+  for (unsigned t = 0; t < kWriters; ++t) {
+    const pid_t child = fork();
+    if (child == 0) {
+      rival.open(false);
+      std::mt19937_64 random(round * 100 + t);
+      rival.put_durably(Key(random() % s.keys), value);  // all have opened it by the time the clock starts
+      uint64_t done = 0;
+      const double start = now();
+      for (; now() - start < 1.0; ++done) rival.put_durably(Key(random() % s.keys), value);
+      const double rate = static_cast<double>(done) / (now() - start);
+      if (write(results[1], &rate, sizeof rate) != sizeof rate) _exit(1);
+      rival.close();
+      _exit(0);
+    }
+    children.push_back(child);
+  }
+  double sum = 0, rate = 0;
+  for (const pid_t child : children) {
+    int status = 0;
+    if (waitpid(child, &status, 0) != child || status != 0) die("a writing process failed");
+  }
+  for (unsigned t = 0; t < kWriters; ++t)
+    if (read(results[0], &rate, sizeof rate) == sizeof rate) sum += rate;
+  ::close(results[0]);
+  ::close(results[1]);
+  rival.open(false);
+  note(kPutFromProcesses, rival.name(), sum);
+}
+
 // Opening after a clean close, and after a writer was killed in the middle of its work.
 void print_opening(Ours& ours, const Settings& s) {
   std::vector<double> clean, killed;
@@ -289,6 +327,12 @@ int main(int argc, char** argv) {
     put_durably(level, s, round);
   }
   print(kPutDurably);
+  ours.share();
+  for (uint64_t round = 0; round < s.rounds; ++round) {
+    put_from_processes(ours, s, round);
+    put_from_processes(lmdb, s, round);
+  }
+  print(kPutFromProcesses);
   for (Rival* rival : all) rival->close();
   std::filesystem::remove_all(s.dir);
   return touched == 1 ? 1 : 0;

@@ -259,8 +259,8 @@ class SPILLWAY_API Store {
   // The one writer, which also reads. kLocked names the process that has the store.
   static StoreResult<Store> open(const std::string& directory, const StoreOptions& options = {});
   // One of any number that write, of one user: the first is the writer and serves the others through shared
-  // memory, and when it ends or dies another takes its place; each call has its result once it is made, as with
-  // open. A process that is a writer by open() has the store for itself, and is the only one.
+  // memory, and when it ends or dies another takes its place; each call has its result once it is made, as
+  // with open. A process that is a writer by open() has the store for itself, and is the only one.
   static StoreResult<Store> open_shared(const std::string& directory, const StoreOptions& options = {});
   // One of any number of readers. Needs no permission to write.
   static StoreResult<Store> open_reader(const std::string& directory);

@@ -3,7 +3,8 @@
 // A slot is for one write at a time, and belongs to the process that has locked its number in the file (the
 // kernel unlocks it when that process dies, in whatever way). It goes round:
 //
-//   kFree -> (client fills it) kSubmitted -> (writer) kTaken -> [kMade ->] kDone -> (client has read it) kFree
+//   kFree -> (client fills it) kSubmitted -> (writer) kTaken -> [kMade ->] kDone -> (client has read it)
+//   kFree
 //
 // A write that does not fit goes in pieces, each a round of its own; the writer begins when it has the last.
 // kMade: it is in the store, and waits for the device.
@@ -43,9 +44,9 @@ inline constexpr uint64_t kPieceBytes = 64 * kKiB;
 enum RingEnd : uint32_t { kServes, kEnding, kEnded };  // kEnding: takes nothing any more
 
 struct RingHeader {
-  std::atomic<uint32_t> bell;       // changes with each submission; waited on
-  std::atomic<uint32_t> is_asleep;  // the writer must be woken
-  std::atomic<uint32_t> end;        // RingEnd
+  std::atomic<uint32_t> bell;                                    // changes with each submission; waited on
+  std::atomic<uint32_t> is_asleep;                               // the writer must be woken
+  std::atomic<uint32_t> end;                                     // RingEnd
   alignas(64) std::atomic<uint64_t> submitted[kRingSlots / 64];  // hints: look at these slots
 };
 
@@ -57,8 +58,8 @@ class Ring {
   ~Ring();
 
   // A new file; `path` is where it is. Belongs to the user alone.
-  static Result<Ring> create(int directory, const std::string& index_directory,
-                             const std::string& store_path, std::string& path);
+  static Result<Ring> create(int directory, const std::string& index_directory, const std::string& store_path,
+                             std::string& path);
   static Result<Ring> attach(int directory, const std::string& path);
 
   bool is_open() const { return !range_.empty(); }

@@ -14,7 +14,8 @@ namespace spillway::segstore {
 
 enum class Wanted : uint8_t { kPut, kRemove, kBatch, kSync, kCompact };
 
-// Followed by key, value and the expected value; of a batch by `value_bytes` heads with their keys and values.
+// Followed by key, value and the expected value; of a batch by `value_bytes` heads with their keys and
+// values.
 struct RequestHead {
   Wanted what = Wanted::kSync;
   Durability durability = Durability::kGroup;

@@ -108,9 +108,8 @@ void RingServer::take(uint32_t number) try {
   if (slot.is_last == 0) return answer(number, uint64_t{0});
   const std::optional<ReadRequest> read = read_request(request);
   if (!read) return answer(number, StoreStatus(StoreCode::kInvalid, "a request that cannot be read"));
-  const bool is_long =
-      request.size() >= kLongBytes || read->head.what == Wanted::kCompact ||
-      (read->head.durability == Durability::kSync && read->head.what != Wanted::kSync);
+  const bool is_long = request.size() >= kLongBytes || read->head.what == Wanted::kCompact ||
+                       (read->head.durability == Durability::kSync && read->head.what != Wanted::kSync);
   if (!is_long) return make(number, *read);
   {
     const std::lock_guard lock(mutex_);

@@ -24,7 +24,8 @@ namespace spillway::segstore {
 class RingServer {
  public:
   // `writer` has the lock, and lives longer. Tells everybody where the ring is.
-  static StoreResult<std::unique_ptr<RingServer>> start(Writes& writer, int directory, const std::string& path,
+  static StoreResult<std::unique_ptr<RingServer>> start(Writes& writer, int directory,
+                                                        const std::string& path,
                                                         const std::string& index_directory, Files& files);
   ~RingServer() { stop(); }
   // What was taken is answered; the rest stays with the clients.

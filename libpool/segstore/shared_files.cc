@@ -1,6 +1,8 @@
 #include "libpool/segstore/shared_files.h"
 
+#include <algorithm>
 #include <cstring>
+#include <optional>
 
 namespace spillway::segstore {
 namespace {
@@ -8,6 +10,19 @@ namespace {
 constexpr const char* kSharedMemory = "/dev/shm";
 constexpr const char* kPrefix = "spillway-store-";
 constexpr const char* kPrefixInStore = "index-";
+
+std::optional<IndexHeader> head_of(int directory, const std::string& name) {
+  IndexHeader head{};
+  Result<os::Fd> fd = os::open_in(directory, name.c_str(), os::OpenFor::kReading);
+  Result<uint64_t> got = fd ? os::read_some(fd->get(), &head, sizeof head, 0) : fd.error();
+  if (!got || *got < sizeof head) return std::nullopt;
+  head.store_path[sizeof head.store_path - 1] = '\0';
+  return head;
+}
+
+bool is_of(const IndexHeader& head, const os::FileFacts& directory) {
+  return head.directory_inode == directory.inode && head.directory_device == directory.device;
+}
 
 const char* directory_for(const std::string& index_directory) {
   return index_directory.empty() ? kSharedMemory : index_directory.c_str();
@@ -42,11 +57,15 @@ Errno fill_head(IndexHeader& head, int directory, const std::string& path, const
 void remove_shared_file(int directory, const std::string& path) {
   const size_t slash = path.rfind('/');
   const std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
-  if (name.rfind(kPrefix, 0) == 0 || (slash == std::string::npos && name.rfind(kPrefixInStore, 0) == 0))
-    (void)os::unlink_in(directory, path.c_str());
+  const bool is_in_store = slash == std::string::npos && name.rfind(kPrefixInStore, 0) == 0;
+  if (!is_in_store && name.rfind(kPrefix, 0) != 0) return;
+  Result<os::FileFacts> own = os::facts_of(directory);
+  std::optional<IndexHeader> head = head_of(directory, path);
+  if (is_in_store || (own && head && is_of(*head, *own))) (void)os::unlink_in(directory, path.c_str());
 }
 
-void sweep_shared_files(int store, const std::string& index_directory) {
+void sweep_shared_files(int store, const std::string& index_directory,
+                        const std::vector<std::string>& in_use) {
   Result<os::Fd> directory = os::open_directory(directory_for(index_directory), false);
   Result<os::FileFacts> own = os::facts_of(store);
   if (!directory || !own) return;
@@ -62,21 +81,21 @@ void sweep_shared_files(int store, const std::string& index_directory) {
       },
       &context);
   for (const std::string& name : context.names) {
-    IndexHeader header{};
-    Result<os::Fd> fd = os::open_in(directory->get(), name.c_str(), os::OpenFor::kReading);
-    if (!fd) continue;
-    Result<uint64_t> got = os::read_some(fd->get(), &header, sizeof header, 0);
-    if (!got || *got < sizeof header || header.store_path[0] != '/' ||
-        (header.magic != kIndexMagic && header.magic != kRingMagic))
-      continue;
-    header.store_path[sizeof header.store_path - 1] = '\0';
-    Result<os::Fd> home = os::open_directory(header.store_path, false);
-    bool is_gone = !home && home.error() == ENOENT;
-    if (home) {
-      Result<os::FileFacts> facts = os::facts_of(home->get());
-      is_gone = facts && (facts->inode != header.directory_inode || facts->device != header.directory_device);
+    const std::optional<IndexHeader> head = head_of(directory->get(), name);
+    if (!head || head->store_path[0] != '/') continue;
+    bool is_left_over = false;
+    if (is_of(*head, *own)) {
+      const std::string path = std::string(directory_for(index_directory)) + "/" + name;
+      is_left_over = std::find(in_use.begin(), in_use.end(), path) == in_use.end();
+    } else if (head->magic == kIndexMagic || head->magic == kRingMagic) {
+      Result<os::Fd> home = os::open_directory(head->store_path, false);
+      is_left_over = !home && home.error() == ENOENT;
+      if (home) {
+        Result<os::FileFacts> facts = os::facts_of(home->get());
+        is_left_over = facts && !is_of(*head, *facts);
+      }
     }
-    if (is_gone) (void)os::unlink_in(directory->get(), name.c_str());
+    if (is_left_over) (void)os::unlink_in(directory->get(), name.c_str());
   }
 }
 
@@ -87,8 +106,7 @@ std::string foreign_name(int directory) {
       [](void* to, const char* name) {
         for (const char* own : {"LOCK", "CONTROL", "RESERVE", "MANIFEST.new", "lost+found"})
           if (strcmp(name, own) == 0) return;
-        if (strncmp(name, kPrefixInStore, strlen(kPrefixInStore)) != 0)
-          *static_cast<std::string*>(to) = name;
+        if (strncmp(name, kPrefixInStore, strlen(kPrefixInStore)) != 0) *static_cast<std::string*>(to) = name;
       },
       &found);
   return found;

@@ -16,10 +16,12 @@ namespace spillway::segstore {
 Result<std::vector<std::string>> new_shared_names(int directory, const std::string& index_directory);
 // Whose the file is; the caller adds the rest.
 Errno fill_head(IndexHeader& head, int directory, const std::string& path, const std::string& boot_id);
-// Nothing else, whatever a damaged CONTROL says.
+// Nothing else, whatever a damaged CONTROL says; nor what belongs to the store that this one is a copy of.
 void remove_shared_file(int directory, const std::string& path);
-// Those of this user in `index_directory` whose store is gone, or has another directory by now.
-void sweep_shared_files(int directory, const std::string& index_directory);
+// Those of this user in `index_directory` whose store is gone, or has another directory by now; and of this
+// store all but `in_use`, which a writer left that was killed. By the writer.
+void sweep_shared_files(int directory, const std::string& index_directory,
+                        const std::vector<std::string>& in_use);
 // Something in the directory that is none of a store's; "" when there is nothing.
 std::string foreign_name(int directory);
 

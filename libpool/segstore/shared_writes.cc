@@ -5,8 +5,9 @@
 namespace spillway::segstore {
 namespace {
 
-constexpr uint64_t kPatienceMs = 60'000;   // for a writer that recovers a large store, or a slot
-constexpr uint64_t kBeforeRefusedMs = 500;  // a writer that serves nobody may just be giving way to one that does
+constexpr uint64_t kPatienceMs = 60'000;  // for a writer that recovers a large store, or a slot
+constexpr uint64_t kBeforeRefusedMs =
+    500;  // a writer that serves nobody may just be giving way to one that does
 
 }  // namespace
 
@@ -66,7 +67,8 @@ StoreResult<SharedWrites::Turn> SharedWrites::turn() {
     const uint64_t waited = os::monotonic_ms() - start;
     if (!is_coming && waited > kBeforeRefusedMs) return own.status();
     if (waited > kPatienceMs)
-      return StoreStatus(StoreCode::kBusy, path_ + ": the writing process has not begun to serve for a minute");
+      return StoreStatus(StoreCode::kBusy,
+                         path_ + ": the writing process has not begun to serve for a minute");
     os::sleep_us(1000);
   }
 }
@@ -96,8 +98,9 @@ StoreResult<uint64_t> SharedWrites::make(const std::function<StoreResult<uint64_
       }
       case Answer::How::kUnknown:
         return StoreStatus(StoreCode::kUnknown,
-                           path_ + ": the writing process died while it had this write, which may have been "
-                                   "made or not; read to see");
+                           path_ +
+                               ": the writing process died while it had this write, which may have been "
+                               "made or not; read to see");
       case Answer::How::kNoMemory:
         return failure(Errno(answer.os_error), path_ + ": memory to hand a write over");
       case Answer::How::kNotBegun:

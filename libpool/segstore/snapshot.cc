@@ -295,8 +295,8 @@ StoreStatus Snapshot::for_each_prefix(std::string_view prefix, const Each& each)
   return for_each_range(prefix, end, each);
 }
 
-StoreStatus Snapshot::for_each_range(std::optional<std::string_view> start, std::optional<std::string_view> end,
-                                     const Each& each) const {
+StoreStatus Snapshot::for_each_range(std::optional<std::string_view> start,
+                                     std::optional<std::string_view> end, const Each& each) const {
   return impl_ ? impl_->each_in_order(start, end, each) : no_snapshot();
 }
 

@@ -45,7 +45,7 @@ class SnapshotImpl {
 
   Index index_;
   std::vector<Pinned> rows_;
-  std::vector<Location> places_;  // sorted
+  std::vector<Location> places_;   // sorted
   std::vector<uint64_t> ordered_;  // by key, as in a slot without its tag; only if it was asked for
   bool is_ordered_ = false;
   uint64_t sequence_ = 0, now_ms_ = 0;

@@ -72,6 +72,7 @@ StoreResult<std::shared_ptr<View>> heal(int directory, const std::string& path) 
 }
 
 StoreResult<std::shared_ptr<Reader>> make_reader(const std::string& directory, bool create) {
+  if (directory.empty()) return StoreStatus(StoreCode::kInvalid, "an empty path; a store is a directory");
   const std::string path = absolute(directory);
   Result<os::Fd> fd = os::open_directory(path.c_str(), create);
   if (!fd) {
@@ -114,6 +115,7 @@ StoreResult<std::unique_ptr<StoreImpl>> StoreImpl::open(const std::string& direc
 StoreResult<std::unique_ptr<StoreImpl>> StoreImpl::open_shared(const std::string& directory,
                                                                const StoreOptions& options, Files& files) {
   if (StoreStatus bad = check(options); !bad.ok()) return bad;
+  if (directory.empty()) return StoreStatus(StoreCode::kInvalid, "an empty path; a store is a directory");
   const std::string path = absolute(directory);  // also later, wherever the program is then
   auto reader = [path, create = options.create] { return make_reader(path, create); };
   StoreResult<std::unique_ptr<SharedWrites>> writes = SharedWrites::open(reader, options, files);

@@ -32,7 +32,7 @@ Writer::Writer(Reader& reader, const StoreOptions& options, Files& files)
 Writer::~Writer() { (void)close(); }
 
 StoreResult<std::unique_ptr<Writer>> Writer::open(Reader& reader, const StoreOptions& options, Files& files,
-                                                   bool serves) {
+                                                  bool serves) {
   std::unique_ptr<Writer> writer(new Writer(reader, options, files));
   if (StoreStatus bad = writer->start(serves); !bad.ok()) {
     writer->closed_ = true;  // there is nothing to flush
@@ -82,7 +82,10 @@ StoreStatus Writer::start(bool serves) {
   retire_ring(directory_, control_, serves);
   if (is_new)
     if (StoreStatus bad = make_store(); !bad.ok()) return bad;
-  sweep_shared_files(directory_, options_.index_directory);
+  std::string index_in_use;
+  uint64_t unused = 0;
+  (void)control_.read_index_path(index_in_use, unused);
+  sweep_shared_files(directory_, options_.index_directory, {index_in_use});
   const bool rewrite = control_.block().flush_failed != 0;
   const uint64_t durable_before = control_.block().durable_sequence;
   if (is_new || rewrite || !attach_index())
@@ -222,7 +225,7 @@ StoreStatus Writer::rebuild_index() {
   input.make_index = [this](uint64_t keys) { return make_index(keys); };
   StoreResult<std::unique_ptr<Recovered>> done = recover(input);
   if (!done) {
-    if (!index_path_.empty()) remove_shared_file(directory_, index_path_);
+    if (!index_path_.empty()) (void)os::unlink_in(directory_, index_path_.c_str());  // made just now
     return done.status();
   }
   Recovered& recovered = **done;

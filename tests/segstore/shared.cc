@@ -194,7 +194,8 @@ TEST_CASE("clients killed in the middle of writing leave no slot taken") {
 }
 
 TEST_CASE("the writer killed at each step of serving: what was answered is there, what was not is told") {
-  for (const char* step : {"ring:announce", "ring:taken", "append", "point", "ring:made", "flush", "ring:answer"})
+  for (const char* step :
+       {"ring:announce", "ring:taken", "append", "point", "ring:made", "flush", "ring:answer"})
     for (int count = 0; count < 3; ++count) {
       INFO(step << " " << count);
       class KilledAt : public segstore::Files {
@@ -244,8 +245,8 @@ TEST_CASE("the writer killed at each step of serving: what was answered is there
 }
 
 TEST_CASE("four processes write, each other's death notwithstanding: counters count every increment once") {
-  // Each increments one common counter by compare-and-set on its sequence number, and its own keys. `sure` are
-  // those it was told of; `perhaps` those whose answer died with a writer.
+  // Each increments one common counter by compare-and-set on its sequence number, and its own keys. `sure`
+  // are those it was told of; `perhaps` those whose answer died with a writer.
   struct History {
     std::atomic<uint64_t> sure, perhaps, done[4], begun[4], wrong;
     std::atomic<bool> stop;
@@ -280,7 +281,8 @@ TEST_CASE("four processes write, each other's death notwithstanding: counters co
     return store->close().ok() ? 0 : 6;
   };
   std::vector<std::unique_ptr<Child>> all;
-  for (uint64_t who = 0; who < 4; ++who) all.push_back(std::make_unique<Child>([&, who] { return run(who); }));
+  for (uint64_t who = 0; who < 4; ++who)
+    all.push_back(std::make_unique<Child>([&, who] { return run(who); }));
   std::mt19937_64 random(7);
   const int kills = ::getenv("SPILLWAY_SOAK") != nullptr ? 200 : 20;
   for (int n = 0; n < kills; ++n) {
@@ -332,10 +334,10 @@ TEST_CASE("a request cut short or scrambled is no request, and harms nobody") {
   batch.put("key", "value");
   batch.remove("other");
   const segstore::Condition condition{std::optional<std::string_view>("expected"), 7};
-  for (const auto& request :
-       {segstore::request_for_put("key", "value", {}, Durability::kGroup, condition),
-        segstore::request_for_remove("key", Durability::kSync, {}),
-        segstore::request_for_batch(batch, Durability::kAsync), segstore::request_for(segstore::Wanted::kSync)}) {
+  for (const auto& request : {segstore::request_for_put("key", "value", {}, Durability::kGroup, condition),
+                              segstore::request_for_remove("key", Durability::kSync, {}),
+                              segstore::request_for_batch(batch, Durability::kAsync),
+                              segstore::request_for(segstore::Wanted::kSync)}) {
     std::string bytes;
     for (const std::string_view piece : request.pieces) bytes += piece;
     REQUIRE(segstore::read_request(bytes));
