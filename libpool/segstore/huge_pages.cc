@@ -67,8 +67,8 @@ uint64_t Writer::make_extent_huge() {
   if (is_all_in_memory(extent) && !is_huge() && !(os::make_huge_pages(extent).ok() && is_huge())) {
     // Nobody may have it mapped: what is mapped stays.
     (void)os::discard(extent);
-    Errno unused;
-    if (Mapping* mapping = reader_.pin_row(*view_, segment.row, unused)) {
+    Mapping* const mapping = (*view_->table)[segment.row].load(std::memory_order_acquire);
+    if (mapping != nullptr && mapping->try_pin()) {
       if (mapping->bytes().bytes >= segment.at + kExtentBytes)
         (void)os::discard({const_cast<char*>(mapping->bytes().base) + segment.at, kExtentBytes});
       mapping->unpin();
