@@ -12,6 +12,7 @@
 #include "pooldaemon/metrics.h"
 #include "pooldaemon/options.h"
 #include "pooldaemon/server.h"
+#include "pooldaemon/store/hosted_stores.h"
 #include "spillway/version.h"
 
 namespace spillway::pool {
@@ -76,6 +77,11 @@ int run(int argc, char** argv) {
   if (int status = listen(options, listening); status != kInOrder) return status;
   Server server(options.config, std::move(listening.socket), listening.path);
   if (std::string why = server.open(); !why.empty()) {
+    if (!listening.path.empty()) (void)os::remove_file(listening.path.c_str()).ok();
+    return refuse(kCannotStart, why);
+  }
+  HostedStores stores;
+  if (std::string why = stores.open(options.config.stores); !why.empty()) {
     if (!listening.path.empty()) (void)os::remove_file(listening.path.c_str()).ok();
     return refuse(kCannotStart, why);
   }

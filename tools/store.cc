@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -140,7 +141,7 @@ int put(const Words& words) {
   } else if (!words.has_value) {
     value = read_everything(STDIN_FILENO, "standard input");
   }
-  Store store = must(Store::open(words.directory, options_of(words)));
+  Store store = must(Store::open_shared(words.directory, options_of(words)));
   PutOptions options;
   options.alignment = words.alignment;
   if (!words.ttl.empty()) options.ttl = duration_of(words.ttl);
@@ -171,7 +172,7 @@ int get(const Words& words) {
 int remove(const Words& words) {
   StoreOptions options = options_of(words);
   options.create = false;
-  Store store = must(Store::open(words.directory, options));
+  Store store = must(Store::open_shared(words.directory, options));
   int status = 0;
   for (const std::string& key : words.removed)
     if (!must(store.remove(key))) {
@@ -271,13 +272,31 @@ int compact(const Words& words) {
   StoreOptions options;
   options.create = false;
   options.auto_compact = false;
-  Store store = must(Store::open(words.directory, options));
+  Store store = must(Store::open_shared(words.directory, options));
   const StoreState before = must(store.state());
   must(store.compact());
   const StoreState after = must(store.state());
   must(store.close());
   fmt::print("{}: dead {} -> {}, on disk {} -> {}\n", words.directory, human(before.dead_bytes),
              human(after.dead_bytes), human(before.disk_bytes), human(after.disk_bytes));
+  return 0;
+}
+
+// For processes that come and go: while this one stays, none of them has to open the store for the others.
+int serve(const Words& words) {
+  sigset_t ends;
+  sigemptyset(&ends);
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&ends, signal);
+  pthread_sigmask(SIG_BLOCK, &ends, nullptr);  // before the store's threads are there
+  Store store = must(Store::open_shared(words.directory, options_of(words)));
+  const StoreState state = must(store.state());
+  fmt::print("{}: {} keys; process {} writes{}\n", state.directory, state.keys, state.writer_pid,
+             state.writer_pid == static_cast<uint64_t>(::getpid()) ? ", until it is ended" : " already");
+  fflush(stdout);
+  if (state.writer_pid != static_cast<uint64_t>(::getpid())) return kAbsent;
+  int signal = 0;
+  sigwait(&ends, &signal);
+  must(store.close());
   return 0;
 }
 
@@ -364,6 +383,8 @@ int store_command(const std::vector<std::string>& given) {
   command = add("verify", "Read every byte and compare the checksums", verify);
   command->add_flag("--json", words.json, "Print JSON");
   add("compact", "Give back the space of what was overwritten and removed", compact);
+  add_writing(
+      add("serve", "Be the process that writes, for all that open the store shared, until ended", serve));
   command =
       add("backup", "Make a second store of the same content; works while the store is written to", backup);
   command->add_option("DEST", words.destination, "A missing or empty directory")->required();

@@ -230,21 +230,40 @@ uint64_t next_data(int fd, uint64_t from, uint64_t end) {
   return static_cast<uint64_t>(at) < end ? static_cast<uint64_t>(at) : end;
 }
 
-Errno lock_whole_file(int fd) {
-  KeepErrno keep;
+namespace {
+
+struct flock lock_of(short type, uint64_t at, uint64_t bytes) {
   struct flock lock {};
-  lock.l_type = F_WRLCK;
+  lock.l_type = type;
   lock.l_whence = SEEK_SET;
+  lock.l_start = static_cast<off_t>(at);
+  lock.l_len = static_cast<off_t>(bytes);  // 0: up to the end
+  return lock;
+}
+
+Errno lock_range(int fd, uint64_t at, uint64_t bytes) {
+  KeepErrno keep;
+  struct flock lock = lock_of(F_WRLCK, at, bytes);
   if (fcntl(fd, F_OFD_SETLK, &lock) == 0) return {};
   return errno == EACCES ? Errno(EAGAIN) : Errno::last();
 }
 
-bool is_file_locked(int fd) {
+bool is_range_locked(int fd, uint64_t at, uint64_t bytes) {
   KeepErrno keep;
-  struct flock lock {};
-  lock.l_type = F_WRLCK;
-  lock.l_whence = SEEK_SET;
+  struct flock lock = lock_of(F_WRLCK, at, bytes);
   return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
+}  // namespace
+
+Errno lock_whole_file(int fd) { return lock_range(fd, 0, 0); }
+bool is_file_locked(int fd) { return is_range_locked(fd, 0, 0); }
+Errno lock_byte(int fd, uint64_t at) { return lock_range(fd, at, 1); }
+bool is_byte_locked(int fd, uint64_t at) { return is_range_locked(fd, at, 1); }
+void unlock_byte(int fd, uint64_t at) {
+  KeepErrno keep;
+  struct flock lock = lock_of(F_UNLCK, at, 1);
+  (void)fcntl(fd, F_OFD_SETLK, &lock);
 }
 
 Errno random_bytes(void* to, uint64_t bytes) {

@@ -58,6 +58,10 @@ uint64_t next_data(int fd, uint64_t from, uint64_t end);
 // kills the holder, and holds across users and pid namespaces. EAGAIN: somebody else has it.
 Errno lock_whole_file(int fd);
 bool is_file_locked(int fd);  // by another open file
+// The same for one byte of the file, which need not be there.
+Errno lock_byte(int fd, uint64_t at);
+void unlock_byte(int fd, uint64_t at);
+bool is_byte_locked(int fd, uint64_t at);
 
 // 16 bytes of the kernel's; and the id of this boot (36 characters, "" when the kernel does not tell).
 Errno random_bytes(void* to, uint64_t bytes);

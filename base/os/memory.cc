@@ -1,5 +1,7 @@
 #include "base/os/memory.h"
 
+#include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -107,6 +109,32 @@ Errno make_huge_pages(PageRange range) {
 #endif
   return raw_madvise(range, MADV_COLLAPSE);
 }
+Errno populate(PageRange range) { return raw_madvise(range, MADV_POPULATE_READ); }
+
+bool is_huge_page(const void* address) {
+  KeepErrno keep;
+  // linux/fs.h of 6.7.
+  struct Region {
+    uint64_t start, end, categories;
+  } found{};
+  struct {
+    uint64_t size, flags, start, end, walk_end, regions, regions_count, most_pages, inverted, all_of, any_of,
+        returned;
+  } scan{};
+  constexpr uint64_t kIsHuge = 1 << 6;
+  scan.size = sizeof scan;
+  scan.start = reinterpret_cast<uint64_t>(address) & ~(kPageBytes - 1);
+  scan.end = scan.start + kPageBytes;
+  scan.regions = reinterpret_cast<uint64_t>(&found);
+  scan.regions_count = 1;
+  scan.all_of = scan.returned = kIsHuge;
+  const int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  const bool is_huge = ioctl(fd, _IOWR('f', 16, decltype(scan)), &scan) == 1;
+  close(fd);
+  return is_huge;
+}
+
 void make_own(PageRange range) {
   if (raw_madvise(range, MADV_POPULATE_WRITE).ok()) return;
   for (char* page = range.base; page < range.end(); page += kPageBytes)

@@ -55,6 +55,10 @@ Errno use_small_pages(PageRange range);  // a wish; EINVAL on kernels without hu
 Errno use_huge_pages(PageRange range);   // likewise
 // The kernel copies what is there into huge pages now, for all who map it. Linux 6.1, before it EINVAL.
 Errno make_huge_pages(PageRange range);
+// Maps what is there or can be read, as if it had been. Linux 5.14, before it EINVAL.
+Errno populate(PageRange range);
+// Whether the address is mapped by a huge page. False also before Linux 6.7, which does not tell.
+bool is_huge_page(const void* address);
 Errno not_in_children(PageRange range);
 // Every page is there and this process's alone, as if it had been written to. Before Linux 5.14 by touching.
 void make_own(PageRange range);

@@ -61,11 +61,15 @@ class Rival {
 class Ours : public Rival {
  public:
   explicit Ours(std::string dir) : dir_(std::move(dir)) {}
+  // From now on it is opened as one of several that write.
+  void share() { is_shared_ = true; }
   const char* name() const override { return "spillway"; }
   void open(bool reader) override {
     spillway::StoreOptions options;
     options.durability = Durability::kAsync;
-    auto store = reader ? spillway::Store::open_reader(dir_) : spillway::Store::open(dir_, options);
+    auto store = reader       ? spillway::Store::open_reader(dir_)
+                 : is_shared_ ? spillway::Store::open_shared(dir_, options)
+                              : spillway::Store::open(dir_, options);
     if (!store) die(store.status().message());
     store_ = std::make_unique<spillway::Store>(std::move(*store));
     group_.durability = Durability::kGroup;
@@ -88,6 +92,7 @@ class Ours : public Rival {
 
  private:
   std::string dir_;
+  bool is_shared_ = false;
   std::unique_ptr<spillway::Store> store_;
   spillway::PutOptions group_;
 };

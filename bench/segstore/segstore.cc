@@ -1,6 +1,6 @@
 // segstore.cc - the segment store beside what one would use instead: LMDB, LevelDB, Redis on a Unix socket.
 //
-//   build/bench/segstore [--keys N] [--value-bytes N] [--dir DIR] [--rounds N] [--quick] [--opening]
+//   build/bench/segstore [--keys N] [--value-bytes N] [--dir DIR] [--rounds N] [--quick] [--opening] [--gets]
 //
 // One process, one run: every round does the same operation with each store, in turn, on the same
 // keys, so that the machine's moods hit all alike. Printed are medians over the rounds, and ratios to ours.
@@ -25,10 +25,12 @@ const std::string kPut = "put, random order, not synced";
 const std::string kGetHot = "get, random, hot, 1 reader (processor time, but for Redis)";
 const std::string kReadersAndWriter = "get, 2 reading processes and a writer (sum)";
 const std::string kPutDurably = "put, durable, 16 writers";
+const std::string kPutFromProcesses = "put, durable, 16 writing processes";
 
 struct Settings {
   uint64_t keys = 1'000'000, value_bytes = 100, rounds = 3;
   bool only_opening = false;  // ours alone, so that it can be done with many keys
+  bool only_gets = false;     // of one reader, without Redis: the rows that take little time
   std::string dir = "/var/tmp/spillway-bench-segstore";
 };
 
@@ -194,6 +196,43 @@ void put_durably(Rival& rival, const Settings& s, uint64_t round) {
   note(kPutDurably, rival.name(), static_cast<double>(done) / (now() - start));
 }
 
+// The same from processes of their own: LMDB's share its lock, ours one writer.
+void put_from_processes(Rival& rival, const Settings& s, uint64_t round) {
+  constexpr unsigned kWriters = 16;
+  const std::string value(s.value_bytes, 'v');
+  int results[2];
+  if (pipe(results) != 0) die("pipe");
+  rival.close();
+  std::vector<pid_t> children;
+  for (unsigned t = 0; t < kWriters; ++t) {
+    const pid_t child = fork();
+    if (child == 0) {
+      rival.open(false);
+      std::mt19937_64 random(round * 100 + t);
+      rival.put_durably(Key(random() % s.keys), value);  // all have opened it by the time the clock starts
+      uint64_t done = 0;
+      const double start = now();
+      for (; now() - start < 1.0; ++done) rival.put_durably(Key(random() % s.keys), value);
+      const double rate = static_cast<double>(done) / (now() - start);
+      if (write(results[1], &rate, sizeof rate) != sizeof rate) _exit(1);
+      rival.close();
+      _exit(0);
+    }
+    children.push_back(child);
+  }
+  double sum = 0, rate = 0;
+  for (const pid_t child : children) {
+    int status = 0;
+    if (waitpid(child, &status, 0) != child || status != 0) die("a writing process failed");
+  }
+  for (unsigned t = 0; t < kWriters; ++t)
+    if (read(results[0], &rate, sizeof rate) == sizeof rate) sum += rate;
+  ::close(results[0]);
+  ::close(results[1]);
+  rival.open(false);
+  note(kPutFromProcesses, rival.name(), sum);
+}
+
 // Opening after a clean close, and after a writer was killed in the middle of its work.
 void print_opening(Ours& ours, const Settings& s) {
   std::vector<double> clean, killed;
@@ -236,10 +275,12 @@ Settings settings_from(int argc, char** argv) {
       s.dir = value();
     else if (option == "--opening")
       s.only_opening = true;
+    else if (option == "--gets")
+      s.only_gets = true;
     else if (option == "--quick")
       s.keys = 100'000, s.rounds = 1;
     else
-      die("options: --keys N --value-bytes N --rounds N --dir DIR --quick --opening");
+      die("options: --keys N --value-bytes N --rounds N --dir DIR --quick --opening --gets");
   }
   return s;
 }
@@ -256,6 +297,7 @@ int main(int argc, char** argv) {
   Redis redis(s.dir + "/redis");
   std::vector<Rival*> all = {&ours, &lmdb, &level, &redis};
   if (s.only_opening) all.resize(1);
+  if (s.only_gets) all.pop_back();
   for (Rival* rival : all) rival->open(false);
 
   put_all(all, s);
@@ -269,6 +311,11 @@ int main(int argc, char** argv) {
   }
   get_hot(all, lmdb, redis, s);
   for (Rival* rival : all) print_latencies(*rival, s);
+  if (s.only_gets) {
+    for (Rival* rival : all) rival->close();
+    std::filesystem::remove_all(s.dir);
+    return touched == 1 ? 1 : 0;
+  }
   for (uint64_t round = 0; round < s.rounds; ++round) {
     readers_and_writer(ours, s, 100 + round);
     readers_and_writer(lmdb, s, 100 + round);
@@ -280,6 +327,12 @@ int main(int argc, char** argv) {
     put_durably(level, s, round);
   }
   print(kPutDurably);
+  ours.share();
+  for (uint64_t round = 0; round < s.rounds; ++round) {
+    put_from_processes(ours, s, round);
+    put_from_processes(lmdb, s, round);
+  }
+  print(kPutFromProcesses);
   for (Rival* rival : all) rival->close();
   std::filesystem::remove_all(s.dir);
   return touched == 1 ? 1 : 0;

@@ -29,7 +29,8 @@ enum spillway_store_code {
   SPILLWAY_STORE_NO_SPACE = 8,
   SPILLWAY_STORE_IO = 9,
   SPILLWAY_STORE_CORRUPT = 10,
-  SPILLWAY_STORE_BUSY = 11
+  SPILLWAY_STORE_BUSY = 11,
+  SPILLWAY_STORE_UNKNOWN = 12 /* the writing process died while it had this write */
 };
 
 enum spillway_durability { SPILLWAY_ASYNC = 0, SPILLWAY_GROUP = 1, SPILLWAY_SYNC = 2 };
@@ -50,6 +51,9 @@ SPILLWAY_API const char* spillway_store_error(void);
 /* segment_bytes 0: the default. */
 SPILLWAY_API int spillway_store_open(const char* directory, enum spillway_durability durability,
                                      uint64_t segment_bytes, spillway_store** store);
+/* One of any number of processes that write; Store::open_shared. */
+SPILLWAY_API int spillway_store_open_shared(const char* directory, enum spillway_durability durability,
+                                            uint64_t segment_bytes, spillway_store** store);
 SPILLWAY_API int spillway_store_open_reader(const char* directory, spillway_store** store);
 SPILLWAY_API int spillway_store_close(spillway_store* store); /* idempotent; the handle stays */
 SPILLWAY_API void spillway_store_free(spillway_store* store); /* closes; NULL is fine */

@@ -169,6 +169,13 @@ void Writer::maintain() {
     lock.unlock();
     view_->index.use_huge_pages();
     lock.lock();
+    // What follows a segment's sealing is for when there is nothing else to do, and for half of the time.
+    for (uint64_t us = 1; us != 0 && !wanted_ && !stopping_;) {
+      lock.unlock();
+      us = make_extent_huge();
+      lock.lock();
+      if (us != 0 && !wanted_ && !stopping_) thread_wakes_.wait_for(lock, std::chrono::microseconds(us));
+    }
     if (!wanted_ && !stopping_) thread_wakes_.wait_for(lock, std::chrono::seconds(5));
     if (stopping_) return;
     wanted_ = false;

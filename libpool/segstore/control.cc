@@ -11,6 +11,32 @@ namespace {
 constexpr const char* kName = "CONTROL";
 constexpr uint64_t kMagic = 0x31304C5443575053;  // "SPWCTL01"
 
+// Word by word: the writer may be changing it, and then the generation tells.
+bool read_path(char (&from)[1024], uint64_t& changes, std::string& path, uint64_t& generation) {
+  generation = load(changes);
+  if (generation % 2 != 0) return false;
+  char copy[sizeof from];
+  for (size_t i = 0; i < sizeof copy; i += 8) {
+    const uint64_t word = load(*reinterpret_cast<uint64_t*>(from + i));
+    memcpy(copy + i, &word, 8);
+  }
+  copy[sizeof copy - 1] = '\0';
+  path = copy;
+  return load(changes) == generation;
+}
+
+void write_path(char (&to)[1024], uint64_t& changes, const std::string& path, uint64_t generation) {
+  store(changes, generation - 1);
+  char copy[sizeof to] = {};
+  memcpy(copy, path.data(), std::min(path.size(), sizeof copy - 1));
+  for (size_t i = 0; i < sizeof copy; i += 8) {
+    uint64_t word;
+    memcpy(&word, copy + i, 8);
+    store(*reinterpret_cast<uint64_t*>(to + i), word);
+  }
+  store(changes, generation);
+}
+
 }  // namespace
 
 Control& Control::operator=(Control&& other) noexcept {
@@ -50,9 +76,11 @@ Result<Control> Control::create(int directory) {
   control.fd_ = std::move(*fd);
   ControlBlock& block = control.block();
   if (block.magic != kMagic) {
-    const uint64_t generation = block.generation;  // readers of the damaged one must see it change
+    // Who has the damaged one mapped must see both change.
+    const uint64_t generation = block.generation, ring_generation = block.ring_generation;
     memset(range->base, 0, kPageBytes);
     block.generation = (generation | 1) + 1;
+    block.ring_generation = (ring_generation | 1) + 1;
     store(block.magic, kMagic);
     if (Errno e = os::flush_all(control.fd_.get()); !e.ok()) return e;
   }
@@ -60,29 +88,16 @@ Result<Control> Control::create(int directory) {
 }
 
 bool Control::read_index_path(std::string& path, uint64_t& generation) const {
-  generation = this->generation();
-  if (generation % 2 != 0) return false;
-  char copy[sizeof block().index_path];
-  // Word by word: the writer may be changing it, and then the generation tells.
-  for (size_t i = 0; i < sizeof copy; i += 8) {
-    const uint64_t word = load(*reinterpret_cast<uint64_t*>(block().index_path + i));
-    memcpy(copy + i, &word, 8);
-  }
-  copy[sizeof copy - 1] = '\0';
-  path = copy;
-  return this->generation() == generation;
+  return read_path(block().index_path, block().generation, path, generation);
 }
-
 void Control::write_index_path(const std::string& path, uint64_t generation) {
-  store(block().generation, generation - 1);
-  char copy[sizeof block().index_path] = {};
-  memcpy(copy, path.data(), std::min(path.size(), sizeof copy - 1));
-  for (size_t i = 0; i < sizeof copy; i += 8) {
-    uint64_t word;
-    memcpy(&word, copy + i, 8);
-    store(*reinterpret_cast<uint64_t*>(block().index_path + i), word);
-  }
-  store(block().generation, generation);
+  write_path(block().index_path, block().generation, path, generation);
+}
+bool Control::read_ring_path(std::string& path, uint64_t& generation) const {
+  return read_path(block().ring_path, block().ring_generation, path, generation);
+}
+void Control::write_ring_path(const std::string& path, uint64_t generation) {
+  write_path(block().ring_path, block().ring_generation, path, generation);
 }
 
 }  // namespace spillway::segstore

@@ -27,6 +27,10 @@ struct ControlBlock {
   uint64_t active_file_id, active_used, active_records, last_sequence;
   // A flush failed: the kernel may call pages clean that are not on the device.
   uint64_t flush_failed;
+  // Where other processes hand in writes; as index_path. Odd: the writer will make it soon. "": it serves
+  // nobody.
+  uint64_t ring_generation;
+  char ring_path[1024];
 };
 static_assert(sizeof(ControlBlock) <= kPageBytes);
 
@@ -45,6 +49,9 @@ class Control {
   // The path, if it was not changed meanwhile; the generation it belongs to.
   bool read_index_path(std::string& path, uint64_t& generation) const;
   void write_index_path(const std::string& path, uint64_t generation);
+  uint64_t ring_generation() const { return load(block().ring_generation); }
+  bool read_ring_path(std::string& path, uint64_t& generation) const;
+  void write_ring_path(const std::string& path, uint64_t generation);
   Errno flush() const { return os::flush_data(fd_.get()); }
 
  private:

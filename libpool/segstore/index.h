@@ -132,6 +132,7 @@ struct IndexHeader {
 };
 static_assert(sizeof(IndexHeader) <= kPageBytes);
 inline constexpr uint64_t kIndexMagic = 0x3230584449575053;  // "SPWIDX02"
+inline constexpr uint64_t kRingMagic = 0x3130474E49525753;   // "SWRING01"; see ring.h
 
 class Index {
  public:

@@ -81,6 +81,10 @@ void Maps::retire(const std::vector<Mapping*>& mappings) {
   }
 }
 
+// What all share is made now, by the thread that opens the store: in a child that was forked while some other
+// thread made it, it would be under construction for ever.
+Maps::Maps(os::Fd directory) : directory_(std::move(directory)) { (void)objects(); }
+
 Maps::~Maps() {
   std::vector<Mapping*> live;
   {
@@ -131,6 +135,8 @@ Result<Mapping*> Maps::map(uint64_t file_id, const StoreId& store) {
   mapping->range_ = *range;
   mapping->bytes_ = bytes;
   mapping->verified_ = static_cast<std::atomic<uint64_t>*>(verified);
+  mapping->set_whole(Mapping::Whole::kNotTried);
+  mapping->records_verified_.store(0, std::memory_order_relaxed);
   mapping->file_id_.store(file_id, std::memory_order_release);
   change_pins(mapping->number_, 1);
   mapping->state_.store(Mapping::kLive, std::memory_order_release);

@@ -55,11 +55,19 @@ class alignas(64) Mapping {
   // Whether this process has compared the value's checksum: once is enough, as published bytes do not change.
   // Records take more than 16 bytes, so each has a bit of its own. Memory only where it is used.
   bool is_verified(uint64_t offset) const {
-    return (verified_[offset >> 10].load(std::memory_order_relaxed) >> (offset >> 4 & 63) & 1) != 0;
+    return whole_.load(std::memory_order_relaxed) == Whole::kVerified ||
+           (verified_[offset >> 10].load(std::memory_order_relaxed) >> (offset >> 4 & 63) & 1) != 0;
   }
   void set_verified(uint64_t offset) {
     verified_[offset >> 10].fetch_or(uint64_t{1} << (offset >> 4 & 63), std::memory_order_relaxed);
+    records_verified_.fetch_add(1, std::memory_order_relaxed);
   }
+  // About how many records that was said of.
+  uint64_t records_verified() const { return records_verified_.load(std::memory_order_relaxed); }
+  // Of every record: a get need not look up its bit, which is a cache miss.
+  enum class Whole : uint8_t { kNotTried, kVerified, kDamaged };
+  void set_whole(Whole is) { whole_.store(is, std::memory_order_relaxed); }
+  Whole whole() const { return whole_.load(std::memory_order_relaxed); }
 
  private:
   friend class Maps;
@@ -70,18 +78,20 @@ class alignas(64) Mapping {
   void unmap_if_unheld();
 
   std::atomic<uint32_t> state_{kFree};
+  std::atomic<Whole> whole_{Whole::kNotTried};
   const uint32_t number_;
   std::atomic<uint64_t> file_id_{0};
   std::atomic<uint64_t>* verified_ = nullptr;
   SegmentBytes bytes_;
   PageRange range_;
   Maps* owner_ = nullptr;  // null: it is no more
+  std::atomic<uint64_t> records_verified_{0};
 };
 
 // The Mappings of one open store.
 class Maps {
  public:
-  explicit Maps(os::Fd directory) : directory_(std::move(directory)) {}
+  explicit Maps(os::Fd directory);
   ~Maps();
 
   int directory() const { return directory_.get(); }

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/os/clock.h"
+#include "libpool/segstore/scan.h"
 
 namespace spillway {
 
@@ -280,6 +281,31 @@ void Reader::sweep(View& view) {
   });
 }
 
+// Where gets have compared the checksums of most of a sealed segment's records, the rest is done for them.
+// One segment at a time.
+void Reader::verify_what_is_hot(View& view) {
+  const auto rows = static_cast<uint32_t>(load(view.index.header().rows_used));
+  for (uint32_t tried = 0; tried < rows; ++tried) {
+    const uint32_t number = next_row_to_verify_++ % rows;
+    const SegmentRow& row = view.index.row(number);
+    Mapping* const mapping = (*view.table)[number].load(std::memory_order_acquire);
+    if (mapping == nullptr || mapping->whole() != Mapping::Whole::kNotTried ||
+        (load(row.flags) & kSealed) == 0 || mapping->records_verified() * 4 < load(row.live_records) * 3 ||
+        !mapping->try_pin())
+      continue;
+    bool all_intact = mapping->file_id() == load(row.file_id);
+    const auto check = [&](const Record& record) {
+      all_intact = all_intact && (record.header.type() != RecordType::kPut || record.value_is_intact());
+    };
+    if (all_intact)
+      scan_records(mapping->bytes(), load(row.used), -1, check,
+                   [&](uint64_t, uint64_t) { all_intact = false; });
+    mapping->set_whole(all_intact ? Mapping::Whole::kVerified : Mapping::Whole::kDamaged);
+    mapping->unpin();
+    return;
+  }
+}
+
 // A quarter of a second is how long the space of a dropped segment may be held by a process that does
 // nothing.
 void Reader::watch_retired() {
@@ -300,6 +326,7 @@ void Reader::watch_retired() {
         seen = load(view->index.header().retired);
         sweep(*view);
       }
+      if (view != nullptr) verify_what_is_hot(*view);
     }
     lock.lock();
   }

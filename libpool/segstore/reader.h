@@ -90,6 +90,7 @@ class Reader {
   StoreStatus refresh();
   StoreResult<std::shared_ptr<View>> attach();
   void watch_retired();
+  void verify_what_is_hot(View& view);
 
   std::string path_;
   Maps maps_;
@@ -103,6 +104,7 @@ class Reader {
   std::mutex refresh_mutex_;
   std::vector<std::shared_ptr<View>> views_;
 
+  uint32_t next_row_to_verify_ = 0;  // the watcher's
   std::mutex watcher_mutex_;
   std::condition_variable watcher_wakes_;
   bool stopping_ = false;

@@ -59,18 +59,23 @@ StoreResult<Value> SnapshotImpl::get(std::string_view key) const {
   return result;
 }
 
+StoreStatus SnapshotImpl::give(Location at, const Snapshot::Each& each, bool& more) const {
+  Mapping& mapping = *rows_[at.row].mapping;
+  Record record;
+  if (!read_record(mapping.bytes(), at.offset, record))
+    return corrupt(mapping, at.offset, "a record's header fails its checksum");
+  if (StoreStatus bad = check(mapping, record); !bad.ok()) return bad;
+  if (record.expires_ms != 0 && record.expires_ms <= now_ms_) return {};
+  mapping.pin_again();
+  const Value value = ValueMaker::make(&mapping, record);
+  more = each(record.key(), value);
+  return {};
+}
+
 StoreStatus SnapshotImpl::each(size_t from, size_t to, const Snapshot::Each& each) const {
-  for (size_t i = from; i < to; ++i) {
-    Mapping& mapping = *rows_[places_[i].row].mapping;
-    Record record;
-    if (!read_record(mapping.bytes(), places_[i].offset, record))
-      return corrupt(mapping, places_[i].offset, "a record's header fails its checksum");
-    if (StoreStatus bad = check(mapping, record); !bad.ok()) return bad;
-    if (record.expires_ms != 0 && record.expires_ms <= now_ms_) continue;
-    mapping.pin_again();
-    const Value value = ValueMaker::make(&mapping, record);
-    if (!each(record.key(), value)) break;
-  }
+  bool more = true;
+  for (size_t i = from; i < to && more; ++i)
+    if (StoreStatus bad = give(places_[i], each, more); !bad.ok()) return bad;
   return {};
 }
 
@@ -282,21 +287,20 @@ StoreStatus Snapshot::for_each(const Each& each) const {
 }
 
 StoreStatus Snapshot::for_each_prefix(std::string_view prefix, const Each& each) const {
-  if (!impl_) return no_snapshot();
-  std::vector<std::string_view> keys;  // they lie in segments that the snapshot holds
-  StoreStatus bad = impl_->each(0, impl_->count(), [&](std::string_view key, const Value&) {
-    if (key.substr(0, prefix.size()) == prefix) keys.push_back(key);
-    return true;
-  });
-  if (!bad.ok()) return bad;
-  std::sort(keys.begin(), keys.end());
-  for (const std::string_view key : keys) {
-    StoreResult<Value> value = impl_->get(key);
-    if (!value) return value.status();
-    if (!each(key, *value)) break;
-  }
-  return {};
+  // The first key that is behind all with the prefix: the last byte that can be raised is.
+  std::string end(prefix);
+  while (!end.empty() && end.back() == '\xff') end.pop_back();
+  if (end.empty()) return for_each_range(prefix, std::nullopt, each);
+  ++end.back();
+  return for_each_range(prefix, end, each);
 }
+
+StoreStatus Snapshot::for_each_range(std::optional<std::string_view> start,
+                                     std::optional<std::string_view> end, const Each& each) const {
+  return impl_ ? impl_->each_in_order(start, end, each) : no_snapshot();
+}
+
+StoreStatus Snapshot::make_ordered() { return impl_ ? impl_->make_ordered() : no_snapshot(); }
 
 StoreStatus Snapshot::for_each_parallel(
     std::optional<std::string_view> start, std::optional<std::string_view> end, unsigned threads,

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "libpool/segstore/recovery.h"
+#include "libpool/segstore/shared_writes.h"
 #include "libpool/segstore/snapshot.h"
 #include "libpool/segstore/store_impl.h"
 
@@ -61,8 +62,8 @@ StoreResult<std::shared_ptr<View>> heal(int directory, const std::string& path) 
     StoreOptions options;
     options.create = false;
     options.auto_compact = false;
-    StoreResult<Store> writer = Store::open(path, options);
-    if (writer && writer->close().ok()) return std::shared_ptr<View>();
+    StoreResult<std::unique_ptr<StoreImpl>> writer = StoreImpl::open(path, options, Files::real(), true);
+    if (writer && (*writer)->close().ok()) return std::shared_ptr<View>();
     if (writer.status().code() == StoreCode::kLocked) return std::shared_ptr<View>();
   }
   std::shared_ptr<View> view = make_view(std::move((*recovered)->index), generation, "");
@@ -71,6 +72,7 @@ StoreResult<std::shared_ptr<View>> heal(int directory, const std::string& path) 
 }
 
 StoreResult<std::shared_ptr<Reader>> make_reader(const std::string& directory, bool create) {
+  if (directory.empty()) return StoreStatus(StoreCode::kInvalid, "an empty path; a store is a directory");
   const std::string path = absolute(directory);
   Result<os::Fd> fd = os::open_directory(path.c_str(), create);
   if (!fd) {
@@ -96,16 +98,32 @@ StoreStatus check(const StoreOptions& options) {
 }  // namespace
 
 StoreResult<std::unique_ptr<StoreImpl>> StoreImpl::open(const std::string& directory,
-                                                        const StoreOptions& options, Files& files) {
+                                                        const StoreOptions& options, Files& files,
+                                                        bool is_brief) {
   if (StoreStatus bad = check(options); !bad.ok()) return bad;
   StoreResult<std::shared_ptr<Reader>> reader = make_reader(directory, options.create);
   if (!reader) return reader.status();
   auto impl = std::make_unique<StoreImpl>();
   impl->reader_ = *reader;
   impl->is_writer_ = true;
-  StoreResult<std::unique_ptr<Writer>> writer = Writer::open(*impl->reader_, options, files);
+  StoreResult<std::unique_ptr<Writer>> writer = Writer::open(*impl->reader_, options, files, is_brief);
   if (!writer) return writer.status();
-  impl->writer_ = std::move(*writer);
+  impl->writes_ = std::move(*writer);
+  return impl;
+}
+
+StoreResult<std::unique_ptr<StoreImpl>> StoreImpl::open_shared(const std::string& directory,
+                                                               const StoreOptions& options, Files& files) {
+  if (StoreStatus bad = check(options); !bad.ok()) return bad;
+  if (directory.empty()) return StoreStatus(StoreCode::kInvalid, "an empty path; a store is a directory");
+  const std::string path = absolute(directory);  // also later, wherever the program is then
+  auto reader = [path, create = options.create] { return make_reader(path, create); };
+  StoreResult<std::unique_ptr<SharedWrites>> writes = SharedWrites::open(reader, options, files);
+  if (!writes) return writes.status();
+  StoreResult<std::unique_ptr<StoreImpl>> impl = open_reader(path);
+  if (!impl) return impl.status();
+  (*impl)->is_writer_ = true;
+  (*impl)->writes_ = std::move(*writes);
   return impl;
 }
 
@@ -127,29 +145,29 @@ StoreImpl::~StoreImpl() {
     return;
   }
   new std::shared_ptr<Reader>(std::move(reader_));
-  new std::shared_ptr<Writer>(std::move(writer_));
+  new std::shared_ptr<Writes>(std::move(writes_));
 }
 
 StoreStatus StoreImpl::close() {
   if (!open_.exchange(false) || is_forked()) return {};
-  std::shared_ptr<Writer> writer;
+  std::shared_ptr<Writes> writes;
   {
     const std::lock_guard lock(mutex_);
-    writer = std::move(writer_);
+    writes = std::move(writes_);
   }
   // Calls under way hold the writer; they end, and what they wrote is flushed below.
-  return writer != nullptr ? writer->close() : StoreStatus();
+  return writes != nullptr ? writes->close() : StoreStatus();
 }
 
-StoreResult<std::shared_ptr<Writer>> StoreImpl::writer() {
+StoreResult<std::shared_ptr<Writes>> StoreImpl::writes() {
   if (!is_open()) return closed();
   if (!is_writer_) return StoreStatus(StoreCode::kReadOnly, reader_->path() + ": opened for reading");
   if (is_forked())
     return StoreStatus(StoreCode::kForked,
                        reader_->path() + ": opened for writing by the parent of this process");
   const std::lock_guard lock(mutex_);
-  if (writer_ == nullptr) return closed();
-  return writer_;
+  if (writes_ == nullptr) return closed();
+  return writes_;
 }
 
 StoreResult<StoreState> StoreImpl::state() {
@@ -219,6 +237,18 @@ Store::~Store() = default;
 StoreResult<Store> Store::open(const std::string& directory, const StoreOptions& options) {
   return StoreAccess::open(directory, options, segstore::Files::real());
 }
+StoreResult<Store> StoreAccess::open_shared(const std::string& directory, const StoreOptions& options,
+                                            segstore::Files& files) {
+  StoreResult<std::unique_ptr<segstore::StoreImpl>> impl =
+      segstore::StoreImpl::open_shared(directory, options, files);
+  if (!impl) return impl.status();
+  Store store;
+  store.impl_ = std::move(*impl);
+  return store;
+}
+StoreResult<Store> Store::open_shared(const std::string& directory, const StoreOptions& options) {
+  return StoreAccess::open_shared(directory, options, segstore::Files::real());
+}
 StoreResult<Store> Store::open_reader(const std::string& directory) {
   StoreResult<std::unique_ptr<segstore::StoreImpl>> impl = segstore::StoreImpl::open_reader(directory);
   if (!impl) return impl.status();
@@ -231,39 +261,39 @@ bool Store::is_open() const { return impl_ && impl_->is_open(); }
 
 StoreResult<uint64_t> Store::put(std::string_view key, std::string_view value, const PutOptions& options) {
   if (!impl_) return never_opened();
-  auto writer = impl_->writer();
-  return writer ? (*writer)->put(key, value, options, {}) : StoreResult<uint64_t>(writer.status());
+  auto writes = impl_->writes();
+  return writes ? (*writes)->put(key, value, options, {}) : StoreResult<uint64_t>(writes.status());
 }
 
 StoreResult<bool> Store::remove(std::string_view key, std::optional<Durability> durability) {
   if (!impl_) return never_opened();
-  auto writer = impl_->writer();
-  if (!writer) return writer.status();
-  StoreResult<uint64_t> sequence = (*writer)->remove(key, durability, {});
+  auto writes = impl_->writes();
+  if (!writes) return writes.status();
+  StoreResult<uint64_t> sequence = (*writes)->remove(key, durability, {});
   if (!sequence) return sequence.status();
   return *sequence != 0;
 }
 
 StoreResult<uint64_t> Store::write(const Batch& batch, std::optional<Durability> durability) {
   if (!impl_) return never_opened();
-  auto writer = impl_->writer();
-  return writer ? (*writer)->write(batch, durability) : StoreResult<uint64_t>(writer.status());
+  auto writes = impl_->writes();
+  return writes ? (*writes)->write(batch, durability) : StoreResult<uint64_t>(writes.status());
 }
 
 StoreResult<bool> Store::compare_and_set(std::string_view key, std::optional<std::string_view> expected,
                                          std::optional<std::string_view> desired, const PutOptions& options) {
   if (!impl_) return never_opened();
-  auto writer = impl_->writer();
-  if (!writer) return writer.status();
-  segstore::Writer::Condition condition;
+  auto writes = impl_->writes();
+  if (!writes) return writes.status();
+  segstore::Condition condition;
   condition.value = expected;
   if (!desired && !expected) {  // nothing to nothing: only whether it holds
     StoreResult<Value> now = get(key);
     if (!now) return now.status();
     return !now->found();
   }
-  StoreResult<uint64_t> sequence = desired ? (*writer)->put(key, *desired, options, condition)
-                                           : (*writer)->remove(key, options.durability, condition);
+  StoreResult<uint64_t> sequence = desired ? (*writes)->put(key, *desired, options, condition)
+                                           : (*writes)->remove(key, options.durability, condition);
   if (!sequence) return sequence.status();
   return *sequence != 0;
 }
@@ -271,11 +301,11 @@ StoreResult<bool> Store::compare_and_set(std::string_view key, std::optional<std
 StoreResult<bool> Store::put_if_sequence(std::string_view key, uint64_t expected, std::string_view value,
                                          const PutOptions& options) {
   if (!impl_) return never_opened();
-  auto writer = impl_->writer();
-  if (!writer) return writer.status();
-  segstore::Writer::Condition condition;
+  auto writes = impl_->writes();
+  if (!writes) return writes.status();
+  segstore::Condition condition;
   condition.sequence = expected;
-  StoreResult<uint64_t> sequence = (*writer)->put(key, value, options, condition);
+  StoreResult<uint64_t> sequence = (*writes)->put(key, value, options, condition);
   if (!sequence) return sequence.status();
   return *sequence != 0;
 }
@@ -292,8 +322,8 @@ StoreResult<Snapshot> Store::snapshot() const {
 
 StoreStatus Store::sync() {
   if (!impl_) return never_opened();
-  auto writer = impl_->writer();
-  return writer ? (*writer)->sync() : writer.status();
+  auto writes = impl_->writes();
+  return writes ? (*writes)->sync() : writes.status();
 }
 
 uint64_t Store::durable_sequence() const {
@@ -304,8 +334,8 @@ uint64_t Store::durable_sequence() const {
 
 StoreStatus Store::compact() {
   if (!impl_) return never_opened();
-  auto writer = impl_->writer();
-  return writer ? (*writer)->compact() : writer.status();
+  auto writes = impl_->writes();
+  return writes ? (*writes)->compact() : writes.status();
 }
 
 StoreResult<StoreState> Store::state() const {

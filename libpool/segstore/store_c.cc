@@ -43,20 +43,30 @@ int keep(spillway::StoreResult<spillway::Store> opened, spillway_store** store) 
   return told({});
 }
 
-}  // namespace
-
-const char* spillway_store_error(void) { return last_error.c_str(); }
-
-int spillway_store_open(const char* directory, spillway_durability durability, uint64_t segment_bytes,
-                        spillway_store** store) {
+template <typename Open>
+int open_with(Open* open, const char* directory, spillway_durability durability, uint64_t segment_bytes,
+              spillway_store** store) {
   if (directory == nullptr || store == nullptr)
     return fail(SPILLWAY_STORE_INVALID, "directory or store is NULL");
   return guarded([&] {
     spillway::StoreOptions options;
     options.durability = static_cast<spillway::Durability>(durability);
     if (segment_bytes != 0) options.segment_bytes = segment_bytes;
-    return keep(spillway::Store::open(directory, options), store);
+    return keep(open(directory, options), store);
   });
+}
+
+}  // namespace
+
+const char* spillway_store_error(void) { return last_error.c_str(); }
+
+int spillway_store_open(const char* directory, spillway_durability durability, uint64_t segment_bytes,
+                        spillway_store** store) {
+  return open_with(&spillway::Store::open, directory, durability, segment_bytes, store);
+}
+int spillway_store_open_shared(const char* directory, spillway_durability durability, uint64_t segment_bytes,
+                               spillway_store** store) {
+  return open_with(&spillway::Store::open_shared, directory, durability, segment_bytes, store);
 }
 
 int spillway_store_open_reader(const char* directory, spillway_store** store) {

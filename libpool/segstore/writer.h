@@ -24,6 +24,7 @@
 #include "libpool/segstore/manifest.h"
 #include "libpool/segstore/reader.h"
 #include "libpool/segstore/scan.h"
+#include "libpool/segstore/writes.h"
 #include "spillway/store.hpp"
 
 namespace spillway::segstore {
@@ -41,40 +42,45 @@ struct OpenSegment {
   bool is_dirty = false;
 };
 
+// A sealed segment that is being brought into huge pages (huge_pages.cc).
+struct SegmentInPages {
+  os::Fd fd;
+  PageRange range;
+  uint32_t row = 0;
+  uint64_t at = 0;
+  ~SegmentInPages();
+};
+
 // kInvalid, in words.
 StoreStatus check_arguments(std::string_view key, const PutOptions& options);
 
-class Writer {
+class Writer final : public Writes {
  public:
-  // Takes the lock, recovers if need be, and begins. `reader` is told the view.
-  static StoreResult<std::unique_ptr<Writer>> open(Reader& reader, const StoreOptions& options, Files& files);
-  ~Writer();
+  // Takes the lock, recovers if need be, and begins. `reader` is told the view. `serves`: a ring for other
+  // processes will follow, which wait for it.
+  static StoreResult<std::unique_ptr<Writer>> open(Reader& reader, const StoreOptions& options, Files& files,
+                                                   bool serves = false);
+  ~Writer() override;
 
-  struct Condition {
-    std::optional<std::optional<std::string_view>> value;  // what must be there; inner nullopt: nothing
-    std::optional<uint64_t> sequence;                      // of what must be there; 0: nothing
-  };
-  // The sequence number; 0: the condition does not hold.
   StoreResult<uint64_t> put(std::string_view key, std::string_view value, const PutOptions& options,
-                            const Condition& condition);
-  // The sequence number; 0: there was nothing, or the condition does not hold.
+                            const Condition& condition) override;
   StoreResult<uint64_t> remove(std::string_view key, std::optional<Durability> durability,
-                               const Condition& condition);
-  StoreResult<uint64_t> write(const Batch& batch, std::optional<Durability> durability);
-  StoreStatus sync();
-  StoreStatus compact();
-  StoreStatus close();
+                               const Condition& condition) override;
+  StoreResult<uint64_t> write(const Batch& batch, std::optional<Durability> durability) override;
+  StoreStatus sync() override;
+  StoreStatus compact() override;
+  StoreStatus close() override;
+  // No write will be made any more, as the disk refused a flush: it must be opened again.
+  bool has_failed() const { return failed_; }
 
  private:
   Writer(Reader& reader, const StoreOptions& options, Files& files);
-  StoreStatus start();
+  StoreStatus start(bool serves);
   StoreStatus lock();
   StoreStatus make_store();
   bool attach_index();
   StoreStatus rebuild_index();
   Result<Index> make_index(uint64_t keys);
-  void remove_index_file(const std::string& path);
-  void sweep_index_directory();
 
   struct Slot {
     uint64_t* address = nullptr;
@@ -136,6 +142,8 @@ class Writer {
   void wake_thread();
   bool active_exists() const;
   StoreStatus drop_expired();
+  bool next_for_huge_pages();
+  uint64_t make_extent_huge();
   bool has_expired(const SegmentBytes& segment, const Footer& footer, uint64_t now) const;
   friend class Compaction;
 
@@ -184,6 +192,12 @@ class Writer {
   std::atomic<bool> stopping_{false};
   bool wanted_ = false;
   std::thread thread_;
+  // The thread's.
+  struct {
+    std::set<uint64_t> seen;  // file ids
+    std::unique_ptr<SegmentInPages> segment;
+    unsigned failures = 0;
+  } huge_;
   std::atomic<bool> closed_{false};
 };
 

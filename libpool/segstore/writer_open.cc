@@ -4,35 +4,15 @@
 
 #include "base/os/procfs.h"
 #include "libpool/segstore/recovery.h"
+#include "libpool/segstore/ring.h"
+#include "libpool/segstore/shared_files.h"
 #include "libpool/segstore/writer.h"
 
 namespace spillway::segstore {
 namespace {
 
-constexpr const char* kSharedMemory = "/dev/shm";
-constexpr const char* kIndexPrefix = "spillway-store-";
 // Fewer keys than this are indexed again in a few milliseconds, which is no reason to leave memory behind.
 constexpr uint64_t kKeepIndexFrom = 65'536;
-
-std::string hexadecimal(uint64_t number) {
-  char text[17];
-  snprintf(text, sizeof text, "%016llx", static_cast<unsigned long long>(number));
-  return text;
-}
-
-// Something in the directory that is none of a store's; "" when there is nothing.
-std::string foreign_name(int directory) {
-  std::string found;
-  (void)os::list_names(
-      directory,
-      [](void* to, const char* name) {
-        for (const char* own : {"LOCK", "CONTROL", "RESERVE", "MANIFEST.new", "lost+found"})
-          if (strcmp(name, own) == 0) return;
-        if (strncmp(name, "index-", 6) != 0) *static_cast<std::string*>(to) = name;
-      },
-      &found);
-  return found;
-}
 
 StoreStatus locked_by(int lock_file, const std::string& path) {
   char text[128] = {};
@@ -51,9 +31,10 @@ Writer::Writer(Reader& reader, const StoreOptions& options, Files& files)
 
 Writer::~Writer() { (void)close(); }
 
-StoreResult<std::unique_ptr<Writer>> Writer::open(Reader& reader, const StoreOptions& options, Files& files) {
+StoreResult<std::unique_ptr<Writer>> Writer::open(Reader& reader, const StoreOptions& options, Files& files,
+                                                  bool serves) {
   std::unique_ptr<Writer> writer(new Writer(reader, options, files));
-  if (StoreStatus bad = writer->start(); !bad.ok()) {
+  if (StoreStatus bad = writer->start(serves); !bad.ok()) {
     writer->closed_ = true;  // there is nothing to flush
     return bad;
   }
@@ -84,7 +65,7 @@ StoreStatus Writer::make_store() {
   return {};
 }
 
-StoreStatus Writer::start() {
+StoreStatus Writer::start(bool serves) {
   if (os::is_on_network(directory_))
     return {StoreCode::kInvalid,
             reader_.path() + ": on a network file system, where other machines could change mapped files"};
@@ -98,9 +79,13 @@ StoreStatus Writer::start() {
   Result<Control> control = Control::create(directory_);
   if (!control) return failure(control.error(), reader_.path() + "/CONTROL");
   control_ = std::move(*control);
+  retire_ring(directory_, control_, serves);
   if (is_new)
     if (StoreStatus bad = make_store(); !bad.ok()) return bad;
-  sweep_index_directory();
+  std::string index_in_use;
+  uint64_t unused = 0;
+  (void)control_.read_index_path(index_in_use, unused);
+  sweep_shared_files(directory_, options_.index_directory, {index_in_use});
   const bool rewrite = control_.block().flush_failed != 0;
   const uint64_t durable_before = control_.block().durable_sequence;
   if (is_new || rewrite || !attach_index())
@@ -209,27 +194,21 @@ bool Writer::attach_index() {
 }
 
 Result<Index> Writer::make_index(uint64_t keys) {
-  uint64_t number = 0;
-  if (Errno e = os::random_bytes(&number, sizeof number); !e.ok()) return e;
-  Result<os::FileFacts> facts = os::facts_of(directory_);
-  if (!facts) return facts.error();
-  const std::string wanted = options_.index_directory.empty() ? kSharedMemory : options_.index_directory;
-  std::string path = wanted + "/" + kIndexPrefix + std::to_string(facts->owner) + "-" + hexadecimal(number);
-  Result<Index> index = Index::create(directory_, path.c_str(), options_.max_index_bytes, keys);
-  if (!index && !(index.error() == EFBIG)) {
-    path = "index-" + hexadecimal(number);
-    index = Index::create(directory_, path.c_str(), options_.max_index_bytes, keys);
+  Result<std::vector<std::string>> names = new_shared_names(directory_, options_.index_directory);
+  if (!names) return names.error();
+  Result<Index> index = Errno(ENOENT);
+  for (const std::string& name : *names) {
+    index_path_ = name;
+    index = Index::create(directory_, name.c_str(), options_.max_index_bytes, keys);
+    if (index || index.error() == EFBIG) break;
   }
-  if (!index) return index;
+  if (!index) {
+    index_path_.clear();
+    return index;
+  }
   IndexHeader& header = index->header();
-  header.directory_device = facts->device;
-  header.directory_inode = facts->inode;
+  if (Errno e = fill_head(header, directory_, reader_.path(), files_.boot_id()); !e.ok()) return e;
   header.generation = (control_.generation() | 1) + 3;
-  const std::string boot_id = files_.boot_id();
-  memcpy(header.boot_id, boot_id.data(), std::min(boot_id.size(), sizeof header.boot_id - 1));
-  memcpy(header.store_path, reader_.path().data(),
-         std::min(reader_.path().size(), sizeof header.store_path - 1));
-  index_path_ = path;
   return index;
 }
 
@@ -246,7 +225,7 @@ StoreStatus Writer::rebuild_index() {
   input.make_index = [this](uint64_t keys) { return make_index(keys); };
   StoreResult<std::unique_ptr<Recovered>> done = recover(input);
   if (!done) {
-    if (!index_path_.empty()) remove_index_file(index_path_);
+    if (!index_path_.empty()) (void)os::unlink_in(directory_, index_path_.c_str());  // made just now
     return done.status();
   }
   Recovered& recovered = **done;
@@ -285,50 +264,8 @@ StoreStatus Writer::rebuild_index() {
   files_.step("recover:switch");
   control_.write_index_path(index_path_, generation);
   view_ = reader_.adopt(std::move(view));
-  if (!old_path.empty() && old_path != index_path_) remove_index_file(old_path);
+  if (!old_path.empty() && old_path != index_path_) remove_shared_file(directory_, old_path);
   return {};
-}
-
-void Writer::remove_index_file(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  const std::string name = slash == std::string::npos ? path : path.substr(slash + 1);
-  // A damaged CONTROL must not make us remove anything else.
-  if (name.rfind(kIndexPrefix, 0) == 0 || (slash == std::string::npos && name.rfind("index-", 0) == 0))
-    (void)os::unlink_in(directory_, path.c_str());
-}
-
-// Indexes whose store is gone, or has another one by now.
-void Writer::sweep_index_directory() {
-  const std::string wanted = options_.index_directory.empty() ? kSharedMemory : options_.index_directory;
-  Result<os::Fd> directory = os::open_directory(wanted.c_str(), false);
-  Result<os::FileFacts> own = os::facts_of(directory_);
-  if (!directory || !own) return;
-  struct Context {
-    std::string prefix;
-    std::vector<std::string> names;
-  } context{kIndexPrefix + std::to_string(own->owner) + "-", {}};
-  (void)os::list_names(
-      directory->get(),
-      [](void* to, const char* name) {
-        auto& found = *static_cast<Context*>(to);
-        if (strncmp(name, found.prefix.c_str(), found.prefix.size()) == 0) found.names.emplace_back(name);
-      },
-      &context);
-  for (const std::string& name : context.names) {
-    IndexHeader header{};
-    Result<os::Fd> fd = os::open_in(directory->get(), name.c_str(), os::OpenFor::kReading);
-    if (!fd) continue;
-    Result<uint64_t> got = os::read_some(fd->get(), &header, sizeof header, 0);
-    if (!got || *got < sizeof header || header.magic != kIndexMagic || header.store_path[0] != '/') continue;
-    header.store_path[sizeof header.store_path - 1] = '\0';
-    Result<os::Fd> home = os::open_directory(header.store_path, false);
-    bool is_gone = !home && home.error() == ENOENT;
-    if (home) {
-      Result<os::FileFacts> facts = os::facts_of(home->get());
-      is_gone = facts && (facts->inode != header.directory_inode || facts->device != header.directory_device);
-    }
-    if (is_gone) (void)os::unlink_in(directory->get(), name.c_str());
-  }
 }
 
 StoreStatus Writer::close() {
@@ -361,7 +298,7 @@ StoreStatus Writer::close() {
     header.is_clean = all_sealed ? 1 : 0;
     block.is_clean = 1;
     if (Errno e = control_.flush(); !e.ok()) result = failure(e, reader_.path() + "/CONTROL");
-    if (header.keys < kKeepIndexFrom) remove_index_file(view_->index_path);
+    if (header.keys < kKeepIndexFrom) remove_shared_file(directory_, view_->index_path);
   }
   lock_file_.reset();
   return result;

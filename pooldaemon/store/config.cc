@@ -73,6 +73,19 @@ std::string directories_text(const Config& c) {
   return text;
 }
 
+std::string set_stores(Config& c, const std::string& text) {
+  std::vector<std::string> stores;
+  for (size_t at = 0; at <= text.size();) {
+    const size_t end = std::min(text.find(',', at), text.size());
+    stores.push_back(text.substr(at, end - at));
+    if (stores.back().empty() || stores.back()[0] != '/')
+      return fmt::format("expected paths that begin with /, separated by commas, not '{}'", text);
+    at = end + 1;
+  }
+  c.stores = std::move(stores);
+  return "";
+}
+
 }  // namespace
 
 const std::vector<Setting>& settings() {
@@ -170,6 +183,10 @@ const std::vector<Setting>& settings() {
        "Let other users connect; what they may read and erase is up to each object's mode (default: 0)",
        false, [](C& c, S t) { return set_number(c.system_wide, t, 0, 1, "(0 or 1)"); },
        [](const C& c) { return std::string(c.system_wide ? "1" : "0"); }},
+      {"stores", "DIR[,DIR...]",
+       "Segment stores (see spillway store) to write for the programs that open them shared (default: none)",
+       false, [](C& c, S t) { return set_stores(c, t); },
+       [](const C& c) { return fmt::format("{}", fmt::join(c.stores, ",")); }},
   };
   return all;
 }

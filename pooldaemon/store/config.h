@@ -27,6 +27,7 @@ struct Config {
   uint64_t idle_exit_s = 0;  // 0: never
   unsigned metrics_port = 0;
   bool system_wide = false;
+  std::vector<std::string> stores;  // segment stores to write for others
 };
 
 struct Setting {

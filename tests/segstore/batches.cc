@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <thread>
 
-#include "tests/segstore/support.h"
+#include "tests/segstore/crash.h"
 
 using namespace spillway;
 using namespace spillway::test;
@@ -179,6 +179,57 @@ TEST_CASE("keys with a prefix come in the order of their bytes, and an iteration
     return keys.size() < 3;
   }));
   CHECK(keys == std::vector<std::string>{"a/1", "b", "b/"});
+}
+
+TEST_CASE("a snapshot's ordered index gives the same pairs in the same order as sorting them each time") {
+  ScratchDir dir;
+  Store store = must(Store::open(dir / "s", small_segments(dir)));
+  std::mt19937_64 random(11);
+  Pairs model;
+  for (int i = 0; i < 3000; ++i) {
+    std::string key(random() % 12, '\0');
+    for (char& c : key) c = static_cast<char>(random() % 3 == 0 ? 0xff : random() % 4);
+    model[key] = std::to_string(i);
+    must(store.put(key, model[key]));
+  }
+  for (int i = 0; i < 500; ++i) {
+    const auto at = std::next(model.begin(), static_cast<ptrdiff_t>(random() % model.size()));
+    must(store.remove(at->first));
+    model.erase(at);
+  }
+  const Snapshot plain = must(store.snapshot());
+  Snapshot ordered = must(store.snapshot());
+  must(ordered.make_ordered());
+  must(ordered.make_ordered());
+  must(store.put("later", "is not in it"));
+  for (int n = 0; n < 200; ++n) {
+    auto bound = [&]() -> std::optional<std::string> {
+      if (random() % 4 == 0) return std::nullopt;
+      const auto at = std::next(model.begin(), static_cast<ptrdiff_t>(random() % model.size()));
+      return random() % 2 == 0 ? at->first : at->first.substr(0, at->first.size() / 2);
+    };
+    const auto start = bound(), end = bound();
+    Pairs expected;
+    for (const auto& [key, value] : model)
+      if ((!start || key >= *start) && (!end || key < *end)) expected[key] = value;
+    const std::string prefix = start.value_or("");
+    Pairs with_prefix;
+    for (const auto& [key, value] : model)
+      if (key.compare(0, prefix.size(), prefix) == 0) with_prefix[key] = value;
+    for (const Snapshot* snapshot : {&plain, const_cast<const Snapshot*>(&ordered)}) {
+      using Listed = std::vector<std::pair<std::string, std::string>>;
+      Listed listed;
+      auto list = [&](std::string_view key, const Value& value) {
+        listed.emplace_back(key, value.str());
+        return true;
+      };
+      must(snapshot->for_each_range(start, end, list));
+      REQUIRE(listed == Listed(expected.begin(), expected.end()));
+      listed.clear();
+      must(snapshot->for_each_prefix(prefix, list));
+      REQUIRE(listed == Listed(with_prefix.begin(), with_prefix.end()));
+    }
+  }
 }
 
 TEST_CASE("map-reduce over a range of keys, grouped, gives the same with one thread and with many") {

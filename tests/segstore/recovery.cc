@@ -4,6 +4,7 @@
 #include <fstream>
 #include <thread>
 
+#include "libpool/segstore/store_impl.h"
 #include "tests/segstore/support.h"
 
 using namespace spillway;
@@ -233,4 +234,62 @@ TEST_CASE("a clock that runs backwards changes nothing, for order comes from seq
   Store store = must(Store::open(dir / "s", small_segments(dir)));
   CHECK(value_of(store, "k") == "second");
   CHECK_FALSE(value_of(store, "gone").has_value());
+}
+
+TEST_CASE("a copy of a store leaves the original's index alone, also while that one is in use") {
+  ScratchDir dir;
+  StoreOptions options = quick(dir);
+  Store store = must(Store::open(dir / "s", options));
+  for (uint64_t i = 0; i < 2000; ++i) must(store.put(key_of(i), "original"));
+  must(store.sync());
+  const std::string index = must(store.state()).index_file;
+  std::filesystem::copy(dir / "s", dir / "copy", std::filesystem::copy_options::recursive);
+  {
+    Store copy = must(Store::open(dir / "copy", options));
+    must(copy.put(key_of(0), "copy"));
+    CHECK(must(copy.state()).keys == 2000);
+    CHECK(must(copy.state()).index_file != index);
+    must(copy.close());
+  }
+  CHECK(std::filesystem::exists(index));
+  Store reader = must(Store::open_reader(dir / "s"));
+  CHECK(must(reader.state()).index_file == index);
+  CHECK(value_of(reader, key_of(0)) == "original");
+  CHECK(value_of(must(Store::open_reader(dir / "copy")), key_of(0)) == "copy");
+}
+
+TEST_CASE("indexes of writers that were killed while they made them are removed by the next") {
+  class Killed : public segstore::Files {
+   public:
+    void step(const char* name) override {
+      if (std::string(name) == "recover:manifest") ::kill(::getpid(), SIGKILL);
+    }
+  };
+  ScratchDir dir;
+  std::filesystem::create_directory(dir / "shm");
+  StoreOptions options = quick(dir);
+  options.index_directory = dir / "shm";
+  {
+    Store store = must(Store::open(dir / "s", options));
+    must(store.put("k", "v"));
+    must(store.close());
+  }
+  auto files_there = [&] {
+    return std::distance(std::filesystem::directory_iterator(dir / "shm"),
+                         std::filesystem::directory_iterator());
+  };
+  for (int i = 0; i < 3; ++i) {
+    Child writer([&] {
+      Killed files;
+      (void)StoreAccess::open(dir / "s", options, files);
+      return 0;
+    });
+    REQUIRE(writer.wait() == 1000 + SIGKILL);
+  }
+  CHECK(files_there() == 1);  // of the last
+  Store store = must(Store::open(dir / "s", options));
+  CHECK(files_there() == 1);  // its own
+  CHECK(value_of(store, "k") == "v");
+  must(store.close());
+  CHECK(files_there() == 0);
 }

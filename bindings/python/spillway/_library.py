@@ -58,7 +58,7 @@ class UnavailableError(PoolError, ConnectionError):
 POOL_ERRORS = {1: InvalidError, 2: NotFoundError, 3: NotFoundError, 4: NotFoundError, 5: StorageError, 6: FullError, 7: StorageError,
                8: FullError, 9: TimedOutError, 10: ExistsError, 11: DeniedError, 12: StorageError, 15: UnavailableError, 16: FullError, 17: BusyError}
 STORE_ERRORS = {3: DeniedError, 4: BusyError, 5: InvalidError, 6: InvalidError, 7: FullError, 8: StorageError, 9: StorageError, 10: StorageError,
-                11: BusyError}
+                11: BusyError, 12: StorageError}
 
 
 class Ref(Structure):
@@ -135,6 +135,7 @@ _FUNCTIONS: dict[str, tuple[Any, list]] = {
     "spillway_stats": (c_int, [_P, StatsCall, _P]),
     "spillway_store_error": (c_char_p, []),
     "spillway_store_open": (c_int, [c_char_p, c_int, c_uint64, POINTER(_P)]),
+    "spillway_store_open_shared": (c_int, [c_char_p, c_int, c_uint64, POINTER(_P)]),
     "spillway_store_open_reader": (c_int, [c_char_p, POINTER(_P)]),
     "spillway_store_close": (c_int, [_P]),
     "spillway_store_free": (None, [_P]),

@@ -40,7 +40,8 @@ class Store(collections.abc.MutableMapping):
     """A MutableMapping from bytes (or str, as UTF-8) to bytes. Values are read as read-only memoryviews on the segments, which stay as they
     are however long they are held. Any thread may use it. Made by open_store()."""
 
-    def __init__(self, directory: Union[str, os.PathLike], *, readonly: bool = False, durability: str = "group", segment_bytes: int = 0) -> None:
+    def __init__(self, directory: Union[str, os.PathLike], *, readonly: bool = False, shared: bool = False, durability: str = "group",
+                 segment_bytes: int = 0) -> None:
         self._handle: Optional[ctypes.c_void_p] = None
         if durability not in _DURABILITY:
             raise InvalidError(f"durability: expected 'async', 'group' or 'sync', got {durability!r}")
@@ -48,7 +49,8 @@ class Store(collections.abc.MutableMapping):
         if readonly:
             check_store(library().spillway_store_open_reader(path, handle))
         else:
-            check_store(library().spillway_store_open(path, _DURABILITY[durability], segment_bytes, handle))
+            open_it = library().spillway_store_open_shared if shared else library().spillway_store_open
+            check_store(open_it(path, _DURABILITY[durability], segment_bytes, handle))
         self._handle = handle
 
     def _open(self) -> ctypes.c_void_p:
@@ -135,10 +137,11 @@ class Store(collections.abc.MutableMapping):
         check_store(library().spillway_store_backup(self._open(), os.fsencode(directory)))
 
 
-def open_store(directory: Union[str, os.PathLike], *, readonly: bool = False, durability: str = "group", segment_bytes: int = 0) -> Store:
+def open_store(directory: Union[str, os.PathLike], *, readonly: bool = False, shared: bool = False, durability: str = "group",
+               segment_bytes: int = 0) -> Store:
     """Opens the segment store in a directory, which is made when it is not there.
 
-    readonly: beside its writer. durability: what a put waits for: 'async' nothing, 'group' the next common flush, 'sync' its own. Raises
+    readonly: beside its writer. shared: as one of several processes that write. durability: what a put waits for: 'async' nothing, 'group' the next common flush, 'sync' its own. Raises
     BusyError when another process writes it, InvalidError when the directory is no store.
     """
-    return Store(directory, readonly=readonly, durability=durability, segment_bytes=segment_bytes)
+    return Store(directory, readonly=readonly, shared=shared, durability=durability, segment_bytes=segment_bytes)

@@ -379,6 +379,13 @@ class Stores(unittest.TestCase):
         with spillway.open_store(self.path + ".copy", readonly=True) as copied:
             self.assertEqual(len(copied), 5)
 
+    def test_several_processes_write(self):
+        with spillway.open_store(self.path, shared=True) as store:
+            store["k"] = b"parent"
+            code = f"import spillway; s = spillway.open_store({self.path!r}, shared=True); s['k'] = bytes(s['k']) + b', child'; s.close()"
+            subprocess.run([sys.executable, "-c", code], check=True)
+            self.assertEqual(bytes(store["k"]), b"parent, child")
+
     def test_mistakes_are_named(self):
         with self.assertRaises(spillway.PoolError) as raised:
             spillway.open_store(self.path, readonly=True)

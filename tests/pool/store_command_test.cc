@@ -1,0 +1,158 @@
+// `spillway store` in the hands of somebody careless: every refusal says what was expected, and harms
+// nothing.
+#include <signal.h>
+#include <sys/stat.h>
+
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <fstream>
+#include <spillway/store.hpp>
+
+#include "tests/support/paths.h"
+#include "tests/support/program.h"
+#include "tests/support/scratch_dir.h"
+#include "tests/support/wait.h"
+
+using namespace spillway;
+using namespace spillway::test;
+namespace fs = std::filesystem;
+
+namespace {
+
+Outcome store(std::vector<std::string> words, const std::string& input = "", uid_t uid = 0) {
+  words.insert(words.begin(), {spillway_bin(), "store"});
+  return run({.argv = words, .input = input, .uid = uid});
+}
+
+struct Refusal {
+  std::vector<std::string> words;
+  std::string says;
+};
+
+}  // namespace
+
+TEST_CASE("spillway store: what cannot be is refused in words that say what can") {
+  ScratchDir dir;
+  const std::string at = dir / "s", key(65'537, 'k');
+  REQUIRE(store({"put", at, "k", "v"}).exit_code == 0);
+  std::ofstream(dir / "file") << "x";
+  fs::create_directory(dir / "full");
+  std::ofstream(dir / "full/mine") << "x";
+  const Refusal refusals[] = {
+      {{"put"}, "DIR is required"},
+      {{"put", at}, "KEY is required"},
+      {{"put", "", "k", "v"}, "an empty path"},
+      {{"get", "", "k"}, "an empty path"},
+      {{"put", dir / "file", "k", "v"}, "Not a directory"},
+      {{"put", dir / "full", "k", "v"}, "not empty (mine); a new store needs a directory of its own"},
+      {{"put", at, key, "v"}, "a key of 65537 bytes; at most 65536"},
+      {{"put", at, "k", "v", "--ttl", "5y"}, "a time such as 500ms, 30s"},
+      {{"put", at, "k", "v", "--ttl", "nan"}, "a time such as 500ms, 30s"},
+      {{"put", at, "k", "v", "--ttl", "-5s"}, "a time such as 500ms, 30s"},
+      {{"put", at, "k", "v", "--align", "3"}, "a power of two up to 4096"},
+      {{"put", at, "k", "v", "--align", "8192"}, "a power of two up to 4096"},
+      {{"put", at, "k", "v", "--durability", "maybe"}, "{async,group,sync}"},
+      {{"put", at, "k", "v", "--file", "x"}, "not from both"},
+      {{"put", at, "k", "--file", dir / "none"}, "No such file"},
+      {{"put", at, "k", "--file", dir.path()}, "Is a directory"},
+      {{"put", at, "k", "v", "more"}, "more"},
+      {{"put", dir / "n", "k", "v", "--segment-size", "1"}, "65536 to 268435456 are possible"},
+      {{"put", dir / "n", "k", "v", "--segment-size", "abc"}, "expected a size such as"},
+      {{"get", dir / "n", "k"}, "no store here"},
+      {{"rm", dir / "n", "k"}, "no store here"},
+      {{"ls", dir / "n"}, "no store here"},
+      {{"stat", dir / "n"}, "no store here"},
+      {{"verify", dir / "n"}, "no store here"},
+      {{"compact", dir / "n"}, "no store here"},
+      {{"dump", dir / "n"}, "no store here"},
+      {{"backup", dir / "n", dir / "b"}, "no store here"},
+      {{"backup", at, dir / "full"}, "missing or empty"},
+      {{"backup", at, at}, "missing or empty"},
+      {{"bench", dir / "b", "--keys", "0"}, "a number above 0"},
+      {{"stta", at}, "did you mean stat?"},
+  };
+  for (const Refusal& refusal : refusals) {
+    const Outcome outcome = store(refusal.words);
+    INFO(outcome.text());
+    CHECK(outcome.exit_code == 125);
+    CHECK(outcome.out.empty());
+    CHECK_THAT(outcome.err, Catch::Contains(refusal.says));
+  }
+  CHECK_FALSE(fs::exists(dir / "n"));
+  CHECK(store({"get", at, "none"}).exit_code == 1);
+  CHECK(store({"rm", at, "none"}).exit_code == 1);
+  CHECK(store({"get", at, "k"}).out == "v");
+}
+
+TEST_CASE("spillway store: any bytes are keys and values, also through another process that serves") {
+  ScratchDir dir;
+  const std::string binary("\0\xff\n\\'\"", 6), at = dir / "s";
+  auto each = [&] {
+    CHECK(store({"put", at, ""}, "").exit_code == 0);
+    CHECK(store({"get", at, ""}).out.empty());
+    CHECK(store({"put", at, "\xff\xfe"}, binary).exit_code == 0);
+    CHECK(store({"get", at, "\xff\xfe"}).out == binary);
+    CHECK(store({"put", at, std::string(65'536, 'k'), "--align", "4096"}, std::string(2'000'000, 'v'))
+              .exit_code == 0);
+    CHECK(store({"get", at, std::string(65'536, 'k')}).out == std::string(2'000'000, 'v'));
+    CHECK(store({"rm", at, std::string(65'536, 'k')}).exit_code == 0);
+    CHECK(store({"put", at, "short", "lived", "--ttl", "1ms"}).exit_code == 0);
+    CHECK(wait_until([&] { return store({"get", at, "short"}).exit_code == 1; }));
+    CHECK(store({"ls", "-0", at}).out == std::string("\0\xff\xfe\0", 4));
+    CHECK(store({"compact", at}).exit_code == 0);
+    CHECK(store({"verify", at}).exit_code == 0);
+  };
+  each();
+  Running server({.argv = {spillway_bin(), "store", "serve", at}});
+  REQUIRE(wait_until([&] { return server.out().find("until it is ended") != std::string::npos; }));
+  each();
+  CHECK(store({"stat", at}).out.find("process " + std::to_string(server.pid())) != std::string::npos);
+  const Outcome second = store({"serve", at});
+  CHECK(second.exit_code == 1);
+  CHECK_THAT(second.out, Catch::Contains("writes already"));
+  ::kill(server.pid(), SIGTERM);
+  CHECK(server.wait().exit_code == 0);
+  CHECK(store({"get", at, "\xff\xfe"}).out == binary);
+}
+
+TEST_CASE("spillway store: a directory that may only be read is read, and writing to it is refused") {
+  ScratchDir dir;
+  const std::string at = dir / "s";
+  REQUIRE(store({"put", at, "k", "v"}).exit_code == 0);
+  if (::geteuid() == 0) {
+    // Root writes where it likes; somebody else may read what is shown to him.
+    ::chmod(dir.path().c_str(), 0755);
+    ::chmod(at.c_str(), 0755);
+    for (const auto& entry : fs::directory_iterator(at)) ::chmod(entry.path().c_str(), 0644);
+    const Outcome got = store({"get", at, "k"}, "", kNobody);
+    INFO(got.text());
+    CHECK(got.out == "v");
+    const Outcome put = store({"put", at, "k", "w"}, "", kNobody);
+    INFO(put.text());
+    CHECK(put.exit_code == 125);
+    CHECK_THAT(put.err, Catch::Contains("LOCK: Permission denied"));
+  }
+  CHECK(store({"get", at, "k"}).out == "v");
+}
+
+TEST_CASE("spillway store: a store of another version or a damaged one is told, never guessed at") {
+  ScratchDir dir;
+  const std::string at = dir / "s";
+  REQUIRE(store({"put", at, "k", std::string(5000, 'v')}).exit_code == 0);
+  for (const auto& entry : fs::directory_iterator(at))
+    if (entry.path().filename().string().rfind("seg-", 0) == 0) {
+      std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
+      file.seekp(2000);
+      file.put('x');
+    }
+  const Outcome got = store({"get", at, "k"});
+  INFO(got.text());
+  CHECK(got.exit_code == 125);
+  CHECK(got.out.empty());
+  CHECK_THAT(got.err, Catch::Contains("seg-") && Catch::Contains("at byte") && Catch::Contains("checksum"));
+  const Outcome verified = store({"verify", at});
+  CHECK(verified.exit_code == 1);
+  CHECK_THAT(verified.out, Catch::Contains("1 findings"));
+  CHECK(store({"put", at, "k", "new"}).exit_code == 0);
+  CHECK(store({"get", at, "k"}).out == "new");
+}
