@@ -100,7 +100,9 @@ int64_t MemoryRoom::left_in(const Group& group) {
   const uint64_t cache = group.is_v2 ? number("file ") : number("total_cache ");
   const uint64_t shared = group.is_v2 ? number("shmem ") : number("total_shmem ");
   const uint64_t reclaimable = cache - std::min(cache, shared) + number("slab_reclaimable ");
-  const auto usable = static_cast<int64_t>(limit - limit / kReserveShare);
+  const uint64_t reserve =
+      std::max(limit / kReserveShare, std::min(limit / kLargestReserveShare, kReserveBytes));
+  const auto usable = static_cast<int64_t>(limit - reserve);
   return usable - static_cast<int64_t>(usage - std::min(usage, reclaimable));
 }
 
