@@ -58,14 +58,14 @@ BENCHES     := $(patsubst bench/malloc/%.cc,$(BUILD)/bench/%,$(wildcard bench/ma
 POOL_LIBS   := $(if $(POOL_SRC),$(BUILD)/lib/libspillway.so $(BUILD)/lib/libspillway.a)
 # Debian's python3, whose headers and numpy are the packages'; PYTHON= takes the package out of the build.
 PYTHON      ?= /usr/bin/python3
-PYTHON_SRC  := $(wildcard bindings/python/src/*.cc)
+PYTHON_SRC  := bindings/python/src/extension.cc
 PYTHON_PACKAGE := $(if $(PYTHON),$(patsubst bindings/python/%,$(BUILD)/python/%,$(wildcard bindings/python/spillway/*)) \
                $(BUILD)/python/spillway/_spillway.so)
 DAEMON      := $(if $(DAEMON_SRC),$(BUILD)/bin/spillwayd)
 
 .PHONY: all tests check test asan tsan fuzz bench bench-typed soak demo install uninstall format deps clean victims
 .SECONDARY:
-all: $(PRELOAD_LIB) $(POOL_LIBS) $(DAEMON) $(PYTHON_PACKAGE) $(BUILD)/bin/spillway $(BUILD)/bin/exm
+all: $(PYTHON_PACKAGE) $(PRELOAD_LIB) $(POOL_LIBS) $(DAEMON) $(BUILD)/bin/spillway $(BUILD)/bin/exm
 tests: all $(TESTS) $(VICTIMS) $(BENCHES)
 
 # --- the preload library -------------------------------------------------------------------------------------------
