@@ -161,10 +161,12 @@ class Containers(unittest.TestCase):
             with self.assertRaises(spillway.TypedError):
                 spillway.loads(good[:n])
         rng = random.Random(11)
-        for _ in range(3000):
+        changes = [[(at, good[at] ^ bits)] for at in range(len(good)) for bits in (1, 2, 4, 8, 16, 32, 64, 128, 255)]
+        changes += [[(rng.randrange(len(good)), rng.randrange(256)) for _ in range(rng.randrange(1, 4))] for _ in range(2000)]
+        for change in changes:
             bad = bytearray(good)
-            for _ in range(rng.randrange(1, 4)):
-                bad[rng.randrange(len(bad))] = rng.randrange(256)
+            for at, byte in change:
+                bad[at] = byte
             try:
                 blob = spillway.open_blob(bytes(bad))
                 repr(spillway.clone(blob.root()))
