@@ -10,9 +10,7 @@ here = pathlib.Path(__file__).resolve().parent
 include = [str(here.parent.parent / "include")]
 try:
     import pybind11
-    from pybind11.setup_helpers import ParallelCompile
     include.append(pybind11.get_include())
-    ParallelCompile(default=0).install()  # as many files at a time as there are processors
 except ImportError:
     pass  # pybind11-dev puts its headers where the compiler looks
 
@@ -25,7 +23,7 @@ setup(
     install_requires=["numpy"],
     packages=["spillway"],
     package_data={"spillway": ["py.typed", "*.pyi"]},
-    ext_modules=[Extension("spillway._spillway", sorted(str(p.relative_to(here)) for p in (here / "src").glob("*.cc")),
+    ext_modules=[Extension("spillway._spillway", ["src/extension.cc"], depends=sorted(str(p.relative_to(here)) for p in (here / "src").iterdir()),
                            include_dirs=include, libraries=["lz4"], language="c++", define_macros=[("SPILLWAY_TYPED_LZ4", "1")],
                            extra_compile_args=["-std=c++20", "-O2", "-g0", "-fvisibility=hidden"])],
 )

@@ -16,7 +16,7 @@ import os
 import tempfile
 import threading
 import weakref
-from typing import Any, Iterator, NamedTuple, Optional, Union
+from typing import Any, Iterator, List, NamedTuple, Optional, Union
 
 import numpy
 
@@ -171,6 +171,10 @@ class Pool:
 
     def _put_options(self, tag: dict, name: Optional[str], hint: str, when_full: str, timeout: Optional[float], mode: int, durable: bool, retain: bool,
                      exclusive: bool, filters: Optional[str]) -> _library.PutOptions:
+        if name == "":
+            raise InvalidError("name: expected a name, or None for an object that only its DRefs lead to, got ''")
+        if not isinstance(mode, int) or not 0 <= mode <= 0o777:
+            raise InvalidError(f"mode: expected 0 to 0o777, got {mode!r}")
         text = json.dumps(tag, separators=(",", ":")).encode()
         made = _library.PutOptions(_encoded(name), ctypes.cast(ctypes.c_char_p(text), ctypes.c_void_p), len(text), mode, _one_of("hint", hint, _HINTS),
                                    _one_of("when_full", when_full, _WHEN_FULL), _ms(timeout),
@@ -256,13 +260,13 @@ class Pool:
             check(library().spillway_stat_name(self._handle(), _encoded(what), call, None))
         return found[0]
 
-    def list(self, prefix: str = "") -> "list[Info]":
+    def list(self, prefix: str = "") -> List[Info]:
         """The objects whose names begin so, in the order of names."""
         found: list[Info] = []
         check(library().spillway_list(self._handle(), _encoded(prefix), _library.InfoCall(lambda _, info: found.append(_info(info.contents)) or 0), None))
         return found
 
-    def names(self, prefix: str = "") -> "list[str]":
+    def names(self, prefix: str = "") -> List[str]:
         """The names that begin so."""
         return [info.name for info in self.list(prefix)]
 
@@ -364,6 +368,8 @@ def _encoded(text: Any) -> Optional[bytes]:
 
 def _ms(seconds: Optional[float]) -> int:
     """Milliseconds for the library; None and infinity: for ever."""
+    if seconds is not None and not isinstance(seconds, (int, float, numpy.integer, numpy.floating)):
+        raise TypeError(f"a timeout: expected seconds, or None, got {seconds!r}")
     if seconds is None or seconds * 1000 >= FOREVER:
         return FOREVER
     if not seconds >= 0:

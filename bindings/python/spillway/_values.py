@@ -44,7 +44,10 @@ def encode(value: Any) -> tuple[dict, list]:
     if isinstance(value, (bytes, bytearray, memoryview)):
         return {"spillway": "bytes"}, [memoryview(value).cast("B") if memoryview(value).c_contiguous else memoryview(value).tobytes()]
     if isinstance(value, str):
-        return {"spillway": "text"}, [value.encode()]
+        try:
+            return {"spillway": "text"}, [value.encode()]
+        except UnicodeEncodeError:
+            pass  # half of a surrogate pair: pickled
     if isinstance(value, Columns):
         return {"spillway": "columns"}, _framed(value._parts())
     if isinstance(value, (Record, RecordView, ListView, SetView, MapView)):

@@ -180,6 +180,28 @@ def _copy(self: MapView) -> dict:
     return {_hashable(k): self[k] for k in self}
 
 
+def _dir(self: RecordView) -> list[str]:
+    """The fields, and what the class that declares them has beside."""
+    return sorted({*self._fields(), *dir(type(self)), *(dir(self._class()) if self._class() is not None else ())})
+
+
+def _from_pickle(packed: bytes) -> Any:
+    from ._files import loads
+    return loads(packed)
+
+
+def _reduce(self: Any) -> Any:
+    """Pickled, a view is a blob of its own, of this value alone; unpickled, a view of that blob."""
+    from ._files import dumps
+    return _from_pickle, (bytes(dumps(self)),)
+
+
+def _deepcopy(self: Any, memo: Any) -> Any:
+    """A view of a copy: what is written in place into the original does not show. For native objects: spillway.clone()."""
+    make, arguments = _reduce(self)
+    return make(*arguments)
+
+
 def _equal(self: RecordView, other: Any) -> Any:
     return records_equal(self, other)
 
@@ -194,7 +216,9 @@ def _assign(cls: type, **members: Any) -> None:
 
 
 _assign(Blob, __repr__=lambda self: f"<blob of {self.nbytes} bytes>")
-_assign(RecordView, __eq__=_equal, __repr__=_record_repr, __hash__=_position_hash)
+_assign(RecordView, __eq__=_equal, __repr__=_record_repr, __hash__=_position_hash, __dir__=_dir)
+for _cls in (RecordView, ListView, SetView, MapView):
+    _assign(_cls, __reduce__=_reduce, __copy__=lambda self: self, __deepcopy__=_deepcopy)
 _assign(ListView, __repr__=_list_repr, __hash__=_list_hash, __contains__=_contains, index=abc.Sequence.index, count=abc.Sequence.count,
         select=_select, **{n: _compare(n) for n in ("__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__")})
 _assign(SetView, __repr__=_set_repr, __le__=_set_le, __eq__=_set_eq,

@@ -1,6 +1,8 @@
 // arguments.cc - what a parameter takes, and what is said about the rest.
 #include "arguments.h"
 
+#include "convert.h"
+
 namespace spillway::python {
 
 namespace {
@@ -20,7 +22,7 @@ void refuse_value(const char* name, const char* expected, py::handle given) {
 
 void take_argument(const char* name, py::handle given, std::string& to) {
   if (!PyUnicode_Check(given.ptr())) refuse(name, "a str", given);
-  to = given.cast<std::string>();
+  to = text_of(given);
 }
 
 void take_argument(const char* name, py::handle given, std::uint64_t& to) {

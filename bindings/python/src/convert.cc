@@ -1,6 +1,8 @@
 // convert.cc - Python's texts, numbers, times and keys as native values.
 #include "convert.h"
 
+#include <cmath>
+
 namespace spillway::python {
 
 using typed::any;
@@ -91,6 +93,21 @@ bool integer_of(py::handle v, std::int64_t& i, std::uint64_t& u, bool& is_unsign
     return false;
   }
   return true;
+}
+
+bool real_of(py::handle v, typed::type t, double& d) {
+  d = PyFloat_AsDouble(v.ptr());
+  if (d == -1 && PyErr_Occurred()) {
+    if (!PyErr_ExceptionMatches(PyExc_OverflowError)) throw py::error_already_set();
+    PyErr_Clear();
+    return false;
+  }
+  return t == typed::type::f64 || !std::isfinite(d) || std::isfinite(static_cast<float>(d));
+}
+
+void throw_unfit(const std::string& field, typed::type t, py::handle value) {
+  PyErr_Format(PyExc_OverflowError, "%s: %R does not fit %s", field.c_str(), value.ptr(), typed::name_of(t));
+  throw py::error_already_set();
 }
 
 item integer_item(py::handle v) {

@@ -15,6 +15,9 @@ typed::decimal decimal_of(py::handle v);
 bool integer_of(py::handle v, std::int64_t& i, std::uint64_t& u, bool& is_unsigned);
 // Raises OverflowError when it has more.
 typed::item integer_item(py::handle v);
+// False when a field of float32 or float64 cannot hold it: beyond the largest number of that width.
+bool real_of(py::handle v, typed::type t, double& d);
+[[noreturn]] void throw_unfit(const std::string& field, typed::type t, py::handle value);
 inline typed::item float_item(double d) {
   return typed::scalar_item(typed::code::f64, std::bit_cast<std::uint64_t>(d));
 }

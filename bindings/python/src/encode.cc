@@ -47,7 +47,9 @@ item Encoder::compound(py::handle v, unsigned level) {
     if (is(v, h.numpy.attr("float32")))
       return typed::scalar_item(code::f32, std::bit_cast<std::uint32_t>(v.cast<float>()));
     const py::object native = v.attr("item")();
-    if (is(native, h.numpy.attr("generic")))
+    // Of a datetime64 or a timedelta64 of nanoseconds, item() is a bare int.
+    const bool bare = is(v, h.numpy.attr("datetime64")) || is(v, h.numpy.attr("timedelta64"));
+    if (is(native, h.numpy.attr("generic")) || (bare && PyLong_Check(native.ptr())))
       throw py::type_error("cannot store a numpy scalar of type " + type_name(v));
     return encode(native, level + 1);
   }
@@ -126,8 +128,11 @@ typed::ref Encoder::sequence(py::handle v, bool tuple, unsigned level) {
   // 2. Anything.
   std::vector<item> out;
   out.reserve(static_cast<std::size_t>(n));
-  for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(fast.ptr()); ++i)
-    out.push_back(encode(PySequence_Fast_GET_ITEM(fast.ptr(), i), level + 1));
+  for (Py_ssize_t i = 0; i < PySequence_Fast_GET_SIZE(fast.ptr()); ++i) {
+    // Held: what encoding runs (a property, a time zone) may take it out of the list.
+    const auto held = py::reinterpret_borrow<py::object>(PySequence_Fast_GET_ITEM(fast.ptr(), i));
+    out.push_back(encode(held, level + 1));
+  }
   return b_.list(out, tuple);
 }
 
@@ -161,10 +166,14 @@ typed::ref Encoder::mapping(py::handle v, unsigned level) {
   typed::map_builder entries(b_, typed::flavour::object, typed::duplicates::last);
   PyObject *key = nullptr, *value = nullptr;
   Py_ssize_t at = 0;
+  const Py_ssize_t size = PyDict_Size(v.ptr());
   while (PyDict_Next(v.ptr(), &at, &key, &value)) {
+    const auto held_key = py::reinterpret_borrow<py::object>(key);
+    const auto held_value = py::reinterpret_borrow<py::object>(value);
     const std::uint64_t h = typed::hash_of(key_of(key));
     const item k = encode(key, level + 1);
     entries.put_item(k, h, encode(value, level + 1));
+    if (PyDict_Size(v.ptr()) != size) throw std::runtime_error("a dict changed size while it was stored");
   }
   return entries.finish();
 }

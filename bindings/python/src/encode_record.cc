@@ -40,6 +40,9 @@ type element_of(const py::dtype& d) {
 }  // namespace
 
 typed::ref Encoder::ndarray(py::handle v) {
+  if (is(v, helpers().numpy.attr("ma").attr("MaskedArray")))
+    throw py::type_error(
+        "cannot store a masked array: its mask would be lost; expected filled() or compressed()");
   const py::array a = py::array::ensure(helpers().numpy.attr("ascontiguousarray")(v));
   if (!a) throw py::error_already_set();
   const py::array given = py::reinterpret_borrow<py::array>(v);
@@ -140,11 +143,7 @@ void Encoder::put_field(typed::builder::record_draft& d, std::size_t i, py::hand
              } else
                return false;
            });
-    if (!fits) {
-      PyErr_Format(PyExc_OverflowError, "%s.%s: %R does not fit %s", d.type().name.c_str(), f.name.c_str(),
-                   v.ptr(), typed::name_of(f.type));
-      throw py::error_already_set();
-    }
+    if (!fits) throw_unfit(d.type().name + "." + f.name, f.type, v);
     return d.mark_set(i);
   }
   switch (f.type) {
@@ -156,8 +155,8 @@ void Encoder::put_field(typed::builder::record_draft& d, std::size_t i, py::hand
     case type::f64: {
       if (!PyFloat_Check(v.ptr()) && !PyLong_Check(v.ptr()) && !is(v, helpers().numpy.attr("number")))
         throw wrong();
-      const double value = PyFloat_AsDouble(v.ptr());
-      if (value == -1 && PyErr_Occurred()) throw py::error_already_set();
+      double value = 0;
+      if (!real_of(v, f.type, value)) throw_unfit(d.type().name + "." + f.name, f.type, v);
       if (f.type == type::f64)
         d.bytes().put(at, value);
       else

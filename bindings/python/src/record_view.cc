@@ -1,5 +1,6 @@
 // record_view.cc - records by attribute: fields read where they lie, and, where permitted, written there.
 #include "arguments.h"
+#include "convert.h"
 
 namespace spillway::python {
 
@@ -105,9 +106,13 @@ PyObject* record_getattro(PyObject* self, PyObject* name) {
     const py::object& cls = r.access->cls;
     if (PyUnicode_GET_LENGTH(name) > 0 && !cls.is_none()) {
       if (PyObject* found = _PyType_Lookup(reinterpret_cast<PyTypeObject*>(cls.ptr()), name)) {
-        if (auto* get = Py_TYPE(found)->tp_descr_get) return get(found, self, cls.ptr());
-        Py_INCREF(found);
-        return found;
+        // Descriptors of an object's own memory (__dict__, __slots__) are of objects of that class alone.
+        const bool of_memory = Py_TYPE(found) == &PyGetSetDescr_Type || Py_TYPE(found) == &PyMemberDescr_Type;
+        if (auto* get = Py_TYPE(found)->tp_descr_get; get && !of_memory) return get(found, self, cls.ptr());
+        if (!of_memory) {
+          Py_INCREF(found);
+          return found;
+        }
       }
     }
     PyErr_Format(PyExc_AttributeError, "%s has no field '%U'", r.record.type().name.c_str(), name);
@@ -152,48 +157,63 @@ std::byte* target(const RecordView& r, PyObject* name, typed::type& t) {
   return const_cast<std::byte*>(r.record.object().at()) + f.offset;
 }
 
-// Calls f with the value as the field's own type. Raises OverflowError, TypeError.
-template <class F>
-auto with_value(typed::type t, py::handle value, F&& f) {
+// A value as the bits of a field of `t`. Raises OverflowError, TypeError, naming the field.
+std::uint64_t bits_of(typed::type t, py::handle field, py::handle value) {
+  const auto wrong = [&](const char* expected) {
+    PyErr_Format(PyExc_TypeError, "field '%U': expected %s, got %R", field.ptr(), expected, value.ptr());
+    throw py::error_already_set();
+  };
   if (t == typed::type::date) {
-    if (!py::hasattr(value, "toordinal")) throw py::type_error("expected a date");
-    return f(static_cast<std::int32_t>(value.attr("toordinal")().cast<long>() - 719163));
+    if (!is(value, helpers().date) || is(value, helpers().datetime)) wrong("a date");
+    return static_cast<std::uint32_t>(date_of(value).days);
   }
-  return typed::with_element(t, [&](auto like) {
-    using T = decltype(like);
-    if constexpr (std::is_same_v<T, bool>) {
-      if (!PyBool_Check(value.ptr())) throw py::type_error("expected a bool");
-      return f(value.ptr() == Py_True);
-    } else if constexpr (std::is_integral_v<T>) {
-      const py::object whole = py::reinterpret_steal<py::object>(PyNumber_Index(value.ptr()));
-      if (!whole) throw py::error_already_set();
-      try {
-        return f(whole.cast<T>());
-      } catch (const py::cast_error&) {
-        PyErr_Format(PyExc_OverflowError, "%R does not fit %s", value.ptr(), typed::name_of(t));
-        throw py::error_already_set();
-      }
-    } else {
-      const double d = PyFloat_AsDouble(value.ptr());
-      if (d == -1 && PyErr_Occurred()) throw py::error_already_set();
-      return f(static_cast<T>(d));
-    }
-  });
+  if (t == typed::type::boolean) {
+    if (!PyBool_Check(value.ptr())) wrong("a bool");
+    return value.ptr() == Py_True;
+  }
+  if (typed::is_float(t)) {
+    if (!PyFloat_Check(value.ptr()) && !PyNumber_Check(value.ptr())) wrong("a number");
+    double d = 0;
+    if (!real_of(value, t, d)) throw_unfit("field '" + std::string(text_of(field)) + "'", t, value);
+    if (t == typed::type::f64) return std::bit_cast<std::uint64_t>(d);
+    return std::bit_cast<std::uint32_t>(static_cast<float>(d));
+  }
+  if (!PyIndex_Check(value.ptr())) wrong("a whole number");
+  const py::object whole = py::reinterpret_steal<py::object>(PyNumber_Index(value.ptr()));
+  if (!whole) throw py::error_already_set();
+  std::int64_t i = 0;
+  std::uint64_t u = 0;
+  bool is_unsigned = false, fits = integer_of(whole, i, u, is_unsigned);
+  const unsigned width = 8 * typed::bytes_of(t);
+  if (typed::is_signed_integer(t))
+    fits = fits && !is_unsigned && i >> (width - 1) == i >> 63;
+  else
+    fits = fits && (is_unsigned ? width == 64 : i >= 0 && (width == 64 || i >> width == 0));
+  if (!fits) throw_unfit("field '" + std::string(text_of(field)) + "'", t, value);
+  return is_unsigned ? u : static_cast<std::uint64_t>(i);
 }
 
-template <class T>
-using bits =
-    std::conditional_t<sizeof(T) == 1, std::uint8_t,
-                       std::conditional_t<sizeof(T) == 2, std::uint16_t,
-                                          std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>>>;
+// Calls f with the field's memory as an unsigned word of its width.
+template <class F>
+auto with_word(typed::type t, std::byte* at, F&& f) {
+  switch (typed::bytes_of(t)) {
+    case 1:
+      return f(reinterpret_cast<std::uint8_t*>(at));
+    case 2:
+      return f(reinterpret_cast<std::uint16_t*>(at));
+    case 4:
+      return f(reinterpret_cast<std::uint32_t*>(at));
+    default:
+      return f(reinterpret_cast<std::uint64_t*>(at));
+  }
+}
 
 void set_field(const RecordView& r, py::handle name, py::handle value) {
   typed::type t;
   std::byte* at = target(r, name.ptr(), t);
-  with_value(t, value, [&](auto v) {
-    using B = bits<decltype(v)>;
-    __atomic_store_n(reinterpret_cast<B*>(at), std::bit_cast<B>(v), __ATOMIC_SEQ_CST);
-    return 0;
+  const std::uint64_t bits = bits_of(t, name, value);
+  with_word(t, at, [&](auto* word) {
+    __atomic_store_n(word, static_cast<std::remove_pointer_t<decltype(word)>>(bits), __ATOMIC_SEQ_CST);
   });
 }
 
@@ -201,40 +221,46 @@ bool exchange_field(const RecordView& r, const py::object& name, const py::objec
                     const py::object& desired) {
   typed::type t;
   std::byte* at = target(r, name.ptr(), t);
-  return with_value(t, expected, [&](auto was) {
-    return with_value(t, desired, [&](auto now) {
-      if constexpr (sizeof was == sizeof now) {
-        using B = bits<decltype(was)>;
-        B old = std::bit_cast<B>(was);
-        return __atomic_compare_exchange_n(reinterpret_cast<B*>(at), &old, std::bit_cast<B>(now), false,
-                                           __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-      } else
-        return false;
-    });
+  const std::uint64_t was = bits_of(t, name, expected), now = bits_of(t, name, desired);
+  return with_word(t, at, [&](auto* word) {
+    using Word = std::remove_pointer_t<decltype(word)>;
+    auto old = static_cast<Word>(was);
+    return __atomic_compare_exchange_n(word, &old, static_cast<Word>(now), false, __ATOMIC_SEQ_CST,
+                                       __ATOMIC_SEQ_CST);
   });
 }
 
 py::object add_to_field(const RecordView& r, const py::object& name, const py::object& delta) {
   typed::type t;
   std::byte* at = target(r, name.ptr(), t);
-  if (t == typed::type::boolean || t == typed::type::date)
-    throw py::type_error("add: expected a field that is a number");
-  return with_value(t, delta, [&](auto d) -> py::object {
-    using T = decltype(d);
-    if constexpr (std::is_same_v<T, bool>)
-      return py::none();
-    else if constexpr (std::is_integral_v<T>)
-      return py::int_(__atomic_fetch_add(reinterpret_cast<T*>(at), d, __ATOMIC_SEQ_CST));
-    else {
-      using B = bits<T>;
-      B old = __atomic_load_n(reinterpret_cast<B*>(at), __ATOMIC_SEQ_CST);
-      while (!__atomic_compare_exchange_n(reinterpret_cast<B*>(at), &old,
-                                          std::bit_cast<B>(std::bit_cast<T>(old) + d), false,
-                                          __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+  if (t == typed::type::boolean || t == typed::type::date) {
+    PyErr_Format(PyExc_TypeError, "field '%U' is a %s; add() expects a field that is a number", name.ptr(),
+                 typed::name_of(t));
+    throw py::error_already_set();
+  }
+  const std::uint64_t bits = bits_of(t, name, delta);
+  std::uint64_t before = 0;
+  with_word(t, at, [&](auto* word) {
+    using Word = std::remove_pointer_t<decltype(word)>;
+    if (typed::is_integer(t)) {
+      before = __atomic_fetch_add(word, static_cast<Word>(bits), __ATOMIC_SEQ_CST);
+      return;
+    }
+    if constexpr (sizeof(Word) >= 4) {
+      using Real = std::conditional_t<sizeof(Word) == 4, float, double>;
+      const auto more = std::bit_cast<Real>(static_cast<Word>(bits));
+      Word old = __atomic_load_n(word, __ATOMIC_SEQ_CST);
+      while (!__atomic_compare_exchange_n(word, &old, std::bit_cast<Word>(std::bit_cast<Real>(old) + more),
+                                          false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
       }
-      return py::float_(static_cast<double>(std::bit_cast<T>(old)));
+      before = old;
     }
   });
+  if (t == typed::type::f64) return py::float_(std::bit_cast<double>(before));
+  if (t == typed::type::f32) return py::float_(std::bit_cast<float>(static_cast<std::uint32_t>(before)));
+  if (!typed::is_signed_integer(t)) return py::int_(before);
+  const unsigned unused = 64 - 8 * typed::bytes_of(t);
+  return py::int_(static_cast<std::int64_t>(before << unused) >> unused);
 }
 
 int record_setattro(PyObject* self, PyObject* name, PyObject* value) {

@@ -5,7 +5,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
-#include "common.h"
+#include "convert.h"
 
 namespace spillway::python {
 
@@ -77,6 +77,10 @@ struct MapCursor {
   py::object key(std::uint64_t at) const { return to_python(map.map.key(at), map.holder); }
 };
 
+// A str with half of a surrogate pair cannot be stored, so it is no key of any blob, and looking for it is
+// no mistake.
+bool is_no_text(const py::error_already_set& e) { return e.matches(PyExc_UnicodeEncodeError); }
+
 std::uint64_t find_key(const MapView& m, py::handle key) {
   if (m.map.flavour() == typed::flavour::approx && PyLong_Check(key.ptr())) {
     const std::uint64_t hash = PyLong_AsUnsignedLongLong(key.ptr());
@@ -84,13 +88,22 @@ std::uint64_t find_key(const MapView& m, py::handle key) {
     PyErr_Clear();
     return typed::map_view::npos;
   }
-  if (PyUnicode_Check(key.ptr())) {
-    Py_ssize_t n = 0;
-    const char* s = PyUnicode_AsUTF8AndSize(key.ptr(), &n);
-    if (!s) throw py::error_already_set();
-    return take(m.map.find(std::string_view(s, static_cast<std::size_t>(n))));
+  try {
+    if (PyUnicode_Check(key.ptr())) return take(m.map.find(text_of(key)));
+    return take(m.map.find(key_of(key)));
+  } catch (py::error_already_set& e) {
+    if (!is_no_text(e)) throw;
+    return typed::map_view::npos;
   }
-  return take(m.map.find(key_of(key)));
+}
+
+bool holds(const SetView& s, py::handle member) {
+  try {
+    return s.set.contains(key_of(member));
+  } catch (py::error_already_set& e) {
+    if (!is_no_text(e)) throw;
+    return false;
+  }
 }
 
 // The value of a key: of a simple map the value, of a multimap the list of them; null when there is none.
@@ -193,9 +206,7 @@ void bind_views(py::module_& m) {
            [](const SetView& s) {
              return SetCursor{s.holder, typed::set_view::cursor(s.set)};
            })
-      .def(
-          "__contains__", [](const SetView& s, const py::object& v) { return s.set.contains(key_of(v)); },
-          py::arg("value"))
+      .def("__contains__", &holds, py::arg("value"))
       .def("_subset", [](const SetView& a, const SetView& b) { return take(a.set.subset_of(b.set)); })
       .def("_position", [](const SetView& s) { return s.set.object().position; });
 
@@ -256,7 +267,7 @@ void bind_views(py::module_& m) {
             for (const py::handle k : py::iter(keys)) {
               if (!PyUnicode_Check(k.ptr()))
                 throw py::type_error("get_many: expected text keys, got " + py::repr(k).cast<std::string>());
-              texts.push_back(k.cast<std::string>());
+              texts.emplace_back(text_of(k));
             }
             std::vector<std::uint64_t> found(texts.size());
             {

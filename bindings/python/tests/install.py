@@ -1,4 +1,4 @@
-"""`pip install` of the folder, without a network, into a folder of its own. Not part of `make check`: it compiles for a minute."""
+"""`pip install` of the folder, without a network, into a folder of its own. Not part of `make check`: it compiles for most of a minute."""
 import os
 import pathlib
 import subprocess

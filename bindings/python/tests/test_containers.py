@@ -2,6 +2,7 @@
 import gc
 import json
 import mmap
+import operator
 import os
 import random
 import subprocess
@@ -54,8 +55,24 @@ class Containers(unittest.TestCase):
                         if destination is not None:
                             self.assertEqual(look(spillway.open(destination, offset=place, verify=True)), expected)
 
+    def test_look_ups_among_two_million_keys_find_all_and_only_the_right_ones(self):
+        n = 2_000_000
+        shuffled = list(range(0, 3 * n, 3))
+        random.Random(2).shuffle(shuffled)
+        for keys in (range(0, 3 * n, 3), range(3 * n - 3, -1, -3), shuffled):
+            m = spillway.build_map(zip(keys, keys), keys="uint", memory=16 << 20)
+            self.assertEqual(len(m), n)
+            self.assertTrue(all(map(operator.eq, map(m.get, keys), keys)))
+            self.assertFalse(any(map(m.__contains__, range(1, 3 * n, 3))))
+            self.assertTrue(all(map(operator.eq, m.iterkeys(), range(0, 3 * n, 3))))
+            self.assertTrue(all(map(operator.eq, m.itervalues(), m.iterkeys())))
+        texts = [str(k) for k in shuffled]
+        m = spillway.build_map(zip(texts, shuffled), memory=16 << 20)
+        self.assertEqual(m.get_many(texts), shuffled)
+        self.assertEqual(set(m.get_many([str(k + 1) for k in shuffled])), {None})
+
     def test_numbers_and_any_keys_in_ascending_descending_and_shuffled_order(self):
-        end = 6_000_000 if os.environ.get("SPILLWAY_SOAK") else 60000  # two million keys, or fewer
+        end = 6_000_000 if os.environ.get("SPILLWAY_SOAK") else 60000
         for order in (1, -1, 0):
             keys = list(range(0, end, 3))[::order or 1]
             if order == 0:
@@ -161,10 +178,12 @@ class Containers(unittest.TestCase):
             with self.assertRaises(spillway.TypedError):
                 spillway.loads(good[:n])
         rng = random.Random(11)
-        for _ in range(3000):
+        changes = [[(at, good[at] ^ bits)] for at in range(len(good)) for bits in (1, 2, 4, 8, 16, 32, 64, 128, 255)]
+        changes += [[(rng.randrange(len(good)), rng.randrange(256)) for _ in range(rng.randrange(1, 4))] for _ in range(2000)]
+        for change in changes:
             bad = bytearray(good)
-            for _ in range(rng.randrange(1, 4)):
-                bad[rng.randrange(len(bad))] = rng.randrange(256)
+            for at, byte in change:
+                bad[at] = byte
             try:
                 blob = spillway.open_blob(bytes(bad))
                 repr(spillway.clone(blob.root()))

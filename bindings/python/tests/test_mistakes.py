@@ -125,7 +125,7 @@ class Mistakes(unittest.TestCase):
                       (lambda: build().data(), ValueError, "not finished; expected finish"),
                       (lambda: record.add(5, 1), TypeError, "field: expected a str, got 5"),
                       (lambda: record.compare_exchange(None, 1, 2), TypeError, "field: expected a str, got None"),
-                      (lambda: record.add("id", "x"), TypeError, "'str'"),
+                      (lambda: record.add("id", "x"), TypeError, "field 'id': expected a whole number, got 'x'"),
                       (lambda: back([1, 2]).select(5), TypeError, "mask: expected 2 booleans, got 5"),
                       (lambda: spillway.fields_of(5), TypeError, "expected a record or a view of one, got int"),
                       (lambda: spillway.state_of(Person(), "x"), AttributeError, "Person has no field 'x'"),
@@ -245,10 +245,8 @@ class Mistakes(unittest.TestCase):
                 cls()
             with self.assertRaises(TypeError):
                 cls.__new__(cls)
-        for view in (back(Person(id=1)), back([1, 2]), back({1}), back({1: 2})):
-            for take in (copy.copy, copy.deepcopy, pickle.dumps):
-                with self.assertRaisesRegex(TypeError, "pickle"):
-                    take(view)
+        with self.assertRaisesRegex(TypeError, "pickle"):
+            pickle.dumps(spillway.open_blob(spillway.dumps(1)))
 
     def test_what_is_shown_of_a_view_is_short_whatever_it_holds(self):
         self.assertEqual(repr(back([1, "x", (2,), {3}, {"k": None}, Person(id=1, name="Ann")])),

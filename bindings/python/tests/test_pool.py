@@ -242,7 +242,9 @@ class Names(WithPool):
                                    (lambda: spillway.dump(1, self.pool.target(), offset=64), ValueError, "no offset"),
                                    (lambda: spillway.connect("/nowhere/pool.sock", start=False), ConnectionError, "/nowhere/pool.sock"),
                                    (lambda: self.pool.set(bytes(100), mode=0o777777), ValueError, ""), (lambda: self.pool.set(1, name="a\0b"), ValueError, "NUL"),
-                                   (lambda: self.pool.get("x", timeout=-1), ValueError, "-1"), (lambda: self.pool.set(1, name=5), TypeError, "int"),
+                                   (lambda: self.pool.get("x", timeout=-1), ValueError, "-1"), (lambda: self.pool.get("x", timeout="1"), TypeError, "expected seconds, or None, got '1'"),
+                                   (lambda: self.pool.set(1, mode=2**40), ValueError, "mode: expected 0 to 0o777"), (lambda: self.pool.set(1, mode="x"), ValueError, "got 'x'"),
+                                   (lambda: self.pool.set(1, name=""), ValueError, "name: expected a name"), (lambda: self.pool.set(1, name=5), TypeError, "int"),
                                    (lambda: self.pool.set(1, name="x" * 2000), ValueError, ""), (lambda: self.pool.lookup(5), TypeError, "int")):
             with self.assertRaises(error) as raised:
                 call()
