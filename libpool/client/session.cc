@@ -10,7 +10,8 @@ namespace spillway::client {
 namespace {
 
 constexpr const char* kWentAway = "went away";
-constexpr const char* kRefused = "closed the connection (is this user permitted, and has it the same version?)";
+constexpr const char* kRefused =
+    "closed the connection (is this user permitted, and has it the same version?)";
 
 constexpr size_t kMostIdleChannels = 8;
 
@@ -108,9 +109,10 @@ Failure State::start_session(std::shared_ptr<Session>& result) {
   // Anybody may have been first to make the usual path, in /tmp at least.
   if (Result<os::Peer> peer = os::peer_of(socket.get());
       peer && !options_.others && peer->uid != os::user_id() && peer->uid != 0)
-    return {SPILLWAY_DENIED, options_.socket + ": user " + std::to_string(peer->uid) +
-                                 " listens there, not this user; to use another user's pool, name its socket "
-                                 "($SPILLWAY_SOCKET)"};
+    return {SPILLWAY_UNAVAILABLE,
+            options_.socket + ": user " + std::to_string(peer->uid) +
+                " listens there, not this user; to use another user's pool, name its socket "
+                "($SPILLWAY_SOCKET)"};
   session->main = std::make_unique<wire::Channel>(std::move(socket));
   wire::Writer hello(wire::kHeaderBytes);
   wire::finish_frame(hello.data(), 1, static_cast<uint16_t>(wire::Verb::kHello), 0, 0);

@@ -42,12 +42,14 @@ size_t Store::hand_over(const std::function<bool(const std::string& name, int fd
   std::sort(all.begin(), all.end(), [](const Object* a, const Object* b) { return a->used_ns > b->used_ns; });
   if (all.size() > most) all.resize(most);
   size_t kept = 0;
-  for (const Object* o : all)
-    if (keep(fmt::format("{}{:x}-{:x}-{:x}", kPrefix, o->id, o->disk->checksum, o->used_ns),
-             o->memory->fd().get()))
-      ++kept;
-    else
-      break;
+  for (const Object* o : all) {
+    const int fd = o->memory->fd().get();
+    // Its maker may have the buffer it lies in mapped until it sees that we have gone; from now on nobody
+    // else.
+    if (!os::is_sealed_for_others(fd) && !os::seal_memfd_for_others(fd).ok()) continue;
+    if (!keep(fmt::format("{}{:x}-{:x}-{:x}", kPrefix, o->id, o->disk->checksum, o->used_ns), fd)) break;
+    ++kept;
+  }
   return kept;
 }
 
