@@ -78,6 +78,20 @@ void Settings::read_environment() {
       warn("%s=%s is not a limit; expected %s, or a percentage such as 50%%; using none", v.name, v.value,
            kSizeForms);
   }
+  if (Variable v = variable("SPILLWAY_WEIGHT")) {
+    char* end = nullptr;
+    const long wanted = strtol(v.value, &end, 10);
+    if (end == v.value || *end != '\0' || wanted < 1 || wanted > 10'000)
+      warn("%s=%s is not a weight; expected 1 to 10000; using 100", v.name, v.value);
+    else
+      weight = static_cast<uint32_t>(wanted);
+  }
+  if (Variable v = variable("SPILLWAY_MINIMUM")) {
+    if (const auto bytes = parse_size(v.value))
+      minimum_bytes = *bytes;
+    else
+      warn("%s=%s is not a size; expected %s; using 16M", v.name, v.value, kSizeForms);
+  }
   if (Variable v = variable("SPILLWAY_BACKING")) {
     if (strcmp(v.value, "auto") == 0)
       backing = BackingChoice::kAuto;

@@ -17,6 +17,9 @@ struct Settings {
   // the old way.
   uint64_t plain_below_bytes = 4 * kMiB;
   std::atomic<uint64_t> limit_bytes = 0;  // 0: the kernel decides what stays in memory
+  // Of the budget that this user's programs share.
+  uint32_t weight = 100;
+  uint64_t minimum_bytes = 16 * kMiB;  // what a program needs to run at all
   BackingChoice backing = BackingChoice::kAuto;
   std::atomic<ForkMode> fork_mode = ForkMode::kSnapshot;
   bool captures_mappings = false;  // of the program's own, private and anonymous, from the threshold on

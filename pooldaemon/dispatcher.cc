@@ -271,6 +271,11 @@ void dispatch(Server& server, Connection& connection, wire::Frame& frame) {
       for (const SlotLease::Slot& slot : lease.slots) w.number(slot.id).number(slot.key).number(slot.offset);
       return reply.ok(w, lease.slab->fd.get());
     }
+    case Verb::kNames: {
+      if (!r.complete()) return reply.fail(invalid);
+      wire::Writer w(wire::kHeaderBytes);
+      return reply.ok(w, store.name_marks());
+    }
     case Verb::kTag:
       return set_or_get_tag(store, client, r, reply, invalid);
     case Verb::kHello:

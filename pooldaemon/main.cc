@@ -8,6 +8,8 @@
 
 #include "base/os/clock.h"
 #include "base/os/folder.h"
+#include "base/os/service_manager.h"
+#include "base/os/umask.h"
 #include "libpool/wire/socket_path.h"
 #include "pooldaemon/metrics.h"
 #include "pooldaemon/options.h"
@@ -31,11 +33,28 @@ int refuse(Exit status, const std::string& why) {
 struct Listening {
   os::Fd lock, socket;
   std::string path;  // empty: not ours to remove
+  std::vector<Store::HandedOver> handed_over;
 };
 
+// A socket to listen on, and what a daemon before us left there.
+void take_passed_descriptors(Listening& listening) {
+  os::each_passed_descriptor(
+      [](void* context, const char* name, os::Fd fd) {
+        auto& l = *static_cast<Listening*>(context);
+        if (!os::is_listening_socket(fd.get()))
+          l.handed_over.push_back({name, std::move(fd)});
+        else if (!l.socket.valid())
+          l.socket = std::move(fd);
+      },
+      &listening);
+}
+
 int listen(const Options& options, Listening& listening) {
-  listening.socket = os::socket_from_service_manager();
-  if (listening.socket.valid()) return kInOrder;
+  take_passed_descriptors(listening);
+  if (listening.socket.valid()) {
+    os::do_not_wait(listening.socket.get());
+    return kInOrder;
+  }
   const std::string path = options.socket.empty() ? wire::default_socket_path() : options.socket;
   const std::string folder = wire::folder_of(path);
   // A folder that is there may be shared, if only we may write to it; the socket's own mode keeps others out.
@@ -62,7 +81,9 @@ int listen(const Options& options, Listening& listening) {
                   fmt::format("{}: {}", path,
                               socket.error() == ENAMETOOLONG ? "a socket's path has at most 107 bytes"
                                                              : strerror(socket.error().code())));
-  listening = {std::move(*lock), std::move(*socket), path};
+  listening.lock = std::move(*lock);
+  listening.socket = std::move(*socket);
+  listening.path = path;
   return kInOrder;
 }
 
@@ -72,6 +93,7 @@ int run(int argc, char** argv) {
   if (options.help) return fmt::print("{}", help_text()), kInOrder;
   if (options.version) return fmt::print("spillwayd {}\n", SPILLWAY_VERSION_STRING), kInOrder;
   signal(SIGPIPE, SIG_IGN);
+  os::keep_files_private();
   os::raise_descriptor_limit();
   Listening listening;
   if (int status = listen(options, listening); status != kInOrder) return status;
@@ -85,6 +107,7 @@ int run(int argc, char** argv) {
     if (!listening.path.empty()) (void)os::remove_file(listening.path.c_str()).ok();
     return refuse(kCannotStart, why);
   }
+  server.take_over(std::move(listening.handed_over));
   Metrics metrics;
   if (options.config.metrics_port != 0)
     if (std::string why = metrics.serve(server, options.config.metrics_port); !why.empty()) {
@@ -103,9 +126,6 @@ int run(int argc, char** argv) {
 }
 
 }  // namespace
-
-void log_line(const std::string& text) { fmt::print(stderr, "spillwayd: {}\n", text); }
-
 }  // namespace spillway::pool
 
 int main(int argc, char** argv) { return spillway::pool::run(argc, argv); }

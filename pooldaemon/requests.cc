@@ -6,6 +6,11 @@
 #include "base/os/clock.h"
 
 namespace spillway::pool {
+namespace {
+
+constexpr size_t kMostTagBytes = 16u << 10;  // a record of the manifest has all of an object's
+
+}  // namespace
 
 Which read_which(wire::Reader& r) {
   Which which;
@@ -188,7 +193,20 @@ void set_or_get_tag(Store& store, Client& client, wire::Reader& r, const Respond
     if (at == tags.end()) at = tags.insert(tags.end(), {device, ""});
     place = &at->second;
   }
-  if (set) *place = tag;
+  if (set) {
+    size_t all = tag.size() + object.more().tag.size() - place->size();
+    for (const auto& [name, text] : object.more().device_tags) all += name.size() + text.size();
+    if (all > kMostTagBytes)
+      return reply.fail(
+          {SPILLWAY_INVALID,
+           fmt::format("an object's tags have at most {} bytes together, these {}", kMostTagBytes, all)});
+    *place = tag;
+    return store.list_again(object, [reply, tag](Failure) {
+      wire::Writer w(wire::kHeaderBytes);
+      w.bytes(tag);
+      reply.ok(w);
+    });
+  }
   wire::Writer w(wire::kHeaderBytes);
   w.bytes(*place);
   reply.ok(w);

@@ -6,12 +6,15 @@
 
 #include "base/os/clock.h"
 #include "base/os/limits.h"
+#include "base/os/service_manager.h"
 #include "base/os/thread.h"
 
 namespace spillway::pool {
 namespace {
 
 constexpr size_t kMostNewConnections = 4096;
+constexpr unsigned kMostHandedOver = 4096;  // FileDescriptorStoreMax of the unit
+constexpr int kManagerPatienceMs = 5000;
 
 }  // namespace
 
@@ -41,7 +44,8 @@ void Server::run() {
   accept();
   if (!socket_path_.empty())
     if (Errno e = budget_.serve((socket_path_ + ".budget").c_str()); !e.ok())
-      log_line(fmt::format("no_shared_budget reason=\"{}.budget: {}\"", socket_path_, strerror(e.code())));
+      log_line("no_shared_budget reason=" +
+               quoted(fmt::format("{}.budget: {}", socket_path_, strerror(e.code()))));
   look_at_budget();
   look_idle();
   signals_.async_wait([this](const boost::system::error_code& error, int signal) {
@@ -61,16 +65,38 @@ void Server::run() {
 void Server::stop(const char* why) {
   if (stopping_) return;
   stopping_ = true;
-  log_line(fmt::format("stopping reason={}", why));
+  log_line(fmt::format("stopping reason={}", quoted(why)));
   os::notify_service_manager("STOPPING=1");
   boost::system::error_code ignored;
   listener_.close(ignored);
   if (!socket_path_.empty()) (void)os::remove_file(socket_path_.c_str()).ok();
   store_.drain([this](Failure failure) {
-    if (failure.bad()) log_line(fmt::format("not_all_written reason=\"{}\"", failure.what));
+    if (failure.bad()) log_line("not_all_written reason=" + quoted(failure.what));
+    hand_over();
     // The answers that are on their way go out first.
     boost::asio::post(io_, [this] { io_.stop(); });
   });
+}
+
+// What is in memory is there for a daemon that the service manager starts next.
+void Server::hand_over() {
+  const size_t kept = store_.hand_over(
+      [](const std::string& name, int fd) { return os::keep_at_service_manager(name.c_str(), fd); },
+      os::kept_at_service_manager(kMostHandedOver));
+  if (kept == 0) return;
+  const bool read = os::wait_for_service_manager(kManagerPatienceMs);
+  log_line(fmt::format("handed_over objects={} read={}", kept, read ? "yes" : "not_in_time"));
+}
+
+void Server::take_over(std::vector<Store::HandedOver> all) {
+  if (all.empty()) return;
+  const size_t offered = all.size();
+  std::vector<std::string> names;
+  for (const auto& handed : all) names.push_back(handed.name);
+  const size_t taken = store_.take_over(std::move(all));
+  // From here on the memory is ours to free.
+  for (const std::string& name : names) os::let_go_at_service_manager(name.c_str());
+  log_line(fmt::format("taken_over objects={} offered={}", taken, offered));
 }
 
 void Server::accept() {

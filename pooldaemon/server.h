@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/os/shared_budget.h"
+#include "pooldaemon/log.h"
 #include "pooldaemon/session.h"
 #include "pooldaemon/store/cells.h"
 
@@ -15,6 +16,8 @@ class Server {
   Server(Config config, os::Fd listener, std::string socket_path);
   ~Server();
   std::string open() { return store_.open(); }
+  // Memory that a daemon before this one left with the service manager.
+  void take_over(std::vector<Store::HandedOver> all);
   void run();
   // Objects with names are written, then run() returns.
   void stop(const char* why);
@@ -39,6 +42,7 @@ class Server {
     std::vector<std::pair<wire::Verb, std::string>> early;           // before there was a connection for it
   };
   void accept();
+  void hand_over();
   void arm_timer();
   void end_session(uint64_t client);
   void look_idle();
@@ -62,8 +66,5 @@ class Server {
 
 // Decodes a request, asks the store, encodes the answer.
 void dispatch(Server& server, Connection& connection, wire::Frame& frame);
-
-// One structured line on stderr: `event key=value ...`.
-void log_line(const std::string& text);
 
 }  // namespace spillway::pool

@@ -100,6 +100,12 @@ Normalised mask(const std::string& value) {
   return value;
 }
 
+Normalised weight(const std::string& value) {
+  const bool digits =
+      !value.empty() && value.size() <= 5 && value.find_first_not_of("0123456789") == value.npos;
+  return digits && std::stoi(value) >= 1 && std::stoi(value) <= 10'000 ? Normalised(value) : std::nullopt;
+}
+
 constexpr Setting kSettings[] = {
     {.option = "threshold",
      .placeholder = "SIZE",
@@ -114,6 +120,19 @@ constexpr Setting kSettings[] = {
      .variable = "SPILLWAY_LIMIT",
      .forms = "a size such as 4096, 64k, 64M, 1.5G, 64MiB or 0x100000, or a percentage of memory such as 50%",
      .normalise = size_or_percent},
+    {.option = "weight",
+     .placeholder = "N",
+     .help = "Share of the memory that programs have together where a\npool's daemon runs, against others' "
+             "(default 100)",
+     .variable = "SPILLWAY_WEIGHT",
+     .forms = "1 to 10000",
+     .normalise = weight},
+    {.option = "minimum",
+     .placeholder = "SIZE",
+     .help = "What of that memory this program gets in any case\n(default 16M)",
+     .variable = "SPILLWAY_MINIMUM",
+     .forms = kSizeForms,
+     .normalise = size},
     {.option = "dir",
      .placeholder = "DIR",
      .help = "Directory of the spill files (default: $TMPDIR, or else the\nfirst of /var/tmp, /tmp on a real "

@@ -32,8 +32,8 @@ constexpr const char* kRunFooter =
     R"(Options end at the first word that is not one; the rest belongs to the program.
 SIZE is a number with an optional unit: 4096, 64k, 64M, 1.5G, 64MiB, 0x100000.
 
-Environment: SPILLWAY_THRESHOLD, SPILLWAY_LIMIT, SPILLWAY_DIR, SPILLWAY_BACKING,
-SPILLWAY_MMAP (1), SPILLWAY_HEAP (1), SPILLWAY_STATS (1 or a file), SPILLWAY_TRACE, SPILLWAY_QUIET (1)
+Environment: SPILLWAY_THRESHOLD, SPILLWAY_LIMIT, SPILLWAY_WEIGHT, SPILLWAY_MINIMUM,
+SPILLWAY_DIR, SPILLWAY_BACKING, SPILLWAY_MMAP (1), SPILLWAY_HEAP (1), SPILLWAY_STATS (1 or a file), SPILLWAY_TRACE, SPILLWAY_QUIET (1)
 and SPILLWAY_CHILD_COW set the same; so do exm's EXM_THRESHOLD, EXM_CHILD_COW and TMPDIR.
 Options win over variables, SPILLWAY_ over EXM_. SPILLWAY_PRELOAD (a file) or EXM_HOME
 (a directory) name the library to preload.

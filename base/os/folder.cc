@@ -20,13 +20,22 @@ Errno make_private_directory(const char* path) {
   char part[4096];
   const size_t length = strlen(path);
   if (length == 0 || length >= sizeof part) return Errno(ENAMETOOLONG);
+  struct stat st {};
+  bool anybodys = false;  // everybody may make entries in what `part` lies in, as in /tmp
   for (size_t i = 1; i <= length; ++i) {
     if (path[i] != '/' && path[i] != 0) continue;
     memcpy(part, path, i);
     part[i] = 0;
-    if (mkdir(part, 0700) != 0 && errno != EEXIST) return Errno::last();
+    if (mkdir(part, 0700) == 0)
+      (void)chmod(part, 0700);  // whatever the umask is
+    else if (errno != EEXIST)
+      return Errno::last();
+    if (lstat(part, &st) != 0) return Errno::last();
+    // Who owns it could put another in its place, whatever lies in it.
+    if (anybodys && st.st_uid != geteuid() && st.st_uid != 0) return Errno(EPERM);
+    if (stat(part, &st) != 0) return Errno::last();
+    anybodys = (st.st_mode & 02) != 0;
   }
-  struct stat st {};
   if (stat(path, &st) != 0) return Errno::last();
   if (!S_ISDIR(st.st_mode)) return Errno(ENOTDIR);
   if (st.st_uid != geteuid() || (st.st_mode & 022) != 0) return Errno(EPERM);

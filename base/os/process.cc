@@ -9,9 +9,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -21,6 +19,7 @@
 #include "base/core/units.h"
 #include "base/os/keep_errno.h"
 #include "base/os/procfs.h"
+#include "base/os/umask.h"
 
 namespace spillway::os {
 namespace {
@@ -36,6 +35,7 @@ uint64_t hash_text(const char* text, uint64_t hash) {  // FNV-1a
 // In the child of the child: nobody of the family is its parent, and it has no terminal.
 [[noreturn]] void become_daemon(const char* const* argv, const char* log_path) {
   setsid();
+  keep_files_private();  // a program's umask may forbid everything to everybody
   const int null = open("/dev/null", O_RDWR);
   const int log = open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_NOCTTY, 0600);
   if (null >= 0) {
@@ -139,33 +139,6 @@ uint64_t clock_ns() {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
   return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000u + static_cast<uint64_t>(now.tv_nsec);
-}
-
-void notify_service_manager(const char* state) {
-  KeepErrno keep;
-  const char* const path = getenv("NOTIFY_SOCKET");
-  if (path == nullptr || (path[0] != '/' && path[0] != '@')) return;
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (strlen(path) >= sizeof address.sun_path) return;
-  strcpy(address.sun_path, path);
-  if (path[0] == '@') address.sun_path[0] = 0;
-  const Fd fd(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  if (!fd.valid()) return;
-  (void)sendto(fd.get(), state, strlen(state), MSG_NOSIGNAL, reinterpret_cast<sockaddr*>(&address),
-               static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + strlen(path)));
-}
-
-Fd socket_from_service_manager() {
-  KeepErrno keep;
-  const char* const pid = getenv("LISTEN_PID");
-  const char* const count = getenv("LISTEN_FDS");
-  if (pid == nullptr || count == nullptr || atoi(pid) != getpid() || atoi(count) < 1) return Fd();
-  constexpr int kFirst = 3;
-  if (fcntl(kFirst, F_SETFD, FD_CLOEXEC) != 0) return Fd();
-  const int flags = fcntl(kFirst, F_GETFL);
-  if (flags < 0 || fcntl(kFirst, F_SETFL, flags | O_NONBLOCK) != 0) return Fd();
-  return Fd(kFirst);
 }
 
 }  // namespace spillway::os

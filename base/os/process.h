@@ -34,9 +34,5 @@ Resident resident_bytes();
 void process_name(int pid, char* buffer, uint64_t bytes);
 // Nanoseconds since some point; the same clock for all processes of the machine.
 uint64_t clock_ns();
-// Tells the service manager (sd_notify). Nothing happens where there is none.
-void notify_service_manager(const char* state);
-// The listening socket the service manager opened for us. Invalid: none.
-Fd socket_from_service_manager();
 
 }  // namespace spillway::os

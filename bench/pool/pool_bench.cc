@@ -99,6 +99,30 @@ void gets(Pool& pool, const char* socket, int rounds) {
   say("get again", median(again), "us (want 0.3)");
 }
 
+void gets_by_name(Pool& pool, const char* socket, int rounds) {
+  std::vector<std::string> names;
+  for (int i = 0; i < 200; ++i) {
+    names.push_back("bench/" + std::to_string(i));
+    (void)pool.set(std::string(1024, 'x'), {.name = names.back(), .flags = SPILLWAY_UNCOUNTED});
+  }
+  std::vector<double> first, again;
+  for (int r = 0; r < rounds; ++r) {
+    Pool fresh = connect(socket);
+    for (const std::string& name : names) {
+      double t = now_us();
+      const Pin pin = fresh.get(name);
+      first.push_back(now_us() - t);
+      constexpr int kTimes = 1000;
+      t = now_us();
+      for (int i = 0; i < kTimes; ++i) (void)fresh.get(name);
+      again.push_back((now_us() - t) / kTimes);
+    }
+  }
+  for (const std::string& name : names) pool.erase(name);
+  say("first get by name, 1 KiB", median(first), "us (want 40)");
+  say("get by name again", median(again), "us (want 0.3)");
+}
+
 void large_against_redis(Pool& pool, Redis& redis, int rounds) {
   std::vector<char> data(1 << 20, 'x');
   std::vector<double> ours_set, theirs_set, ours_get, theirs_get;
@@ -225,6 +249,7 @@ int main(int argc, char** argv) {
   copies(pool, rounds);
   builders(pool, rounds);
   gets(pool, argv[1], std::max(1, rounds / 3));
+  gets_by_name(pool, argv[1], std::max(1, rounds / 3));
   if (redis) {
     Redis r(argv[2]);
     large_against_redis(pool, r, rounds);

@@ -249,7 +249,8 @@ SPILLWAY_API spillway_status spillway_save_to_disk(spillway_pool* pool, spillway
 SPILLWAY_API spillway_status spillway_get_file(spillway_pool* pool, const spillway_file_ref* file,
                                                spillway_pin** pin);
 /* Makes an object of a file without reading it: one that was saved, or any other, whose bytes it then is. The
- * file stays the user's: it is never deleted, and must not be changed meanwhile. */
+ * file stays the user's: it is never deleted, and must not be changed meanwhile. SPILLWAY_DENIED in another
+ * user's pool. */
 SPILLWAY_API spillway_status spillway_restore(spillway_pool* pool, const char* path,
                                               const spillway_put_options* options, spillway_ref* ref);
 /* 1: when the object dies its file stays in the spill directory, below retained/ (it is written first when

@@ -129,7 +129,9 @@ spillway_status spillway_pool_open(const spillway_pool_options* given, spillway_
     if (pool == nullptr) return invalid("nowhere to put the pool");
     *pool = nullptr;
     Options options;
-    options.socket = given && given->socket && *given->socket ? given->socket : wire::default_socket_path();
+    const bool named = given && given->socket && *given->socket;
+    options.socket = named ? given->socket : wire::default_socket_path();
+    options.others = named || wire::socket_is_named();
     if (given) {
       options.daemon = given->daemon ? given->daemon : "";
       options.start = !given->do_not_start;

@@ -25,6 +25,7 @@
 #include "base/os/memfd.h"
 #include "libpool/wire/announce.h"
 #include "libpool/wire/channel.h"
+#include "libpool/wire/name_marks.h"
 #include "spillway/pool.h"
 
 namespace spillway::client {
@@ -38,6 +39,7 @@ struct Failure {
 struct Options {
   std::string socket, daemon;
   bool start = true;
+  bool others = false;  // the daemon may be another user's: the program, or its user, named the socket
   uint64_t start_timeout_ms = 10'000;
   uint32_t cached_objects = 4096;
 };
@@ -174,6 +176,14 @@ class State {
   void hear(Session& session, wire::Frame& frame);
   void run_callbacks();
   void forget_leases();
+  struct SeenMark {
+    uint64_t session = 0;
+    uint32_t mark = 0;
+  };
+  bool map_name_marks(const Session& session);
+  Lease* held_by_name(const std::string& name, SeenMark& seen);
+  void note_name(const std::string& name, const SeenMark& seen, const Session& session, spillway_ref ref);
+  Lease* pin_held(spillway_ref ref);  // under leases_mutex_; null: it is not held, or wanted back
   void forget_buffer(uint32_t id);
   void forget_buffers();
   Failure lease_of(Session& session, Answer& answer, Lease*& lease);
@@ -193,6 +203,13 @@ class State {
   std::unordered_map<uint32_t, Lease*> by_slot_;
   std::unordered_set<Lease*> old_;  // of sessions that ended
   std::unordered_map<uint32_t, std::shared_ptr<os::Mapping>> slabs_;
+  struct KnownName {
+    spillway_ref ref{};
+    uint32_t mark = 0;
+  };
+  uint64_t names_session_ = 0;  // whose the following are
+  os::Mapping name_marks_;
+  std::unordered_map<std::string, KnownName> known_names_;
 
   std::mutex buffers_mutex_;
   std::unordered_map<uint32_t, std::shared_ptr<WriteBuffer>> buffers_;

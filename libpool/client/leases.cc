@@ -24,24 +24,14 @@ void append_message(std::string& to, wire::Verb verb, uint64_t number, bool wide
 
 Failure State::get(spillway_ref ref, const std::string& name, uint64_t timeout_ms, wire::WhenFull when_full,
                    Lease*& lease) {
+  SeenMark seen;
   if (name.empty()) {
     std::lock_guard lock(leases_mutex_);
-    const auto found = by_id_.find(ref.id);
-    if (found != by_id_.end() && found->second->ref.key == ref.key) {
-      Lease* const held = found->second;
-      auto word = held->word();
-      uint32_t seen = word.load(std::memory_order_relaxed);
-      // Neither taken back nor wanted back: what was erased must not be found here either.
-      while (!(seen & (wire::kRevoked | wire::kWanted)))
-        if (word.compare_exchange_weak(seen, seen + 1, std::memory_order_acquire)) {
-          std::atomic_ref(held->table->slot(held->slot)->used_ns)
-              .store(os::clock_ns(), std::memory_order_relaxed);
-          std::atomic_ref(held->table->slot(0)->used_ns).fetch_add(1, std::memory_order_relaxed);
-          lease = held;
-          return {};
-        }
-    }
+    lease = pin_held(ref);
+  } else {
+    lease = held_by_name(name, seen);
   }
+  if (lease != nullptr) return {};
   wire::Writer w(wire::kHeaderBytes);
   w.number(ref.id).number(ref.key).bytes(name).number(timeout_ms).number(static_cast<uint8_t>(when_full));
   Answer answer;
@@ -57,7 +47,26 @@ Failure State::get(spillway_ref ref, const std::string& name, uint64_t timeout_m
     session = session_;
   }
   // Should the daemon have ended meanwhile, its memory is ours as long as we map it.
-  return lease_of(*session, answer, lease);
+  failure = lease_of(*session, answer, lease);
+  if (!failure.bad() && !name.empty() && lease->table) note_name(name, seen, *session, lease->ref);
+  return failure;
+}
+
+// Neither taken back nor wanted back: what was erased must not be found here either.
+Lease* State::pin_held(spillway_ref ref) {
+  const auto found = by_id_.find(ref.id);
+  if (found == by_id_.end() || found->second->ref.key != ref.key) return nullptr;
+  Lease* const held = found->second;
+  auto word = held->word();
+  uint32_t seen = word.load(std::memory_order_relaxed);
+  while (!(seen & (wire::kRevoked | wire::kWanted)))
+    if (word.compare_exchange_weak(seen, seen + 1, std::memory_order_acquire)) {
+      std::atomic_ref(held->table->slot(held->slot)->used_ns)
+          .store(os::clock_ns(), std::memory_order_relaxed);
+      std::atomic_ref(held->table->slot(0)->used_ns).fetch_add(1, std::memory_order_relaxed);
+      return held;
+    }
+  return nullptr;
 }
 
 Failure State::lease_of(Session& session, Answer& answer, Lease*& result) {
@@ -113,20 +122,10 @@ Failure State::lease_of(Session& session, Answer& answer, Lease*& result) {
   {
     std::lock_guard lock(leases_mutex_);
     // Held already, by name or by another thread: one mapping is enough.
-    if (const auto same = by_id_.find(lease->ref.id);
-        same != by_id_.end() && same->second->ref.key == lease->ref.key) {
-      Lease* const held = same->second;
-      auto word = held->word();
-      uint32_t seen = word.load();
-      while (!(seen & (wire::kRevoked | wire::kWanted)))
-        if (word.compare_exchange_weak(seen, seen + 1)) {
-          std::atomic_ref(held->table->slot(held->slot)->used_ns)
-              .store(os::clock_ns(), std::memory_order_relaxed);
-          result = held;
-          too_many.push_back(lease->slot);
-          lease.reset();
-          break;
-        }
+    if (Lease* const held = pin_held(lease->ref)) {
+      result = held;
+      too_many.push_back(lease->slot);
+      lease.reset();
     }
     if (lease) {
       by_slot_[lease->slot] = lease.get();
@@ -214,6 +213,9 @@ void State::forget_leases() {
   by_slot_.clear();
   by_id_.clear();
   slabs_.clear();
+  names_session_ = 0;
+  name_marks_.reset();
+  known_names_.clear();
 }
 
 // --- messages that need no answer

@@ -10,7 +10,8 @@ namespace spillway::client {
 namespace {
 
 constexpr const char* kWentAway = "went away";
-constexpr const char* kRefused = "closed the connection (does this user belong to it?)";
+constexpr const char* kRefused =
+    "closed the connection (is this user permitted, and has it the same version?)";
 
 constexpr size_t kMostIdleChannels = 8;
 
@@ -105,6 +106,13 @@ Failure State::start_session(std::shared_ptr<Session>& result) {
   auto session = std::make_shared<Session>();
   os::Fd socket;
   if (Failure f = connect_socket(socket); f.bad()) return f;
+  // Anybody may have been first to make the usual path, in /tmp at least.
+  if (Result<os::Peer> peer = os::peer_of(socket.get());
+      peer && !options_.others && peer->uid != os::user_id() && peer->uid != 0)
+    return {SPILLWAY_UNAVAILABLE,
+            options_.socket + ": user " + std::to_string(peer->uid) +
+                " listens there, not this user; to use another user's pool, name its socket "
+                "($SPILLWAY_SOCKET)"};
   session->main = std::make_unique<wire::Channel>(std::move(socket));
   wire::Writer hello(wire::kHeaderBytes);
   wire::finish_frame(hello.data(), 1, static_cast<uint16_t>(wire::Verb::kHello), 0, 0);

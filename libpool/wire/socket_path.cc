@@ -6,8 +6,13 @@
 
 namespace spillway::wire {
 
+bool socket_is_named() {
+  const char* const path = getenv("SPILLWAY_SOCKET");
+  return path != nullptr && *path;
+}
+
 std::string default_socket_path() {
-  if (const char* path = getenv("SPILLWAY_SOCKET"); path != nullptr && *path) return path;
+  if (socket_is_named()) return getenv("SPILLWAY_SOCKET");
   if (const char* folder = getenv("XDG_RUNTIME_DIR"); folder != nullptr && *folder == '/')
     return std::string(folder) + "/spillway/pool.sock";
   return "/tmp/spillway-" + std::to_string(os::user_id()) + "/pool.sock";

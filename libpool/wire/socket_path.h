@@ -6,6 +6,7 @@ namespace spillway::wire {
 
 // $SPILLWAY_SOCKET, $XDG_RUNTIME_DIR/spillway/pool.sock, /tmp/spillway-UID/pool.sock.
 std::string default_socket_path();
+bool socket_is_named();  // $SPILLWAY_SOCKET says where
 std::string folder_of(const std::string& path);
 
 }  // namespace spillway::wire

@@ -11,13 +11,11 @@ namespace {
 // A program that allocates all the time need not ask the kernel all the time.
 constexpr uint64_t kEngageKnownMs = 50;
 
-// Of the budget that programs share: all weigh the same, and none has less than it needs to run.
-constexpr uint32_t kWeight = 100;
-constexpr uint64_t kLeastShare = 16 * kMiB;
-
 }  // namespace
 
-void Budget::configure(uint64_t limit_bytes) {
+void Budget::configure(uint64_t limit_bytes, uint32_t weight, uint64_t minimum_bytes) {
+  weight_ = weight;
+  minimum_bytes_ = minimum_bytes;
   limit_bytes_ = limit_bytes;
   memory_bytes_ = static_cast<int64_t>(os::memory_limit_bytes());
   engage_at_bytes_ = 0;
@@ -68,7 +66,7 @@ void Budget::look_at_share(uint64_t wanted_bytes) {
   if (!shared_.joined() && (tried_to_join_ms_ == 0 || looked_ms_ - tried_to_join_ms_ >= kJoinAgainMs)) {
     tried_to_join_ms_ = looked_ms_;
     char path[4096];
-    if (os::default_budget_path(path, sizeof path)) (void)shared_.join(path, kWeight, kLeastShare);
+    if (os::default_budget_path(path, sizeof path)) (void)shared_.join(path, weight_, minimum_bytes_);
   }
   if (!shared_.joined()) return;
   share_bytes_ = shared_.share(wanted_bytes);

@@ -16,7 +16,8 @@ class Budget {
  public:
   constexpr Budget() = default;
 
-  void configure(uint64_t limit_bytes);
+  // `weight`, `minimum_bytes`: of the budget that programs share where a daemon keeps one.
+  void configure(uint64_t limit_bytes, uint32_t weight, uint64_t minimum_bytes);
   // Later: no more than the most there was when the pager started.
   void set_limit(uint64_t limit_bytes, uint64_t most_bytes);
   // Large blocks of so many bytes, and small ones, are about to fill the memory there is: it is time to
@@ -63,6 +64,8 @@ class Budget {
   static constexpr int kMostParts = 4;
 
   uint64_t limit_bytes_ = 0;  // 0: none was set
+  uint32_t weight_ = 1;
+  uint64_t minimum_bytes_ = 0;
   int64_t memory_bytes_ = 0;
   uint64_t engage_at_bytes_ = 0;  // 0: not known
   uint64_t engage_known_ms_ = 0;

@@ -39,7 +39,7 @@ Errno Pager::probe() {
   return e.ok() && !is_safe ? Errno(EOPNOTSUPP) : e;
 }
 
-void Pager::configure() { budget_.configure(settings.limit_bytes); }
+void Pager::configure() { budget_.configure(settings.limit_bytes, settings.weight, settings.minimum_bytes); }
 
 // What large blocks have of the memory, to the page.
 uint64_t Pager::resident_bytes() const {

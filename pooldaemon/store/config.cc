@@ -6,6 +6,7 @@
 
 #include "base/os/limits.h"
 #include "libpool/format/filters.h"
+#include "pooldaemon/store/own_memory.h"
 #include "spillway/size.hpp"
 
 namespace spillway::pool {
@@ -97,6 +98,16 @@ const std::vector<Setting>& settings() {
        "group's)",
        true, [](C& c, S t) { return set_bytes(c.memory_limit, t, true); },
        [](const C& c) { return bytes_text(c.memory_limit); }},
+      {"total_limit", "SIZE|PERCENT",
+       "Bytes that the daemon itself, its buffers and the objects in memory may take together: objects get "
+       "what "
+       "the daemon\n      leaves, and never more than memory_limit; at least 60M with two io_threads "
+       "(default: none)",
+       true,
+       [](C& c, S t) {
+         return t == "none" ? set_bytes(c.total_limit, t) : set_bytes(c.total_limit, t, true);
+       },
+       [](const C& c) { return bytes_text(c.total_limit); }},
       {"recycle", "PERCENT",
        "Of memory_limit: how much memory of erased objects is kept for a while for the next ones of the same "
        "program, which\n      saves making it anew; 0: each object's memory is sealed for good, also against "
@@ -201,6 +212,10 @@ std::string check(const Config& config) {
   if (config.low_watermark > config.high_watermark)
     return fmt::format("low_watermark {} is above high_watermark {}", config.low_watermark,
                        config.high_watermark);
+  if (config.total_limit < OwnMemory::kBaseBytes + (config.io_threads + 4) * OwnMemory::kEachThreadBytes)
+    return fmt::format("total_limit {}: expected at least {} with {} io_threads", config.total_limit,
+                       OwnMemory::kBaseBytes + (config.io_threads + 4) * OwnMemory::kEachThreadBytes,
+                       config.io_threads);
   return "";
 }
 

@@ -11,8 +11,10 @@
 namespace spillway::pool {
 
 struct Config {
+  static constexpr uint64_t kNone = ~uint64_t{0};
   uint64_t memory_limit = 0;  // bytes; 0 at first: half of what there is
-  unsigned recycle = 25;      // percent of memory_limit
+  uint64_t total_limit = kNone;
+  unsigned recycle = 25;  // percent of memory_limit
   uint64_t disk_limit = ~uint64_t{0};
   uint64_t disk_least_free = uint64_t{256} << 20;
   uint64_t client_limit = ~uint64_t{0};

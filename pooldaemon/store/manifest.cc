@@ -24,6 +24,9 @@ std::string encode(const ManifestEntry& e) {
   w.number(e.pack).number(e.offset).number(e.stored_bytes).number(e.charge).number(e.checksum);
   w.number(static_cast<uint32_t>(e.filters.size()));
   for (const std::string& filter : e.filters) w.bytes(filter);
+  if (e.device_tags.empty()) return w.take();
+  w.number(static_cast<uint32_t>(e.device_tags.size()));
+  for (const auto& [device, tag] : e.device_tags) w.bytes(device).bytes(tag);
   return w.take();
 }
 
@@ -51,6 +54,12 @@ bool decode(wire::Reader& r, ManifestEntry& e) {
   e.checksum = r.number<uint64_t>();
   const uint32_t filters = r.number<uint32_t>();
   for (uint32_t i = 0; i < filters && r.ok(); ++i) e.filters.emplace_back(r.bytes(64));
+  if (!r.ok() || r.left() == 0) return r.complete();
+  const uint32_t tags = r.number<uint32_t>();
+  for (uint32_t i = 0; i < tags && r.ok(); ++i) {
+    std::string device(r.bytes(64));
+    e.device_tags.emplace_back(std::move(device), r.bytes(kMaxText));
+  }
   return r.complete();
 }
 

@@ -48,11 +48,27 @@ Store::~Store() {
 
 std::string Store::open() {
   if (std::string why = disk_.open(config_.directories); !why.empty()) return why;
+  if (Errno e = make_name_marks(); !e.ok())
+    return fmt::format("no memory for the names: {}", strerror(e.code()));
   config_changed();
   workers_ = std::make_unique<Workers>(config_.io_threads, post_);
   journal_ = std::make_unique<Workers>(1, post_);
   freer_ = std::make_unique<Workers>(1, post_);
   return recover();
+}
+
+// Clients map it for reading and cannot do more.
+Errno Store::make_name_marks() {
+  Result<os::Fd> file = os::make_memfd("spillway-names", sizeof(wire::NameMarks));
+  if (!file) return file.error();
+  Result<os::Mapping> mapping = os::Mapping::read_write(file->get(), 0, sizeof(wire::NameMarks));
+  if (!mapping) return mapping.error();
+  if (Errno e = os::seal_memfd_for_others(file->get()); !e.ok()) return e;
+  Result<os::Fd> read_only = os::reopen_read_only(file->get());
+  if (!read_only) return read_only.error();
+  name_marks_fd_ = std::move(*read_only);
+  name_marks_ = std::move(*mapping);
+  return {};
 }
 
 void Store::config_changed() {

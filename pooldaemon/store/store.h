@@ -28,11 +28,14 @@
 #include "libpool/format/object_file.h"
 #include "libpool/wire/announce.h"
 #include "libpool/wire/codec.h"
+#include "libpool/wire/name_marks.h"
+#include "pooldaemon/log.h"
 #include "pooldaemon/store/client.h"
 #include "pooldaemon/store/config.h"
 #include "pooldaemon/store/disk.h"
 #include "pooldaemon/store/manifest.h"
 #include "pooldaemon/store/object.h"
+#include "pooldaemon/store/own_memory.h"
 #include "pooldaemon/store/policy.h"
 #include "pooldaemon/store/requests.h"
 #include "pooldaemon/store/timers.h"
@@ -97,6 +100,14 @@ class Store {
   Failure set_hint(Client& client, const Which& which, wire::Hint hint);
   void retain(Client& client, const Which* which, bool on, Reply<Filed> reply);  // null: all of the client's
   void drain(Done done);
+  // After drain: `keep` gets the memory of large objects, the last used first, and names to give them back
+  // under; false: no more. Both say of how many objects.
+  size_t hand_over(const std::function<bool(const std::string& name, int fd)>& keep, size_t most);
+  struct HandedOver {
+    std::string name;
+    os::Fd fd;
+  };
+  size_t take_over(std::vector<HandedOver> all);  // after open()
 
   // --- looking
   Answer<Object*> find(Client& client, const Which& which, bool to_write = false);
@@ -110,17 +121,20 @@ class Store {
               const std::function<bool(Object&)>& visit);
   void watch(Client& client, uint32_t id, std::string prefix) { client.watches[id] = std::move(prefix); }
   void unwatch(Client& client, uint32_t id) { client.watches.erase(id); }
+  int name_marks() const { return name_marks_fd_.get(); }  // wire::NameMarks, for reading
   std::vector<DeviceState> devices();
   std::vector<std::pair<std::string, uint64_t>> counters();
   const std::unordered_map<uint64_t, std::unique_ptr<Client>>& clients() const { return clients_; }
   uint32_t pins_of(const Object& object) const;
   uint64_t pinned_bytes(const Client& client) const;
   std::string file_of(const Object& object) const;
+  void list_again(const Object& object, Done done);  // its tags changed
 
   Config& config() { return config_; }
   void config_changed();
   Timers& timers() { return timers_; }
   uint64_t used_bytes() const;
+  uint64_t room_limit() const;
   bool anything_only_in_memory() const;
 
   // For Memory and DiskCopy.
@@ -166,6 +180,8 @@ class Store {
   // store_publish.cc
   void publish(Object& object);
   void unbind_name(Object& object);
+  void name_changed(std::string_view name);
+  Errno make_name_marks();
   void finish_publishing(Client& client, Object& object, uint32_t flags, Reply<Published> reply);
   // store_end.cc
   void maybe_die(Object& object);
@@ -245,6 +261,7 @@ class Store {
   void compact_manifest();
 
   Config config_;
+  mutable OwnMemory own_;
   std::function<void(std::function<void()>)> post_;
   Timers timers_;
   Policy policy_;
@@ -261,6 +278,8 @@ class Store {
   std::array<uint64_t, 64> keys_{};  // a system call for each would be much of what a small object costs
   size_t keys_left_ = 0;
   std::set<Object*, ByName> names_;
+  os::Fd name_marks_fd_;
+  os::Mapping name_marks_;
   std::multimap<std::string, Waiter> name_waiters_;
   std::unordered_map<uint64_t, std::vector<Waiter>> load_waiters_;
   std::unordered_map<uint64_t, uint32_t> create_flags_;
@@ -292,6 +311,7 @@ class Store {
   spillway_status last_spill_status_ = SPILLWAY_FULL;
   uint64_t last_spill_error_ms_ = 0;
   Counters counters_;
+  SeldomLine full_line_{"full"}, spill_failed_line_{"spill_failed"}, load_failed_line_{"load_failed"};
   uint64_t manifest_entries_ = 0;
   uint64_t journal_queued_ = 0;
   bool closing_ = false;

@@ -25,8 +25,9 @@ Answer<const SlotLease*> Store::lease_slots(Client& client, uint64_t bytes) {
   if (client.slot_leases.size() >= kMostSlotLeases)
     return {{SPILLWAY_FULL, "this session has leased as many slots as it may"}};
   const uint64_t wanted = used_bytes() + Slabs::kLeaseBytes;
-  buffers_.shrink_to(config_.memory_limit - std::min(config_.memory_limit, wanted));
-  if (!queue_.empty() || used_bytes() + Slabs::kLeaseBytes > config_.memory_limit)
+  const uint64_t limit = room_limit();
+  buffers_.shrink_to(limit - std::min(limit, wanted));
+  if (!queue_.empty() || used_bytes() + Slabs::kLeaseBytes > limit)
     return {{SPILLWAY_FULL, "there is no room to lease"}};
   Result<LeasedSlots> leased = slabs_.lease(client.id, bytes, {client.peer.uid, client.peer.gid, 0400});
   if (!leased)

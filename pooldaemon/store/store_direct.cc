@@ -9,10 +9,9 @@ void Store::create_on_disk(Client& client, PutRequest request, uint64_t bytes, R
   Failure failure;
   SpillDirectory* const directory = reserve_disk(bytes + format::kDataOffset, failure);
   if (directory == nullptr) {
-    if (bytes > config_.memory_limit)
-      failure = {SPILLWAY_TOO_LARGE,
-                 fmt::format("{} are more than the memory limit of {}, and {}", size_text(bytes),
-                             size_text(config_.memory_limit), failure.what)};
+    if (bytes > room_limit())
+      failure = {SPILLWAY_TOO_LARGE, fmt::format("{} are more than the memory limit of {}, and {}",
+                                                 size_text(bytes), size_text(room_limit()), failure.what)};
     return reply({failure});
   }
   Object& object = make_object(client, request, bytes);

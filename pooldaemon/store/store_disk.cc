@@ -35,7 +35,10 @@ ManifestEntry Store::entry_of(const Object& o, const DiskCopy& copy) const {
   e.hint = static_cast<uint8_t>(o.hint);
   e.durable = o.durable, e.retained = o.retained, e.users = copy.users, e.raw = copy.raw;
   e.name = o.name.str();
-  if (o.details) e.tag = o.details->tag, e.wanted_filters = o.details->filters;
+  if (o.details) {
+    e.tag = o.details->tag, e.wanted_filters = o.details->filters;
+    e.device_tags = o.details->device_tags;
+  }
   e.path = copy.path;
   if (copy.directory) e.directory = copy.directory->path;
   if (copy.pack) e.pack = copy.pack->number;
@@ -62,6 +65,15 @@ void Store::list_in_manifest(Object& object, Ref<DiskCopy> copy, bool sync, Done
                  }
                  done(failure);
                });
+}
+
+// What the manifest says of it is not so any more.
+void Store::list_again(const Object& object, Done done) {
+  const bool listed = object.disk && (object.disk->in_manifest || object.listing);
+  if (!listed) return done({});
+  ++manifest_entries_;
+  journal([this, entry = entry_of(object, *object.disk)] { (void)manifest_.add(entry, false).ok(); },
+          std::move(done));
 }
 
 // Once most of what it says is outdated. Not while a write ends: its record would be queued before the

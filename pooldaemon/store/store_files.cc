@@ -95,6 +95,10 @@ void Store::restore(Client& client, PutRequest request, std::string path, os::Fd
                     Reply<Published> reply) {
   if (path.empty() || path[0] != '/')
     return reply({{SPILLWAY_INVALID, path + ": expected an absolute path"}});
+  // It is opened again whenever it is read, and who may replace it could have us read what only we may.
+  if (client.peer.uid != os::user_id() && client.peer.uid != 0)
+    return reply(
+        {{SPILLWAY_DENIED, "only the daemon's own user may have it read files; put the bytes instead"}});
   Result<os::Fd> ours = os::open_file(path.c_str(), os::Open::kRead);
   // The client shows that it may read it by having opened it.
   Result<os::FileIdentity> theirs = os::identify(file.get());

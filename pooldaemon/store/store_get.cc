@@ -235,7 +235,6 @@ void Store::load_into(Object& object, Ref<Memory> memory) {
         if (result->bad()) {
           failure = {result->code.ok() || result->code == ENOENT ? SPILLWAY_CORRUPT : SPILLWAY_IO,
                      fmt::format("{}: {}", path, result->what)};
-          ++counters_.load_failures;
         }
         loaded(id, failure, std::move(memory), false);
       });
@@ -288,6 +287,11 @@ void Store::loaded(uint64_t id, Failure failure, Ref<Memory> memory, bool from_f
   if (object == nullptr) return;
   CHECK(object->state == wire::Residency::kLoading, "an object was loaded that is not loading");
   object->state = wire::Residency::kSpilled;
+  if (failure.bad() && failure.status != SPILLWAY_FULL) {
+    ++counters_.load_failures;
+    load_failed_line_.say(
+        fmt::format("object={:x} name={} reason={}", id, quoted(object->name.view()), quoted(failure.what)));
+  }
   if (!failure.bad() && memory) {
     object->memory = std::move(memory);
     object->state = wire::Residency::kBoth;

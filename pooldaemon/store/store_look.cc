@@ -60,8 +60,8 @@ std::vector<DeviceState> Store::devices() {
   std::vector<DeviceState> all;
   hear_all();
   const uint64_t used = used_bytes() - leased_bytes_ - freeing_bytes_;
-  all.push_back({"memory", "", config_.memory_limit, used,
-                 config_.memory_limit > used ? config_.memory_limit - used : 0});
+  const uint64_t limit = room_limit();
+  all.push_back({"memory", "", limit, used, limit > used ? limit - used : 0});
   for (const auto& directory : disk_.directories()) {
     const uint64_t room = disk_.room_in(*directory);
     uint64_t capacity = std::min(directory->limit_bytes, disk_.limit());
@@ -75,7 +75,7 @@ std::vector<DeviceState> Store::devices() {
 std::vector<std::pair<std::string, uint64_t>> Store::counters() {
   hear_all();
   const os::Resident resident = os::resident_bytes();
-  return {{"memory_limit_bytes", config_.memory_limit},
+  return {{"memory_limit_bytes", room_limit()},
           {"memory_used_bytes", used_bytes() - leased_bytes_ - freeing_bytes_},
           {"leased_bytes", leased_bytes_},
           {"small_object_bytes", small_bytes_},

@@ -1,4 +1,5 @@
 // store_publish.cc - putting, creating and sealing objects, and the moment from which others find them.
+#include <atomic>
 #include <cstring>
 
 #include "base/core/units.h"
@@ -32,12 +33,12 @@ void Store::put(Client& client, PutRequest request, std::string data, Reply<Publ
   };
   if (bytes == 0) return publish_small(client, request, "", nullptr, reply);
   // The usual case asks nobody.
-  if (queue_.empty() && used_with(bytes, access) + buffers_.idle_bytes() <= config_.memory_limit) {
+  if (queue_.empty() && used_with(bytes, access) + buffers_.idle_bytes() <= room_limit()) {
     auto memory = make_ref<Memory>(*this);
     memory->charge = bytes;
     charged_bytes_ += bytes;
     publish_small(client, request, data, std::move(memory), reply);
-    if (used_bytes() > config_.memory_limit / 100 * config_.high_watermark) pump_later();
+    if (used_bytes() > room_limit() / 100 * config_.high_watermark) pump_later();
     return;
   }
   auto shared_data = std::make_shared<std::string>(std::move(data));
@@ -177,6 +178,13 @@ void Store::unbind_name(Object& object) {
   const auto found = names_.find(&object);
   if (found == names_.end() || *found != &object) return;
   names_.erase(found);
+  name_changed(object.name);
+}
+
+// Before anybody is told.
+void Store::name_changed(std::string_view name) {
+  auto* const marks = reinterpret_cast<wire::NameMarks*>(name_marks_.data());
+  std::atomic_ref(marks->marks[wire::mark_index(name)]).fetch_add(1, std::memory_order_release);
 }
 
 // From here on others find it.
@@ -189,6 +197,7 @@ void Store::publish(Object& object) {
     names_.erase(found);
   }
   names_.insert(&object);
+  name_changed(object.name);
   tell_change(before ? SPILLWAY_REPLACED : SPILLWAY_CREATED, object);
   if (before != nullptr) {
     before->name.clear();

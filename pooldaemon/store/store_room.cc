@@ -11,6 +11,8 @@ namespace {
 
 // What slabs hold beyond the objects in them that does not count: a daemon's own memory varies by as much.
 constexpr uint64_t kSlabSlackBytes = 4 * kMiB;
+// Of the table it shares with us what it touches, usually: the ring, and slots of a few hundred objects.
+constexpr uint64_t kSessionBytes = 64 * kKiB;
 // A client that does not let go of a mapping it was asked for within this time is taken for one that holds
 // it.
 constexpr uint64_t kPatienceMs = 2000;
@@ -31,7 +33,15 @@ uint64_t Store::used_with(uint64_t bytes, const std::optional<AccessClass>& pack
   const uint64_t slabs = slabs_.allocated_bytes() + growth;
   const uint64_t small = small_bytes_ + (packed ? bytes : 0);
   const uint64_t charged = charged_bytes_ + freeing_bytes_ + bytes;
-  return charged + (slabs > small + kSlabSlackBytes ? slabs - small - kSlabSlackBytes : 0);
+  const uint64_t slack = config_.total_limit == Config::kNone ? kSlabSlackBytes : 0;
+  return charged + (slabs > small + slack ? slabs - small - slack : 0);
+}
+
+// What objects may take: all that was set, or what daemon and sessions leave of the limit for everything.
+uint64_t Store::room_limit() const {
+  if (config_.total_limit == Config::kNone) return config_.memory_limit;
+  const uint64_t own = own_.bytes(config_.io_threads) + clients_.size() * kSessionBytes;
+  return std::min(config_.memory_limit, config_.total_limit - std::min(own, config_.total_limit - kMiB));
 }
 
 // Room that comes back without anybody's decision.
@@ -46,7 +56,7 @@ uint64_t Store::leaving_bytes() const {
 bool Store::is_pinned(const Object& object) const { return pins_of(object) > 0; }
 
 void Store::ask_room(RoomRequest request, uint64_t timeout_ms) {
-  if (request.bytes > config_.memory_limit) return request.answer(Room::kDisk, nullptr, {});
+  if (request.bytes > room_limit()) return request.answer(Room::kDisk, nullptr, {});
   queue_.push_back(std::move(request));
   RoomRequest& queued = queue_.back();
   if (queued.when_full == wire::WhenFull::kWait && timeout_ms != wire::kForever) {
@@ -65,7 +75,7 @@ void Store::ask_room(RoomRequest request, uint64_t timeout_ms) {
 void Store::pump_later() {
   // Usually nobody waits, and there is nothing to do.
   if (pump_posted_ || closing_ ||
-      (queue_.empty() && config_.high_watermark >= 100 && used_bytes() <= config_.memory_limit))
+      (queue_.empty() && config_.high_watermark >= 100 && used_bytes() <= room_limit()))
     return;
   pump_soon();
 }
@@ -124,10 +134,11 @@ void Store::pump_once() {
     answer_room(std::move(request), Fit::kNot);
   }
   // Ahead of need, where that is wanted.
-  const uint64_t high = config_.memory_limit / 100 * config_.high_watermark;
+  const uint64_t limit = room_limit();
+  const uint64_t high = limit / 100 * config_.high_watermark;
   if (config_.high_watermark < 100 && queue_.empty() &&
       used_bytes() - std::min(used_bytes(), departing_bytes_) > high)
-    (void)make_room(config_.memory_limit - config_.memory_limit / 100 * config_.low_watermark, std::nullopt);
+    (void)make_room(limit - limit / 100 * config_.low_watermark, std::nullopt);
 }
 
 void Store::answer_room(RoomRequest request, Fit fit) {
@@ -156,8 +167,9 @@ Ref<Memory> Store::grant(RoomRequest& request) {
 void Store::limit_idle() {
   if (buffers_.idle_bytes() == 0) return;
   const uint64_t used = used_bytes();
-  const uint64_t free = config_.memory_limit > used ? config_.memory_limit - used : 0;
-  buffers_.shrink_to(std::min(free, config_.memory_limit / 100 * config_.recycle));
+  const uint64_t limit = room_limit();
+  const uint64_t free = limit > used ? limit - used : 0;
+  buffers_.shrink_to(std::min(free, limit / 100 * config_.recycle));
   if (buffers_.idle_bytes() == 0 || idle_look_) return;
   idle_look_ = timers_.add(os::monotonic_ms() + kIdleBufferMs, [this] {
     idle_look_.reset();
@@ -168,11 +180,11 @@ void Store::limit_idle() {
 
 // Starts what makes room for so many bytes. kSoon: this is called again when some has come.
 Store::Fit Store::make_room(uint64_t bytes, const std::optional<AccessClass>& packed) {
-  const uint64_t wanted = used_with(bytes, packed);
-  buffers_.shrink_to(config_.memory_limit - std::min(config_.memory_limit, wanted));
+  const uint64_t limit = room_limit(), wanted = used_with(bytes, packed);
+  buffers_.shrink_to(limit - std::min(limit, wanted));
   const auto lacking = [&] {
     const uint64_t used = used_with(bytes, packed);
-    return used > config_.memory_limit && used > config_.memory_limit + leaving_bytes();
+    return used > limit && used > limit + leaving_bytes();
   };
   if (lacking()) {
     hear_all();
@@ -189,7 +201,7 @@ Store::Fit Store::make_room(uint64_t bytes, const std::optional<AccessClass>& pa
     // more.
     std::vector<Object*> victims;
     uint64_t found = 0;
-    const uint64_t want = used_with(bytes, packed) - config_.memory_limit - leaving_bytes();
+    const uint64_t want = used_with(bytes, packed) - limit - leaving_bytes();
     policy_.each_victim([&](Object& object) {
       if (is_pinned(object)) return true;
       if (!object.disk && object.hint != wire::Hint::kRecomputable)
@@ -207,7 +219,7 @@ Store::Fit Store::make_room(uint64_t bytes, const std::optional<AccessClass>& pa
     for (Object* victim : victims) (void)evict(*victim, small);
     if (!small.empty()) write_pack(std::move(small));
   }
-  if (used_with(bytes, packed) <= config_.memory_limit) return Fit::kNow;
+  if (used_with(bytes, packed) <= limit) return Fit::kNow;
   return leaving_bytes() > 0 ? Fit::kSoon : Fit::kNot;
 }
 
@@ -327,7 +339,7 @@ Failure Store::full_failure(uint64_t bytes, spillway_status status) {
   ++counters_.full_answers;
   const uint64_t now = os::monotonic_ms();
   std::string what = fmt::format("no room for {} in a pool of {}: {} are in use", size_text(bytes),
-                                 size_text(config_.memory_limit), size_text(used_bytes()));
+                                 size_text(room_limit()), size_text(used_bytes()));
   struct Share {
     uint64_t pinned = 0, creating = 0;
     unsigned objects = 0;
@@ -371,6 +383,7 @@ Failure Store::full_failure(uint64_t bytes, spillway_status status) {
     what += "; spilling fails: " + last_spill_error_;
     status = last_spill_status_;
   }
+  full_line_.say("reason=" + quoted(what));
   return {status, what};
 }
 

@@ -177,6 +177,8 @@ void Store::spilled(uint64_t id, Failure failure, Ref<DiskCopy> copy) {
   if (moving && object->memory) departing_bytes_ -= object->memory->charge;
   if (failure.bad()) {
     ++counters_.spill_failures;
+    spill_failed_line_.say(
+        fmt::format("object={:x} name={} reason={}", id, quoted(object->name.view()), quoted(failure.what)));
     last_spill_error_ = failure.what;
     last_spill_status_ = failure.status;
     last_spill_error_ms_ = os::monotonic_ms();

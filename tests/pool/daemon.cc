@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
 #include <set>
 
 #include "tests/support/paths.h"
@@ -87,6 +88,12 @@ uint64_t Daemon::memory_file_bytes() const {
     sum += static_cast<uint64_t>(st.st_blocks) * 512;
   }
   return sum;
+}
+
+uint64_t Daemon::private_bytes() const {
+  uint64_t size = 0, resident = 0, shared = 0;
+  std::ifstream("/proc/" + std::to_string(pid()) + "/statm") >> size >> resident >> shared;
+  return (resident - shared) * 4096;
 }
 
 std::map<std::string, uint64_t> Daemon::stats() const {

@@ -38,6 +38,7 @@ class Daemon {
   size_t open_fds() const;
   // Pages of all memory files it has open, as the kernel counts them.
   uint64_t memory_file_bytes() const;
+  uint64_t private_bytes() const;  // resident, and not shared
   std::map<std::string, uint64_t> stats() const;
 
  private:

@@ -41,5 +41,21 @@ TEST_CASE("programs that spill share one budget, and the one that stays has all 
     }));
   }
   CHECK(wait_until([&] { return anonymous_bytes(first) > 56 * kMiB; }));
+  {
+    // By weight: 16 each, and of the other 48 a quarter for the first and the rest for the third.
+    Command heavier = command;
+    heavier.env.push_back("SPILLWAY_WEIGHT=300");
+    Running third(heavier);
+    CHECK(
+        wait_until([&] { return anonymous_bytes(third) > 46 * kMiB && anonymous_bytes(first) < 36 * kMiB; }));
+  }
+  {
+    // What is its least it gets in any case.
+    Command modest = command;
+    modest.env.insert(modest.env.end(), {"SPILLWAY_WEIGHT=1", "SPILLWAY_MINIMUM=56M"});
+    Running fourth(modest);
+    CHECK(wait_until(
+        [&] { return anonymous_bytes(fourth) > 50 * kMiB && anonymous_bytes(first) < 34 * kMiB; }));
+  }
   CHECK_FALSE(first.ended());
 }

@@ -154,6 +154,14 @@ TEST_CASE("tags are kept with the object, one for each device, and through disk"
   daemon.kill();
   daemon.start();
   REQUIRE(pool.get("t").tag() == "kind=matrix");
+  REQUIRE(pool.tag(dref, "disk0") == "on disk");
+  // Also those that are set when it is on disk already.
+  pool.set_tag(dref, "kind=vector");
+  pool.set_tag(dref, "fast", "memory");
+  daemon.kill();
+  daemon.start();
+  REQUIRE(pool.get("t").tag() == "kind=vector");
+  REQUIRE(pool.tag(dref, "memory") == "fast");
   failure_of(SPILLWAY_INVALID, [&] { (void)pool.set(1, {.tag = std::string(3000, 't')}); });
 }
 
@@ -261,7 +269,7 @@ TEST_CASE("random bytes, truncated and flipped messages end at most their own se
   Pool pool = daemon.pool();
   const DRef dref = pool.set(std::string("still here"), {.name = "s"});
   std::mt19937 random(7);
-  for (int i = 0; i < 2000; ++i) {
+  for (int i = 0; i < 10'000; ++i) {
     const int fd = raw_connection(daemon.socket());
     std::string bytes(random() % 200, '\0');
     for (char& c : bytes) c = static_cast<char>(random());
@@ -310,6 +318,10 @@ TEST_CASE("another user is refused at the socket, and by an object's mode in a s
             failure_of(SPILLWAY_DENIED, [&] { other.erase("open"); });
             failure_of(SPILLWAY_DENIED, [&] { (void)other.set(1, {.name = "open"}); });
             failure_of(SPILLWAY_DENIED, [&] { other.stop_daemon(); });
+            failure_of(SPILLWAY_DENIED, [&] { other.configure("memory_limit", "1G"); });
+            failure_of(SPILLWAY_DENIED, [&] { (void)other.restore("/etc/hostname"); });
+            failure_of(SPILLWAY_DENIED,
+                       [&] { other.move_to_disk(other.lookup("open"), {.path = "/tmp/x"}); });
             if (other.list().size() != 1) throw std::runtime_error("list");
           })) == 0);
   daemon.stop();

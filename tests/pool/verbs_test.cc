@@ -360,6 +360,31 @@ TEST_CASE("getting what is held or was held lately costs no message") {
   REQUIRE(pool.stat_of("gets") == gets);
 }
 
+TEST_CASE("getting by name what is held costs no message, and never gives what the name meant before") {
+  Daemon daemon;
+  Pool pool = daemon.pool(), other = daemon.pool();
+  for (const size_t bytes : {size_t{100}, size_t{2} << 20}) {
+    (void)other.set(some_bytes(bytes, 0), {.name = "n", .flags = SPILLWAY_UNCOUNTED});
+    for (uint32_t version = 1; version <= 5; ++version) {
+      (void)pool.get("n");
+      const uint64_t gets = pool.stat_of("gets");
+      for (int i = 0; i < 100; ++i) REQUIRE(pool.get("n").bytes().size() == bytes);
+      REQUIRE(pool.stat_of("gets") == gets);
+      (void)other.set(some_bytes(bytes, version), {.name = "n", .flags = SPILLWAY_UNCOUNTED});
+      REQUIRE(same(pool.get("n").bytes(), some_bytes(bytes, version)));
+    }
+    other.erase("n");
+    failure_of(SPILLWAY_NOT_FOUND, [&] { (void)pool.get("n"); });
+  }
+  (void)other.set(some_bytes(100, 1), {.name = "n", .flags = SPILLWAY_UNCOUNTED | SPILLWAY_DURABLE});
+  (void)pool.get("n");
+  daemon.kill();
+  daemon.start();
+  (void)other.set(some_bytes(100, 2), {.name = "n", .flags = SPILLWAY_UNCOUNTED});
+  // Once it has seen that its daemon ended.
+  REQUIRE(wait_until([&] { return same(pool.get("n").bytes(), some_bytes(100, 2)); }));
+}
+
 TEST_CASE("a builder is written in place, sealed or gone") {
   Daemon daemon;
   Pool pool = daemon.pool();

@@ -90,8 +90,8 @@ TEST_CASE("help and version go to standard output and succeed", "[command]") {
     REQUIRE(got.exit_code == 0);
     for (const char* word :
          {"--threshold SIZE", "--limit SIZE|PERCENT", "--dir DIR", "--backing auto|managed|file|plain",
-          "--stats[=FILE]", "--trace FILE", "--quiet", "--child-cow", "SPILLWAY_THRESHOLD", "EXM_THRESHOLD",
-          "TMPDIR", "EXM_HOME", "125", "126", "127"}) {
+          "--weight N", "--minimum SIZE", "--stats[=FILE]", "--trace FILE", "--quiet", "--child-cow",
+          "SPILLWAY_THRESHOLD", "EXM_THRESHOLD", "TMPDIR", "EXM_HOME", "125", "126", "127"}) {
       INFO(word);
       REQUIRE(got.out.find(word) != std::string::npos);
     }
