@@ -50,7 +50,7 @@ POOL_OBJ    := $(POOL_SRC:%.cc=$(PIC)/%.o)
 VICTIMS     := $(patsubst tests/victims/%.cc,$(BUILD)/victims/%,$(wildcard tests/victims/*.cc)) \
                $(patsubst tests/victims/%.c,$(BUILD)/victims/%,$(wildcard tests/victims/*.c)) \
                $(patsubst tests/victims/plugins/%.c,$(BUILD)/victims/%.so,$(wildcard tests/victims/plugins/*.c))
-TEST_SUITES := unit $(foreach s,pager pool segstore typed preload real,$(if $(wildcard tests/$(s)/*.cc),$(s)))
+TEST_SUITES := unit $(foreach s,pager simulation pool segstore typed preload real,$(if $(wildcard tests/$(s)/*.cc),$(s)))
 TESTS       := $(TEST_SUITES:%=$(BUILD)/tests/%)
 BENCHES     := $(patsubst bench/malloc/%.cc,$(BUILD)/bench/%,$(wildcard bench/malloc/*.cc)) \
                $(patsubst bench/outofcore/%.cc,$(BUILD)/bench/%,$(wildcard bench/outofcore/*.cc)) \
@@ -119,6 +119,8 @@ $(OBJ)/%.o: %.cc
 
 # Argument parsing and test code gain nothing from -O2, and half of the build's time is theirs.
 $(OBJ)/tools/%.o $(OBJ)/tests/%.o: OPT := -O0
+# These move gigabytes, page by page.
+$(OBJ)/tests/simulation/kernel.o $(OBJ)/tests/simulation/schedule.o $(OBJ)/tests/simulation/program.o: OPT := -O2
 # A trace has up to 44 million events.
 $(OBJ)/tools/trace%.o: OPT := -O2
 # Headers that only an optimiser makes quick: what looks up millions of keys needs one; but with sanitizers it takes many minutes.
@@ -179,6 +181,11 @@ $$(BUILD)/tests/$(1): $$(patsubst %.cc,$$(OBJ)/%.o,$$(wildcard tests/$(1)/*.cc))
 endef
 $(eval $(call suite,unit,$$(BASE_SRC:%.cc=$$(OBJ)/%.o) $$(PRELOAD_INNER_SRC:%.cc=$$(OBJ)/%.o) $$(TOOL_INNER_OBJ)))
 $(eval $(call suite,pager,$$(BASE_SRC:%.cc=$$(OBJ)/%.o) $$(PRELOAD_INNER_SRC:%.cc=$$(OBJ)/%.o)))
+# The pager over a kernel that a test makes: of base/os only what is above system calls, and those are the test's own.
+SIMULATED_SRC := $(wildcard libpreload/pager/*.cc) $(addprefix libpreload/,settings.cc small_window.cc backing/chunk.cc) \
+  $(addprefix base/os/,userfault.cc file.cc)
+SIMULATED_CALLS := open close read poll ioctl fcntl syscall pread pwrite fallocate unshare clock_gettime nanosleep
+$(eval $(call suite,simulation,$$(SIMULATED_SRC:%.cc=$$(OBJ)/%.o),$$(SIMULATED_CALLS:%=-Wl,--wrap=%)))
 $(eval $(call suite,pool,$$(BASE_SRC:%.cc=$$(OBJ)/%.o) $$(POOL_OBJ)))
 $(eval $(call suite,segstore,$$(BASE_SRC:%.cc=$$(OBJ)/%.o) $$(POOL_OBJ)))
 $(eval $(call suite,typed,,-llz4))

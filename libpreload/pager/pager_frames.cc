@@ -195,11 +195,8 @@ bool Pager::evict(Extent& extent) {
   end_residence(extent);
   if (!e.ok()) {
     // Pinned, locked or protected: it stays. What moved comes back before anybody can see that it was gone.
-    uint64_t back = 0;
-    if (done != 0) {
-      const Errno undone = userfault_.move(range.base, slot_range(slot).sub(0, done), back);
-      if (!undone.ok()) os::die("cannot put pages back: %s", strerror(undone.code()));
-    }
+    if (done != 0 && !userfault_.put_back(range.base, slot_range(slot).sub(0, done)))
+      os::die("cannot put pages back");
     start_residence(extent, /*was_read=*/false);
     if (is_shared) share(extent);
     return false;
