@@ -203,11 +203,11 @@ test: tests
 # A process with threads cannot fork under them, and nothing is preloaded.
 asan:
 	+$(MAKE) --no-print-directory BUILD=build-asan SANITIZE=address,undefined \
-	  $(addprefix build-asan/,bin/spillway $(addprefix tests/,unit pager segstore pool typed))
-	scripts/run-tests build-asan unit pager segstore 'pool=~[fork]~[run]' typed
+	  $(addprefix build-asan/,bin/spillway $(addprefix tests/,unit pager simulation segstore pool typed))
+	scripts/run-tests build-asan unit pager simulation segstore 'pool=~[fork]~[run]' typed
 tsan:
-	+$(MAKE) --no-print-directory BUILD=build-tsan SANITIZE=thread $(addprefix build-tsan/tests/,unit segstore)
-	scripts/run-tests build-tsan unit 'segstore=[threads]'
+	+$(MAKE) --no-print-directory BUILD=build-tsan SANITIZE=thread $(addprefix build-tsan/tests/,unit pager segstore)
+	scripts/run-tests build-tsan unit 'pager=~the same holds*' 'segstore=[threads]'
 fuzz:
 	scripts/fuzz
 soak: tests

@@ -82,10 +82,11 @@ struct PagedChunk {
   Chunk* chunk = nullptr;
   PagedChunk* next = nullptr;
   SpillFiles files;
+  uint64_t gathered_bytes = 0;  // of range: where the search for extents of old files goes on
 
   Extent& extent(const char* address) {
     Extent& e = reinterpret_cast<Extent*>(this + 1)[range.offset_of(address) >> kExtentShift];
-    e.chunk = this;
+    if (e.chunk == nullptr) e.chunk = this;  // workers read it without the lock
     return e;
   }
   char* address(const Extent& e) const {

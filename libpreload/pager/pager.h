@@ -217,6 +217,9 @@ class Pager {
   bool demote_once();
   void empty_compressed();
   void demote(Extent& extent);
+  bool has_too_many_files() const;
+  Extent* choose_to_gather();
+  bool gather_once();
   void install(Extent& extent);
   void evict_ahead();
   bool evict(Extent& extent);

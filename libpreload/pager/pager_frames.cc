@@ -182,14 +182,20 @@ bool Pager::evict(Extent& extent) {
   // A copy of what is shared takes memory.
   const bool may_copy =
       !extent.shared || own_frames() < allowed_frames() || under_way_ + !to_write_.empty() == 0;
-  if (e == EBUSY && done == 0 && may_copy) {
-    // Shared with a child of a fork, as a rule: after a write the page is this process's alone. Not before
-    // its holes are filled: this thread may be the one that answers faults.
-    for (char* at = range.base; at < range.end();) at = std::max(at + kPageBytes, fill_hole(at));
-    if (!extent.shared) holes_ -= extent.holes;
-    extent.holes = 0;
-    userfault_.make_own(range);
-    e = userfault_.move(slot_address(slot), range, done);
+  if (e == EBUSY && may_copy) {
+    // Shared with a child of a fork, as a rule, all of it or what was not written since: after a write a page
+    // is this process's alone. Not before holes are filled: this thread may be the one that answers faults.
+    const PageRange rest = range.sub(done, kExtentBytes - done);
+    for (char* at = rest.base; at < rest.end(); at = std::max(at + kPageBytes, fill_hole(at)))
+      ;
+    if (done == 0) {
+      if (!extent.shared) holes_ -= extent.holes;
+      extent.holes = 0;
+    }
+    userfault_.make_own(rest);
+    uint64_t more = 0;
+    e = userfault_.move(slot_address(slot) + done, rest, more);
+    done += more;
   }
   const bool is_shared = extent.shared;
   end_residence(extent);

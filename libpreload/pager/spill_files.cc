@@ -55,6 +55,20 @@ bool SpillFiles::any() const {
   return false;
 }
 
+int SpillFiles::count() const {
+  int count = 0;
+  for (uint32_t extents : extents_) count += extents != 0;
+  return count;
+}
+
+uint8_t SpillFiles::smallest() const {
+  int smallest = 0;
+  for (int i = 1; i < kMost; ++i)
+    if (i != current_ && extents_[i] != 0 && (smallest == 0 || extents_[i] < extents_[smallest]))
+      smallest = i;
+  return static_cast<uint8_t>(smallest);
+}
+
 void SpillFiles::close_all() {
   for (int& fd : fd_) {
     if (fd != 0) os::Fd{fd - 1}.reset();

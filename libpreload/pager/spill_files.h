@@ -15,6 +15,8 @@ namespace spillway {
 class SpillFiles {
  public:
   static constexpr int kMost = 200;
+  // Each fork leaves one behind, as long as one of its extents is not written anew; and its child gets them all.
+  static constexpr int kMany = 16, kTooMany = kMost / 2;
   // Of an extent whose bytes are in the compressed store instead.
   static constexpr uint8_t kCompressed = 255;
 
@@ -40,6 +42,10 @@ class SpillFiles {
   }
   // Some extent's bytes are in some file.
   bool any() const;
+  // That have extents.
+  int count() const;
+  // Of the frozen ones that with the fewest extents; 0: there is none.
+  uint8_t smallest() const;
   void close_all();
   // In a child whose parent's they are.
   void forget_all();

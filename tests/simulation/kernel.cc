@@ -139,10 +139,16 @@ void Kernel::set_locked(PageRange range, bool locked) {
 void Kernel::fork() {
   for (auto& [at, p] : pages_)
     if (p.watched && p.there) set_shared(p, true);
+  frozen_files_.merge(unnamed_files());
+}
+
+std::set<uint64_t> Kernel::unnamed_files() {
+  std::set<uint64_t> files;
   for (int fd = 3; fd < 2048; ++fd) {
     struct stat st {};
-    if (::fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 0) frozen_files_.insert(st.st_ino);
+    if (::fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 0) files.insert(st.st_ino);
   }
+  return files;
 }
 
 void Kernel::end_child() {

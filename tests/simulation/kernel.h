@@ -60,6 +60,8 @@ class Kernel {
   void forget_most() { most_own_pages_ = own_pages_; }
   uint64_t pages_there(PageRange range) const;
   bool is_there(const char* page) const;
+  // Files without a name that are open, by number.
+  static std::set<uint64_t> unnamed_files();
   uint64_t reads = 0, writes = 0, bytes_written = 0;
   bool wrote_to_frozen_file = false;
   std::vector<std::string> said;

@@ -1,5 +1,7 @@
 // pager_test.cc - the pager over a kernel, a disk and a machine that do what a test wants, in an order that
 // a seed decides. What the real kernel does is in tests/pager and tests/preload.
+#include <algorithm>
+
 #include "tests/simulation/program.h"
 
 #include "tests/unit/catch.h"
@@ -13,12 +15,12 @@ constexpr uint64_t kPages = Program::kPages, kExtents = Program::kExtents, kLimi
 
 // The body for so many seeds, each of which Catch2 names where something fails. SPILLWAY_SEED: for that one.
 template <typename Body>
-void for_seeds(uint64_t count, Body body) {
+void for_seeds(uint64_t count, Body body, uint64_t bytes = Program::kBytes) {
   const char* const one = getenv("SPILLWAY_SEED");
   const uint64_t first = one != nullptr ? strtoull(one, nullptr, 10) : 1;
   for (uint64_t seed = first; seed < first + (one != nullptr ? 1 : count); ++seed) {
     INFO("seed " << seed);
-    Program program(seed);
+    Program program(seed, bytes);
     body(program);
     CHECK(program.wrong == 0);
   }
@@ -254,4 +256,52 @@ TEST_CASE("advice changes nothing but what is in memory") {
     program.read_all();
     CHECK(program.was_within(kLimit));
   });
+}
+
+TEST_CASE("an extent of which a child shares only a part can leave") {
+  for_seeds(3, [](Program& program) {
+    program.write_all();
+    program.fork();
+    std::vector<uint64_t> here;
+    for (uint64_t extent = 0; extent < kExtents; ++extent)
+      if (program.kernel.pages_there(program.range(extent * kExtentPages, kExtentPages)) == kExtentPages)
+        here.push_back(extent);
+    REQUIRE(here.size() > 4);
+    for (const uint64_t extent : here)
+      for (uint64_t page = 0; page < 100; ++page) program.write(extent * kExtentPages + page);
+    for (int round = 0; round < 2; ++round)
+      for (uint64_t page = 0; page < kPages; ++page)
+        if (std::find(here.begin(), here.end(), page / kExtentPages) == here.end()) program.read(page);
+    uint64_t stayed = 0;
+    for (const uint64_t extent : here)
+      stayed += program.kernel.is_there(program.address(extent * kExtentPages));
+    CHECK(stayed <= here.size() / 2);
+    CHECK_FALSE(program.kernel.wrote_to_frozen_file);
+    program.read_all();
+  });
+}
+
+TEST_CASE("however many forks there are, what leaves memory finds a file") {
+  for_seeds(
+      1,
+      [](Program& program) {
+        // In each generation other extents are the last to be written.
+        uint64_t most_files = 0;
+        for (int fork = 0; fork < 200; ++fork) {
+          for (uint64_t i = 0; i < 3; ++i) {
+            const uint64_t extent = program.kernel.schedule.random(program.extents);
+            for (uint64_t page = 0; page < kExtentPages; page += 64)
+              program.write(extent * kExtentPages + page);
+          }
+          program.fork();
+          program.kernel.end_child();
+          most_files = std::max(most_files, program.kernel.unnamed_files().size());
+        }
+        CHECK(program.kernel.said.empty());
+        CHECK(most_files > SpillFiles::kMany);
+        CHECK(most_files <= SpillFiles::kMany + 4);
+        program.read_all();
+        CHECK(program.was_within(kLimit));
+      },
+      8 * kLimit);
 }

@@ -6,13 +6,17 @@
 
 namespace spillway::simulation {
 
-Program::Program(uint64_t seed)
-    : kernel(seed), pager_(std::make_unique<Pager>()), chunk_memory_(Chunk::footprint(kBytes) / 8 + 1) {
+Program::Program(uint64_t seed, uint64_t bytes)
+    : kernel(seed),
+      pages(bytes / kPageBytes),
+      extents(bytes / kExtentBytes),
+      pager_(std::make_unique<Pager>()),
+      chunk_memory_(Chunk::footprint(bytes) / 8 + 1) {
   settings.limit_bytes = kLimit;
   chunk_ = new (chunk_memory_.data()) Chunk;
-  range_ = kernel.reserve(kBytes, kExtentBytes);
+  range_ = kernel.reserve(bytes, kExtentBytes);
   chunk_->range = range_;
-  expected_.resize(kPages);
+  expected_.resize(pages);
   pager_->configure();
   chunk_->set_mapped(range_, true);
   if (!pager_->add_chunk(*chunk_).ok() || !pager_->engage(directory_.path().c_str()).ok()) {
@@ -96,13 +100,13 @@ void Program::start_using(int threads, uint64_t accesses) {
 void Program::use_some(uint32_t me, int threads, uint64_t accesses) {
   Schedule& schedule = kernel.schedule;
   const auto all = static_cast<uint64_t>(threads);
-  const uint64_t half = kExtents / 2 * kExtentPages;
-  const uint64_t shared_pages = half / all, own_extents = (kExtents - kExtents / 2) / all;
+  const uint64_t half = extents / 2 * kExtentPages;
+  const uint64_t shared_pages = half / all, own_extents = (extents - extents / 2) / all;
   while (accesses > 0) {
     const bool in_own = schedule.one_in(2);
-    const uint64_t pages = in_own ? own_extents * kExtentPages : shared_pages;
+    const uint64_t own_pages = in_own ? own_extents * kExtentPages : shared_pages;
     const auto page = [&](uint64_t i) {
-      i %= pages;
+      i %= own_pages;
       return in_own ? half + (i / kExtentPages * all + me) * kExtentPages + i % kExtentPages : i * all + me;
     };
     if (in_own && schedule.one_in(8)) {
@@ -111,14 +115,14 @@ void Program::use_some(uint32_t me, int threads, uint64_t accesses) {
       discard(first + offset, schedule.one_in(2) ? kExtentPages - offset : 1 + schedule.random(50));
     }
     const uint64_t count = 1 + schedule.random(std::min<uint64_t>(accesses, 2000));
-    const uint64_t from = schedule.random(pages), kind = schedule.random(5);
+    const uint64_t from = schedule.random(own_pages), kind = schedule.random(5);
     const uint64_t step = schedule.random(40) + 1;
     const bool writes = schedule.one_in(2);
     for (uint64_t i = 0; i < count; ++i) {
       const uint64_t at = kind == 0   ? page(from + i)
-                          : kind == 1 ? page(from + pages - i % pages)
+                          : kind == 1 ? page(from + own_pages - i % own_pages)
                           : kind == 2 ? page(from + i * step)
-                          : kind == 3 ? page(schedule.random(pages))
+                          : kind == 3 ? page(schedule.random(own_pages))
                                       : page(from + schedule.random(64));
       read(at);
       if (writes) write(at);

@@ -18,10 +18,11 @@ class Program {
   static constexpr uint64_t kPages = kBytes / kPageBytes;
   static constexpr uint64_t kExtents = kBytes / kExtentBytes;
 
-  explicit Program(uint64_t seed);
+  explicit Program(uint64_t seed, uint64_t bytes = kBytes);
   ~Program();
 
   Kernel kernel;
+  const uint64_t pages, extents;
   Pager& pager() { return *pager_; }
 
   // Whatever is wrong is counted, and said in words once.
@@ -44,10 +45,10 @@ class Program {
     kernel.schedule.join_program();
   }
   void read_all() {
-    for (uint64_t page = 0; page < kPages; ++page) read(page);
+    for (uint64_t page = 0; page < pages; ++page) read(page);
   }
   void write_all() {
-    for (uint64_t page = 0; page < kPages; ++page) write(page);
+    for (uint64_t page = 0; page < pages; ++page) write(page);
   }
   // Until the pager has nothing to do, as far as `is_so` tells.
   bool wait_until(const std::function<bool()>& is_so, uint64_t seconds = 60) {
