@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/os/clock.h"
 #include "base/os/fatal.h"
 #include "base/os/memory.h"
 #include "libpreload/pager/digest.h"
@@ -275,6 +276,7 @@ void Pager::share(Extent& extent) {
 }
 
 void Pager::become_resident(Extent& extent, bool was_read) {
+  if (extent.wanted) counters_.stall_us += os::monotonic_us() - extent.wanted_us;
   extent.ahead = extent.wanted = false;
   residents_.on_wanted(extent);
   start_residence(extent, was_read);

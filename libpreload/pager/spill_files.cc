@@ -39,7 +39,9 @@ Errno SpillFiles::preallocate(uint8_t file, uint64_t offset, uint64_t bytes) con
 }
 
 void SpillFiles::forget(uint8_t file) {
-  if (file == 0 || --extents_[file] != 0 || file == current_) return;
+  if (file == 0) return;
+  --on_disk;
+  if (--extents_[file] != 0 || file == current_) return;
   os::Fd{fd_[file] - 1}.reset();
   fd_[file] = 0;
 }
@@ -78,7 +80,7 @@ void SpillFiles::close_all() {
 }
 
 void SpillFiles::forget_all() {
-  for (int i = 0; i < kMost; ++i) fd_[i] = 0, extents_[i] = 0;
+  for (int i = 0; i < kMost; ++i) on_disk -= extents_[i], fd_[i] = 0, extents_[i] = 0;
   current_ = 0;
 }
 
