@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -362,13 +363,16 @@ int Kernel::change_file(int fd, int mode, int64_t offset, int64_t bytes) {
 void Kernel::wait_for(const void* word, const std::function<bool()>& has_changed) {
   if (has_changed()) return schedule.pause(/*locked=*/false);
   Sleeper me{word};
-  sleepers_.insert(&me);
+  sleepers_.push_back(&me);
   (void)schedule.wait_until([&me] { return me.woken; });
 }
 
-void Kernel::wake(const void* word) {
-  std::erase_if(sleepers_,
-                [word](Sleeper* sleeper) { return sleeper->word == word && (sleeper->woken = true); });
+void Kernel::wake(const void* word, size_t most) {
+  std::erase_if(sleepers_, [&](Sleeper* sleeper) {
+    if (sleeper->word != word || most == 0) return false;
+    --most;
+    return sleeper->woken = true;
+  });
 }
 
 }  // namespace spillway::simulation

@@ -88,7 +88,7 @@ class Kernel {
   int change_file(int fd, int mode, int64_t offset, int64_t bytes);
 
   void wait_for(const void* word, const std::function<bool()>& has_changed);
-  void wake(const void* word);
+  void wake(const void* word, size_t most = SIZE_MAX);
 
  private:
   struct Page {
@@ -127,7 +127,7 @@ class Kernel {
   std::vector<PageRange> mappings_;
   std::deque<Fault> faults_;
   std::set<Waiter*> waiters_;
-  std::set<Sleeper*> sleepers_;
+  std::vector<Sleeper*> sleepers_;  // in the order they came
   std::set<uint64_t> frozen_files_;
   uint64_t own_pages_ = 0, most_own_pages_ = 0;
 };
