@@ -54,8 +54,11 @@ PRELOAD_INNER_OBJ := $(PRELOAD_INNER_SRC:%.cc=$(PIC)/%.o)
 VICTIMS     := $(patsubst tests/victims/%.cc,$(BUILD)/victims/%,$(wildcard tests/victims/*.cc)) \
                $(patsubst tests/victims/%.c,$(BUILD)/victims/%,$(wildcard tests/victims/*.c)) \
                $(patsubst tests/victims/plugins/%.c,$(BUILD)/victims/%.so,$(wildcard tests/victims/plugins/*.c))
+# Headers that only an optimiser makes quick: what looks up millions of keys needs one.
 TYPED_OPTIMISED := tests/typed/containers tests/typed/values
-TEST_SUITES := unit $(foreach s,pager pool segstore typed preload real,$(if $(wildcard tests/$(s)/*.cc),$(s)))
+# These move gigabytes, page by page.
+SIMULATION_OPTIMISED := $(addprefix tests/simulation/,kernel schedule program)
+TEST_SUITES := unit $(foreach s,pager simulation pool segstore typed preload real,$(if $(wildcard tests/$(s)/*.cc),$(s)))
 TESTS       := $(TEST_SUITES:%=$(BUILD)/tests/%)
 BENCHES     := $(patsubst bench/malloc/%.cc,$(BUILD)/bench/%,$(wildcard bench/malloc/*.cc)) \
                $(patsubst bench/outofcore/%.cc,$(BUILD)/bench/%,$(wildcard bench/outofcore/*.cc)) \
@@ -113,7 +116,7 @@ $(eval $(call precompiled,std,libpool,$(POOL_OBJ),$(POOL_FLAGS)))
 $(eval $(call precompiled,std,store,$(patsubst %.cc,$(OBJ)/%.o,$(wildcard pooldaemon/store/*.cc))))
 $(eval $(call precompiled,daemon,daemon,$(patsubst %.cc,$(OBJ)/%.o,$(wildcard pooldaemon/*.cc))))
 $(eval $(call precompiled,tools,tools,$(patsubst %.cc,$(OBJ)/%.o,$(filter-out tools/trace%,$(TOOL_SRC)))))
-$(eval $(call precompiled,tests,tests,$(patsubst %.cc,$(OBJ)/%.o,$(filter-out $(TYPED_OPTIMISED:=.cc),\
+$(eval $(call precompiled,tests,tests,$(patsubst %.cc,$(OBJ)/%.o,$(filter-out $(TYPED_OPTIMISED:=.cc) $(SIMULATION_OPTIMISED:=.cc),\
   $(SUPPORT_SRC) $(foreach s,$(TEST_SUITES),$(wildcard tests/$(s)/*.cc))))))
 
 # --- libspillway -------------------------------------------------------------------------------------------------
@@ -144,9 +147,9 @@ $(OBJ)/%.o: %.cc
 
 # Argument parsing and test code gain nothing from -O2, and half of the build's time is theirs.
 $(OBJ)/tools/%.o $(OBJ)/tests/%.o $(PCH)/tools/%.gch $(PCH)/tests/%.gch: OPT := -O0
+$(SIMULATION_OPTIMISED:%=$(OBJ)/%.o): OPT := -O2
 # A trace has up to 44 million events.
 $(OBJ)/tools/trace%.o: OPT := -O2
-# Headers that only an optimiser makes quick: what looks up millions of keys needs one.
 $(TYPED_OPTIMISED:%=$(OBJ)/%.o): OPT := -O1
 
 # Linked with the archive, so that the command works wherever it is copied.
@@ -211,6 +214,11 @@ $$(BUILD)/tests/$(1): $$(or $$($(1)_OBJ),$$(patsubst %.cc,$$(OBJ)/%.o,$$(wildcar
 endef
 $(eval $(call suite,unit,$(BASE_OBJ) $(PRELOAD_INNER_OBJ) $(TOOL_INNER_OBJ)))
 $(eval $(call suite,pager,$(BASE_OBJ) $(PRELOAD_INNER_OBJ)))
+# The pager over a kernel that a test makes: of base/os only what is above system calls, and those are the test's own.
+SIMULATED_SRC := $(wildcard libpreload/pager/*.cc) $(addprefix libpreload/,settings.cc small_window.cc backing/chunk.cc) \
+  $(addprefix base/os/,userfault.cc file.cc)
+SIMULATED_CALLS := open close read poll ioctl fcntl syscall pread pwrite fallocate unshare clock_gettime nanosleep
+$(eval $(call suite,simulation,$(SIMULATED_SRC:%.cc=$(PIC)/%.o),$$(SIMULATED_CALLS:%=-Wl,--wrap=%)))
 $(eval $(call suite,pool,$(BASE_OBJ) $(POOL_OBJ)))
 $(eval $(call suite,segstore,$(BASE_OBJ) $(POOL_OBJ)))
 $(eval $(call suite,typed,,-llz4))
@@ -228,11 +236,11 @@ test: tests
 # A process with threads cannot fork under them, and nothing is preloaded.
 asan:
 	+$(MAKE) --no-print-directory BUILD=build-asan SANITIZE=address,undefined \
-	  $(addprefix build-asan/,bin/spillway $(addprefix tests/,unit pager segstore pool typed))
-	scripts/run-tests build-asan unit pager segstore 'pool=~[fork]~[run]' typed
+	  $(addprefix build-asan/,bin/spillway $(addprefix tests/,unit pager simulation segstore pool typed))
+	scripts/run-tests build-asan unit pager simulation segstore 'pool=~[fork]~[run]' typed
 tsan:
-	+$(MAKE) --no-print-directory BUILD=build-tsan SANITIZE=thread $(addprefix build-tsan/tests/,unit segstore)
-	scripts/run-tests build-tsan unit 'segstore=[threads]'
+	+$(MAKE) --no-print-directory BUILD=build-tsan SANITIZE=thread $(addprefix build-tsan/tests/,unit pager segstore)
+	scripts/run-tests build-tsan unit 'pager=~the same holds*' 'segstore=[threads]'
 fuzz:
 	scripts/fuzz
 soak: tests

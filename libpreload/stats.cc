@@ -36,6 +36,7 @@ class Text {
 
 unsigned long long number(uint64_t n) { return n; }
 double mib(uint64_t bytes) { return static_cast<double>(bytes) / static_cast<double>(kMiB); }
+double seconds(uint64_t us) { return static_cast<double>(us) / 1e6; }
 
 void report_compressed(Text& text, const CompressedStore& store) {
   const CompressedStore::Counters& c = store.counters();
@@ -107,6 +108,12 @@ void Stats::report() {
     const Lines::Counters& l = pager.line_counters();
     text.add("  pager's lines       read %llu (found in staging %llu), pages written %llu, unchanged %llu\n",
              number(l.loads), number(l.staged_hits), number(l.stores), number(l.unchanged));
+    text.add(
+        "  pager's view        streams %llu, loops %llu, threads waited %.3f s for extents, %.3f s for "
+        "lines,\n"
+        "                      on disk at most %.1f MiB, at the end %.1f\n",
+        number(pager.streams()), number(pager.loops()), seconds(c.stall_us), seconds(l.stall_us),
+        mib(SpillFiles::most_on_disk * kExtentBytes), mib(SpillFiles::on_disk * kExtentBytes));
     report_compressed(text, pager.compressed());
   }
   if (rehomed_bytes != 0) text.add("  snapshots rehomed   %.1f MiB\n", mib(rehomed_bytes));

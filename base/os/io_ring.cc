@@ -4,6 +4,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "base/os/file.h"
@@ -21,15 +22,13 @@ namespace {
 
 constexpr uint64_t kDescriptor = UINT64_MAX, kEvent = UINT64_MAX - 1;
 
-// What a completion belongs to, and how many bytes it should have moved.
-uint64_t pack(uint32_t tag, uint32_t bytes) { return uint64_t{bytes} << 32 | tag; }
-
 }  // namespace
 
 Errno IoRing::open(int descriptor, bool asynchronous) {
   descriptor_ = descriptor;
   done_count_ = 0;
   under_way_ = 0;
+  for (unsigned i = 0; i < kDepth; ++i) unused_[i] = static_cast<uint8_t>(i);
   open_ = watches_descriptor_ = watches_event_ = readable_ = false;
   Fd event(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!event.valid()) return Errno::last();
@@ -73,17 +72,32 @@ io_uring_sqe* IoRing::prepare() {
 void IoRing::read(int fd, void* to, uint32_t bytes, uint64_t offset, uint32_t tag) {
   io_uring_sqe* entry = open_ ? prepare() : nullptr;
   if (entry == nullptr) return finish(tag, read_all(fd, to, bytes, offset));
-  ++under_way_;
   io_uring_prep_read(entry, fd, to, bytes, offset);
-  io_uring_sqe_set_data64(entry, pack(tag, bytes));
+  ask(entry, {static_cast<char*>(to), offset, bytes, tag, fd, false});
 }
 
 void IoRing::write(int fd, const void* from, uint32_t bytes, uint64_t offset, uint32_t tag) {
   io_uring_sqe* entry = open_ ? prepare() : nullptr;
   if (entry == nullptr) return finish(tag, write_all(fd, from, bytes, offset));
-  ++under_way_;
   io_uring_prep_write(entry, fd, from, bytes, offset);
-  io_uring_sqe_set_data64(entry, pack(tag, bytes));
+  ask(entry, {static_cast<char*>(const_cast<void*>(from)), offset, bytes, tag, fd, true});
+}
+
+void IoRing::ask(io_uring_sqe* entry, const Asked& asked) {
+  CHECK(under_way_ < static_cast<int>(kDepth), "more reads and writes at once than agreed");
+  const uint8_t number = unused_[kDepth - 1 - static_cast<unsigned>(under_way_++)];
+  asked_[number] = asked;
+  io_uring_sqe_set_data64(entry, number);
+}
+
+// The rest is done at once: that it ends early is rare, and then it is the reason that is wanted (a full
+// disk, a file that is too large).
+Errno IoRing::result_of(const Asked& a, int result) {
+  if (result < 0 && result != -EAGAIN && result != -EINTR) return Errno(-result);
+  const auto done = static_cast<uint32_t>(std::max(result, 0));
+  if (done == a.bytes) return {};
+  return a.is_write ? write_all(a.fd, a.data + done, a.bytes - done, a.offset + done)
+                    : read_all(a.fd, a.data + done, a.bytes - done, a.offset + done);
 }
 
 void IoRing::submit() {
@@ -101,11 +115,9 @@ bool IoRing::look() {
       watches_event_ = false;
       drain();
     } else {
-      --under_way_;
-      const auto bytes = static_cast<int>(entry->user_data >> 32);
-      finish(static_cast<uint32_t>(entry->user_data), entry->res < 0        ? Errno(-entry->res)
-                                                      : entry->res == bytes ? Errno{}
-                                                                            : Errno(EIO));
+      const auto number = static_cast<uint8_t>(entry->user_data);
+      unused_[kDepth - 1 - static_cast<unsigned>(--under_way_)] = number;
+      finish(asked_[number].tag, result_of(asked_[number], entry->res));
     }
     io_uring_cqe_seen(&ring_, entry);
   }

@@ -20,7 +20,8 @@ class IoRing {
   // of its own: without io_uring. EMFILE, ENFILE.
   Errno open(int descriptor, bool asynchronous);
 
-  // Whole: a short read or write is EIO. No more than kDepth at once. They start with submit() or wait().
+  // Whole: what ends early or is interrupted is carried on. No more than kDepth at once. They start with
+  // submit() or wait().
   void read(int fd, void* to, uint32_t bytes, uint64_t offset, uint32_t tag);
   void write(int fd, const void* from, uint32_t bytes, uint64_t offset, uint32_t tag);
   void submit();
@@ -43,11 +44,22 @@ class IoRing {
   void drain();
   io_uring_sqe* prepare();
   void watch(int descriptor, uint64_t name, bool& is_watched);
+  struct Asked {
+    char* data;
+    uint64_t offset;
+    uint32_t bytes, tag;
+    int fd;
+    bool is_write;
+  };
+  void ask(io_uring_sqe* entry, const Asked& asked);
+  static Errno result_of(const Asked& asked, int result);
   void finish(uint32_t tag, Errno error) { done_[done_count_++] = {tag, error}; }
 
   io_uring ring_{};
   bool open_ = false;
   int under_way_ = 0;  // in the ring
+  Asked asked_[kDepth] = {};
+  uint8_t unused_[kDepth] = {};  // entries of asked_, the first kDepth - under_way_ of these
   int descriptor_ = -1;
   int event_ = -1;
   bool readable_ = false;

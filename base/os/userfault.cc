@@ -198,6 +198,22 @@ Errno Userfault::move_by_kernel(char* to, PageRange from, uint64_t& done, Holes 
   return {};
 }
 
+bool Userfault::put_back(char* to, PageRange from) {
+  uint64_t done = 0;
+  if (move(to, from, done).ok()) return true;
+  bool is_all = true;
+  for (; done < from.bytes; done += kPageBytes) {
+    const PageRange page = from.sub(done, kPageBytes);
+    uint64_t moved = 0;
+    // This thread may be the one that answers faults: it may not touch a hole.
+    if (!is_there(page.base) || move(to + done, page, moved).ok()) continue;
+    const bool is_copied = copy({to + done, kPageBytes}, page.base, moved).ok();
+    if (is_copied) (void)discard(page);
+    is_all = is_all && is_copied;
+  }
+  return is_all;
+}
+
 Errno Userfault::copy(PageRange to, const char* from, uint64_t& done, bool wakes) {
   KeepErrno keep;
   done = 0;

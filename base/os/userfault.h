@@ -47,6 +47,9 @@ class Userfault {
   // the places is gone. `done`: how many bytes moved, also on an error.
   enum class Holes { kMove, kRefuse };
   Errno move(char* to, PageRange from, uint64_t& done, Holes holes = Holes::kMove);
+  // Pages that have just left, or wait to come back: what cannot move, because its page is held for a moment
+  // or the program has locked the place meanwhile, is copied. Holes stay holes. False: not all of them.
+  bool put_back(char* to, PageRange from);
   // What comes out of a staging area has no holes: they are pages of zeroes.
   bool fills_holes() const { return !has_move_; }
   // Pages that a device may be writing to stay.

@@ -71,6 +71,7 @@ struct Extent : ListHook {
   uint8_t dense_reads = 0;          // as a whole since it was dense, and soon again
   uint8_t probe = 0;                // likewise
   uint32_t wanted_as = 0;           // Replacement's
+  uint64_t wanted_us = 0;           // since when a thread waits for it
   uint64_t since = 0;               // Lines::clock() when it became resident, the last time
   uint64_t digest[2] = {};          // of what the file has; zeroes: not known
   PageSet present, staged;          // scattered
@@ -82,10 +83,11 @@ struct PagedChunk {
   Chunk* chunk = nullptr;
   PagedChunk* next = nullptr;
   SpillFiles files;
+  uint64_t gathered_bytes = 0;  // of range: where the search for extents of old files goes on
 
   Extent& extent(const char* address) {
     Extent& e = reinterpret_cast<Extent*>(this + 1)[range.offset_of(address) >> kExtentShift];
-    e.chunk = this;
+    if (e.chunk == nullptr) e.chunk = this;  // workers read it without the lock
     return e;
   }
   char* address(const Extent& e) const {

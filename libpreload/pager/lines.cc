@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstring>
 
+#include "base/os/clock.h"
 #include "base/os/fatal.h"
 #include "base/os/memory.h"
 #include "libpreload/pager/digest.h"
@@ -220,6 +221,7 @@ void Lines::choose_line(const Extent& extent, unsigned page, Run run, unsigned& 
   if (run.forward)
     while (end - first < longest && is_free(end)) ++end;
   else
+<<<<<<< HEAD
     while (end - first < longest && is_free(first - 1)) --first;
   const int recent = recent_faults(extent);
   const unsigned block = std::min(std::bit_floor(static_cast<unsigned>(recent)), kLongest);
@@ -227,6 +229,11 @@ void Lines::choose_line(const Extent& extent, unsigned page, Run run, unsigned& 
   const unsigned from = page / block * block;
   while (first > from && end - first < kLongest && is_free(first - 1)) --first;
   while (end < from + block && end - first < kLongest && is_free(end)) ++end;
+=======
+    while (end - first < after && is_free(first - 1)) --first;
+  if (load(extent, first, end - first, page, os::monotonic_us()))
+    recent_[recent_at_++ % kRecent] = {&extent, page};
+>>>>>>> h3b
 }
 
 bool Lines::is_full(unsigned more) const { return writes_ > 0 && pages_ + more > room() + 2 * kAtOnce; }
@@ -235,7 +242,7 @@ bool Lines::read_ahead(Extent& extent, unsigned page) {
   if (extent.present.has(page) || extent.staged.has(page) || is_under_way(extent, page)) return true;
   const auto unused =
       std::count_if(loads_, loads_ + kLoads, [](const Load& l) { return l.extent == nullptr; });
-  return unused > kFewUnused && !is_full(1) && load(extent, page, 1, page);
+  return unused > kFewUnused && !is_full(1) && load(extent, page, 1, page, /*since_us=*/0);
 }
 
 // The page that leaves the staging area next makes room for another one: its memory goes from the one to the
@@ -269,7 +276,7 @@ bool Lines::expand_in_place(Extent& extent, unsigned page) {
   return ok;
 }
 
-bool Lines::load(Extent& extent, unsigned first, unsigned count, unsigned wanted) {
+bool Lines::load(Extent& extent, unsigned first, unsigned count, unsigned wanted, uint64_t since_us) {
   Load* unused = std::find_if(loads_, loads_ + kLoads, [](const Load& l) { return l.extent == nullptr; });
   // What must be written before there is room holds up what is read.
   if (is_full(count) || unused == loads_ + kLoads) {
@@ -283,7 +290,7 @@ bool Lines::load(Extent& extent, unsigned first, unsigned count, unsigned wanted
     if (count == 1 && expand_in_place(extent, first)) return true;
   }
   *unused = {&extent, static_cast<uint16_t>(first), static_cast<uint16_t>(count),
-             static_cast<uint16_t>(wanted)};
+             static_cast<uint16_t>(wanted), since_us};
   hold(extent);
   pages_ += count;
   clock_ += count;
@@ -340,7 +347,7 @@ void Lines::loaded(Load& load, Errno error) {
     pages_ -= failed.count;
     if (failed.count == 1) return poison(extent, failed.wanted, error);
     // The others may be readable: who waits for one of them asks again.
-    (void)this->load(extent, failed.wanted, 1, failed.wanted);
+    (void)this->load(extent, failed.wanted, 1, failed.wanted, failed.since_us);
     userfault_->wake({page_address(extent, failed.first), failed.count * kPageBytes});
     return;
   }
@@ -356,6 +363,7 @@ void Lines::loaded(Load& load, Errno error) {
   pages_ -= load.count - (done >> kPageShift);
   // What is there already was not counted; who unmapped it needs no page.
   if (!e.ok()) userfault_->wake(to);
+  if (load.since_us != 0) counters_.stall_us += os::monotonic_us() - load.since_us;
   load.extent = nullptr;
   --extent.lines_under_way;
 }

@@ -87,7 +87,7 @@ class Lines {
   void settle();
 
   struct Counters {
-    std::atomic<uint64_t> loads = 0, load_pages = 0, staged_hits = 0, stores = 0, unchanged = 0;
+    std::atomic<uint64_t> loads = 0, load_pages = 0, staged_hits = 0, stores = 0, unchanged = 0, stall_us = 0;
   };
   const Counters& counters() const { return counters_; }
 
@@ -128,6 +128,7 @@ class Lines {
   struct Load {
     Extent* extent = nullptr;  // null: unused
     uint16_t first = 0, count = 0, wanted = 0;
+    uint64_t since_us = 0;  // that a thread waits for it; 0: none does
   };
   struct Slot {
     Extent* extent = nullptr;
@@ -154,7 +155,7 @@ class Lines {
   Run run_before(const Extent& extent, unsigned page) const;
   void choose_line(const Extent& extent, unsigned page, Run run, unsigned& first, unsigned& end) const;
   bool is_under_way(const Extent& extent, unsigned page) const;
-  bool load(Extent& extent, unsigned first, unsigned count, unsigned wanted);
+  bool load(Extent& extent, unsigned first, unsigned count, unsigned wanted, uint64_t since_us);
   bool expand_in_place(Extent& extent, unsigned page);
   bool is_full(unsigned more) const;
   // Left to who waits.

@@ -236,8 +236,7 @@ bool Lines::collect(Extent& extent, char* area) {
     done += more;
   }
   if (!e.ok()) {
-    uint64_t back = 0;
-    if (done != 0 && !userfault_->move(range.base, {area, done}, back).ok())
+    if (done != 0 && !userfault_->put_back(range.base, {area, done}))
       os::die("cannot put pages of a scattered extent back");
     userfault_->wake(range);
     extent.indivisible = true;
@@ -245,8 +244,7 @@ bool Lines::collect(Extent& extent, char* area) {
   }
   for (unsigned page = extent.staged.next(0); page < kExtentPages; page = extent.staged.next(page + 1)) {
     const uint64_t number = words_.get(page_address(extent, page), 0);
-    uint64_t moved = 0;
-    if (!userfault_->move(area + page * kPageBytes, {slot_address(number), kPageBytes}, moved).ok())
+    if (!userfault_->put_back(area + page * kPageBytes, {slot_address(number), kPageBytes}))
       os::die("cannot move a page out of the staging area");
     emptied(slot(number));
     const uint64_t digest = leave(slot(number));
@@ -258,8 +256,7 @@ bool Lines::collect(Extent& extent, char* area) {
 
 void Lines::scatter(Extent& extent, char* area) {
   for (unsigned page = extent.present.next(0); page < kExtentPages; page = extent.present.next(page + 1)) {
-    uint64_t done = 0;
-    if (!userfault_->move(page_address(extent, page), {area + page * kPageBytes, kPageBytes}, done).ok())
+    if (!userfault_->put_back(page_address(extent, page), {area + page * kPageBytes, kPageBytes}))
       os::die("cannot put pages of a scattered extent back");
     present(extent, page, new_);
   }

@@ -1,7 +1,9 @@
 #include "libpreload/pager/pager.h"
 
 #include <algorithm>
+#include <utility>
 
+#include "base/os/clock.h"
 #include "base/os/memory.h"
 #include "libpreload/pager/trace.h"
 
@@ -66,7 +68,7 @@ void Pager::on_fault(const os::Userfault::Fault& fault) {
       break;
     case State::kLoading:
       trace.note_page(TraceKind::kFaultUnderWay, extent, page);
-      extent.wanted = true;
+      begin_wait(extent);
       if (extent.linked()) {
         to_read_.remove(extent);
         to_read_.push_front(extent);
@@ -74,7 +76,7 @@ void Pager::on_fault(const os::Userfault::Fault& fault) {
       break;
     case State::kWriting:
       trace.note_page(TraceKind::kFaultUnderWay, extent, page);
-      extent.wanted = true;
+      begin_wait(extent);
       break;
     case State::kEmpty:
       trace.note(TraceKind::kFirstTouch, extent);
@@ -215,8 +217,12 @@ void Pager::admit_waiting() {
   while (waiting_count_ > 0) userfault_.wake({page_of(waiting_[--waiting_count_]), kPageBytes});
 }
 
+void Pager::begin_wait(Extent& extent) {
+  if (!std::exchange(extent.wanted, true)) extent.wanted_us = os::monotonic_us();
+}
+
 void Pager::want(Extent& extent) {
-  extent.wanted = true;
+  begin_wait(extent);
   if (extent.pending) return;
   extent.pending = true;
   pending_.push_back(extent);

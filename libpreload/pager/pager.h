@@ -95,9 +95,12 @@ class Pager {
 
   struct Counters {
     std::atomic<uint64_t> faults = 0, loads = 0, staged_hits = 0, read_ahead = 0, stores = 0, unchanged = 0,
-                          zeroes = 0, peak_frames = 0;
+                          zeroes = 0, peak_frames = 0,
+                          stall_us = 0;  // that threads waited for whole extents, one after the other
   };
   const Counters& counters() const { return counters_; }
+  uint64_t streams() const { return streams_.recognised(); }
+  uint64_t loops() const { return residents_.loops(); }
   const Lines::Counters& line_counters() const { return lines_.counters(); }
   const CompressedStore& compressed() const { return compressed_; }
 
@@ -198,6 +201,7 @@ class Pager {
   bool is_stuck() const;
   void read_ahead(Extent& extent);
   void want(Extent& extent);
+  void begin_wait(Extent& extent);
   void serve_pending();
   bool load(Extent& extent, uint16_t slot);
   void loaded(Extent& extent, Errno error, bool is_newer);
@@ -218,6 +222,9 @@ class Pager {
   bool demote_once();
   void empty_compressed();
   void demote(Extent& extent);
+  bool has_too_many_files() const;
+  Extent* choose_to_gather();
+  bool gather_once();
   void install(Extent& extent);
   void evict_ahead();
   bool evict(Extent& extent);

@@ -106,7 +106,7 @@ void Pager::empty_compressed() {
   empties_compressed_ = false;
 }
 
-// Its bytes go to the disk; whatever is in memory of it stays.
+// Its bytes go to the file that is written to now; whatever is in memory of it stays.
 void Pager::demote(Extent& extent) {
   alignas(kPageBytes) static char buffer[64 * kPageBytes];
   PagedChunk& chunk = *extent.chunk;
@@ -117,23 +117,31 @@ void Pager::demote(Extent& extent) {
   lines_.hold(extent);
   extent.demoting = true;
   const uint64_t offset = chunk.offset(extent);
+  const uint8_t source = extent.file;
+  Errno lost;
   lock_.unlock();
-  for (unsigned page = 0; page < kExtentPages && error.ok(); page += sizeof buffer / kPageBytes) {
-    if (!compressed_.read(extent.packed, page, sizeof buffer / kPageBytes, buffer))
+  for (unsigned page = 0; page < kExtentPages && error.ok() && lost.ok();
+       page += sizeof buffer / kPageBytes) {
+    const uint64_t at = offset + page * kPageBytes;
+    if (source != SpillFiles::kCompressed)
+      lost = chunk.files.read(source, buffer, sizeof buffer, at);
+    else if (!compressed_.read(extent.packed, page, sizeof buffer / kPageBytes, buffer))
       error = Errno(EIO);
-    else
-      error = chunk.files.write(file, buffer, sizeof buffer, offset + page * kPageBytes);
+    if (error.ok() && lost.ok()) error = chunk.files.write(file, buffer, sizeof buffer, at);
   }
   lock_.lock();
   extent.demoting = false;
   lines_.let_go(extent);
-  if (!error.ok()) {
+  if (!error.ok() || !lost.ok()) {
     chunk.files.forget(file);
-    return write_errors_.failed(directory_, error);
+    // What cannot be read is said, and SIGBUS, when it is touched.
+    if (!error.ok()) write_errors_.failed(directory_, error);
+    extent.indivisible = extent.indivisible || !lost.ok();
+    return;
   }
   forget_file(extent);
   extent.file = file;
-  ++compressed_.counters().demoted;
+  compressed_.counters().demoted += source == SpillFiles::kCompressed;
   trace.note(TraceKind::kWrite, extent);
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/os/clock.h"
 #include "base/os/fatal.h"
 #include "base/os/memory.h"
 #include "libpreload/pager/digest.h"
@@ -185,24 +186,27 @@ bool Pager::evict(Extent& extent) {
   // A copy of what is shared takes memory.
   const bool may_copy =
       !extent.shared || own_frames() < allowed_frames() || under_way_ + !to_write_.empty() == 0;
-  if (e == EBUSY && done == 0 && may_copy) {
-    // Shared with a child of a fork, as a rule: after a write the page is this process's alone. Not before
-    // its holes are filled: this thread may be the one that answers faults.
-    for (char* at = range.base; at < range.end();) at = std::max(at + kPageBytes, fill_hole(at));
-    if (!extent.shared) holes_ -= extent.holes;
-    extent.holes = 0;
-    userfault_.make_own(range);
-    e = userfault_.move(slot_address(slot), range, done);
+  if (e == EBUSY && may_copy) {
+    // Shared with a child of a fork, as a rule, all of it or what was not written since: after a write a page
+    // is this process's alone. Not before holes are filled: this thread may be the one that answers faults.
+    const PageRange rest = range.sub(done, kExtentBytes - done);
+    for (char* at = rest.base; at < rest.end(); at = std::max(at + kPageBytes, fill_hole(at)))
+      ;
+    if (done == 0) {
+      if (!extent.shared) holes_ -= extent.holes;
+      extent.holes = 0;
+    }
+    userfault_.make_own(rest);
+    uint64_t more = 0;
+    e = userfault_.move(slot_address(slot) + done, rest, more);
+    done += more;
   }
   const bool is_shared = extent.shared;
   end_residence(extent);
   if (!e.ok()) {
     // Pinned, locked or protected: it stays. What moved comes back before anybody can see that it was gone.
-    uint64_t back = 0;
-    if (done != 0) {
-      const Errno undone = userfault_.move(range.base, slot_range(slot).sub(0, done), back);
-      if (!undone.ok()) os::die("cannot put pages back: %s", strerror(undone.code()));
-    }
+    if (done != 0 && !userfault_.put_back(range.base, slot_range(slot).sub(0, done)))
+      os::die("cannot put pages back");
     start_residence(extent, /*was_read=*/false);
     if (is_shared) share(extent);
     return false;
@@ -275,6 +279,7 @@ void Pager::share(Extent& extent) {
 }
 
 void Pager::become_resident(Extent& extent, bool was_read) {
+  if (extent.wanted) counters_.stall_us += os::monotonic_us() - extent.wanted_us;
   extent.ahead = extent.wanted = false;
   residents_.on_wanted(extent);
   start_residence(extent, was_read);

@@ -197,10 +197,10 @@ void Pager::answer_faults() {
   os::wake_soon();
   if (own_descriptors_) follower_.start();
   os::Userfault::Fault faults[kMostFaults];
-  int n = 0;
+  int n = 0, wait_ms = 0;
   for (uint64_t awake_until = 0;;) {
     const bool is_awake = awake_until != 0 && os::monotonic_us() < awake_until;
-    if (!is_awake && n < kMostFaults) lines_.ring().wait(waiting_count_ > 0 ? 1 : budget_.look_again_ms());
+    if (!is_awake && n < kMostFaults) lines_.ring().wait(wait_ms);
     const bool happened = lines_.ring().look();
     n = lines_.ring().take_readable() || is_awake || n == kMostFaults ? userfault_.read(faults, kMostFaults)
                                                                       : 0;
@@ -221,6 +221,7 @@ void Pager::answer_faults() {
     make_progress();
     if (n > 0 && own_descriptors_) follower_.note(only_thread(faults, n));
     awake_until = n > 0 && lines_.is_idle() && !follower_.follows() ? os::monotonic_us() + kStayAwakeUs : 0;
+    wait_ms = waiting_count_ > 0 ? 1 : budget_.look_again_ms();
     lock_.unlock();
   }
 }
@@ -314,7 +315,9 @@ bool Pager::work_once() {
   // Who waits for a frame waits for a write.
   const bool write_first = !pending_.empty() || to_read == nullptr;
   ++under_way_;
-  if (to_write != nullptr && write_first) {
+  if (has_too_many_files() && gather_once()) {
+    // Else there would be none to write to in the end.
+  } else if (to_write != nullptr && write_first) {
     to_write_.remove(*to_write);
     to_write->state = State::kWriting;
     store(*to_write);
@@ -351,7 +354,7 @@ bool Pager::work_once() {
                                                  : TraceKind::kExtentZeroed,
                  extent);
     loaded(extent, error, is_newer);
-  } else if (!demote_once()) {
+  } else if (!demote_once() && !gather_once()) {
     --under_way_;
     return false;
   }

@@ -1,6 +1,7 @@
 #include "libpreload/pager/replacement.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace spillway {
 
@@ -16,7 +17,7 @@ void Replacement::on_read(Extent& extent, uint64_t now) {
   const bool repeats = extent.since != 0 && now - extent.since <= soon_pages_;
   if (repeats) round_pages_ += (static_cast<int64_t>(now - extent.since) - round_pages_) / kSmooth;
   repeats_ = repeats ? std::min(repeats_ + 1, kMost) : std::max(repeats_ - 2, 0);
-  if (repeats_ >= kEnough) is_loop_ = true;
+  if (repeats_ >= kEnough && !std::exchange(is_loop_, true)) loops_.fetch_add(1, std::memory_order_relaxed);
   if (repeats_ == 0) is_loop_ = false;
 }
 

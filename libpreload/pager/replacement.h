@@ -8,6 +8,8 @@
 //
 // Threads: the caller holds the pager's lock.
 #pragma once
+#include <atomic>
+
 #include "libpreload/pager/extent.h"
 
 namespace spillway {
@@ -39,6 +41,8 @@ class Replacement {
   Extent* oldest() { return !staying_.empty() ? staying_.front() : passing_.front(); }
 
   bool is_loop() const { return is_loop_; }
+  // How often one was recognised so far.
+  uint64_t loops() const { return loops_.load(std::memory_order_relaxed); }
 
  private:
   static constexpr uint32_t kAtOnce = 4;
@@ -73,6 +77,7 @@ class Replacement {
   uint32_t wanted_ = kAtOnce;  // counts up
   int repeats_ = 0;
   bool is_loop_ = false;
+  std::atomic<uint64_t> loops_ = 0;
 };
 
 }  // namespace spillway

@@ -39,7 +39,9 @@ Errno SpillFiles::preallocate(uint8_t file, uint64_t offset, uint64_t bytes) con
 }
 
 void SpillFiles::forget(uint8_t file) {
-  if (file == 0 || --extents_[file] != 0 || file == current_) return;
+  if (file == 0) return;
+  --on_disk;
+  if (--extents_[file] != 0 || file == current_) return;
   os::Fd{fd_[file] - 1}.reset();
   fd_[file] = 0;
 }
@@ -55,6 +57,20 @@ bool SpillFiles::any() const {
   return false;
 }
 
+int SpillFiles::count() const {
+  int count = 0;
+  for (uint32_t extents : extents_) count += extents != 0;
+  return count;
+}
+
+uint8_t SpillFiles::smallest() const {
+  int smallest = 0;
+  for (int i = 1; i < kMost; ++i)
+    if (i != current_ && extents_[i] != 0 && (smallest == 0 || extents_[i] < extents_[smallest]))
+      smallest = i;
+  return static_cast<uint8_t>(smallest);
+}
+
 void SpillFiles::close_all() {
   for (int& fd : fd_) {
     if (fd != 0) os::Fd{fd - 1}.reset();
@@ -64,7 +80,7 @@ void SpillFiles::close_all() {
 }
 
 void SpillFiles::forget_all() {
-  for (int i = 0; i < kMost; ++i) fd_[i] = 0, extents_[i] = 0;
+  for (int i = 0; i < kMost; ++i) on_disk -= extents_[i], fd_[i] = 0, extents_[i] = 0;
   current_ = 0;
 }
 

@@ -5,6 +5,7 @@
 // The files are unlinked from birth. Their descriptors are in the table of the pager's threads, so only those
 // may use them; the caller holds the pager's lock for everything but read and write.
 #pragma once
+#include <atomic>
 #include <cstdint>
 
 #include "base/core/result.h"
@@ -15,6 +16,9 @@ namespace spillway {
 class SpillFiles {
  public:
   static constexpr int kMost = 200;
+  // Each fork leaves one behind, as long as one of its extents is not written anew; and its child gets them
+  // all.
+  static constexpr int kMany = 16, kTooMany = kMost / 2;
   // Of an extent whose bytes are in the compressed store instead.
   static constexpr uint8_t kCompressed = 255;
 
@@ -29,7 +33,10 @@ class SpillFiles {
   Errno preallocate(uint8_t file, uint64_t offset, uint64_t bytes) const;
 
   // An extent's bytes are in the file from now on, or no longer.
-  void refer(uint8_t file) { ++extents_[file]; }
+  void refer(uint8_t file) {
+    ++extents_[file];
+    if (++on_disk > most_on_disk) most_on_disk = on_disk.load();
+  }
   void forget(uint8_t file);
   // Gives space of the current file back.
   void punch(uint64_t offset, uint64_t bytes) const;
@@ -40,6 +47,12 @@ class SpillFiles {
   }
   // Some extent's bytes are in some file.
   bool any() const;
+  // Extents that are in files of this process, or were at most, of all chunks.
+  static inline std::atomic<uint64_t> on_disk = 0, most_on_disk = 0;
+  // That have extents.
+  int count() const;
+  // Of the frozen ones that with the fewest extents; 0: there is none.
+  uint8_t smallest() const;
   void close_all();
   // In a child whose parent's they are.
   void forget_all();

@@ -55,6 +55,7 @@ Streams::Ahead Streams::on_fault(const void* chunk, int64_t index, int most) {
     s->used = clock_;
     if (index == s->at) return {};
     s->at = index;
+    if (s->window == 1) recognised_.fetch_add(1, std::memory_order_relaxed);
     s->window = std::min(std::max(2, 2 * s->window), most);
     // Behind the reader after all: start anew from where it is.
     if ((s->front - index) / s->step < 0) s->front = index;

@@ -5,6 +5,7 @@
 // Source of the idea: majority and stride prefetchers such as Leap (ATC 2020). Indices are of extents within
 // one chunk. Threads: the caller holds the pager's lock.
 #pragma once
+#include <atomic>
 #include <cstdint>
 
 namespace spillway {
@@ -31,6 +32,8 @@ class Streams {
   void fell_short(const Ahead& ahead, int count);
   // A fault on no stream's way. Streams that have ended are forgotten, so that chance does not lead to them.
   void on_scattered_fault();
+  // That were recognised so far.
+  uint64_t recognised() const { return recognised_.load(std::memory_order_relaxed); }
 
  private:
   static constexpr int kStreams = 16;
@@ -53,6 +56,7 @@ class Streams {
   const IsHere is_here_;
   Stream streams_[kStreams];
   uint64_t clock_ = 0, scattered_ = 0;
+  std::atomic<uint64_t> recognised_ = 0;
 };
 
 }  // namespace spillway

@@ -72,3 +72,14 @@ TEST_CASE("bytes that went to storage and back are counted") {
   CHECK(has_line(got.err, R"(  storage +read [1-9]\d*(\.\d+)? MiB, written [1-9]\d*(\.\d+)? MiB)"));
   CHECK(has_line(got.err, R"(  major faults +[1-9]\d*)"));
 }
+TEST_CASE("what the pager saw of the program is counted: streams, loops, waits, and what is on disk") {
+  if (!managed_is_possible()) return;
+  const Outcome got = run_victim("managed", "out_of_core", {"forward", "1", "128M"},
+                                 {"SPILLWAY_STATS=1", "SPILLWAY_LIMIT=32M"});
+  INFO(got.text());
+  CHECK(got.out.ends_with("ok\n"));
+  CHECK(has_line(
+      got.err, R"(  pager's view +streams [1-9]\d*, loops \d+, threads waited \d+\.\d+ s for extents, .*)"));
+  // All but what may be in memory, at least.
+  CHECK(has_line(got.err, R"( +on disk at most (9[6-9]|1[0-2]\d)\.\d MiB, at the end \d+\.\d)"));
+}
