@@ -96,7 +96,8 @@ def main():
         native = {f"key {i}": i for i in range(keys)}
         typed_map = per_call("m['key 77777']", locals())
         in_sqlite = per_call("db.execute('select v from t where k = ?', ('key 77777',)).fetchone()[0]", locals())
-        print(f"look-up: {typed_map * 1e9:.0f} ns, sqlite3 {in_sqlite * 1e9:.0f} ({in_sqlite / typed_map:.1f} times), dict {per_call("native['key 77777']", locals()) * 1e9:.0f}")
+        in_dict = per_call("native['key 77777']", locals())
+        print(f"look-up: {typed_map * 1e9:.0f} ns, sqlite3 {in_sqlite * 1e9:.0f} ({in_sqlite / typed_map:.1f} times), dict {in_dict * 1e9:.0f}")
 
         # Four processes that each read all of it.
         ready, done = multiprocessing.Queue(), multiprocessing.Event()
