@@ -102,7 +102,7 @@ bool RingClient::wait(RingSlot& slot, bool is_last, Answer& answer) {
 
 Answer RingClient::call(const Request& request) {
   Answer answer;
-  if (!is_alive()) return answer;
+  if (ring_.header().end != kServes) return answer;
   uint32_t number = 0;
   if (!take_slot(number, answer)) return answer;
   answer = {};
