@@ -130,6 +130,13 @@ void Pager::demote(Extent& extent) {
     if (error.ok() && lost.ok()) error = chunk.files.write(file, buffer, sizeof buffer, at);
   }
   lock_.lock();
+  // Nobody reads the old file any more, not even with a read that was asked for and has not been handed to
+  // the kernel yet: its descriptor may be closed below.
+  while (extent.lines_under_way > 1) {
+    lock_.unlock();
+    os::sleep_us(50);
+    lock_.lock();
+  }
   extent.demoting = false;
   lines_.let_go(extent);
   if (!error.ok() || !lost.ok()) {

@@ -41,7 +41,9 @@ Errno SpillFiles::preallocate(uint8_t file, uint64_t offset, uint64_t bytes) con
 void SpillFiles::forget(uint8_t file) {
   if (file == 0) return;
   --on_disk;
-  if (--extents_[file] != 0 || file == current_) return;
+  if (--extents_[file] != 0) return;
+  --count_;
+  if (file == current_) return;
   os::Fd{fd_[file] - 1}.reset();
   fd_[file] = 0;
 }
@@ -55,12 +57,6 @@ bool SpillFiles::any() const {
   for (uint32_t extents : extents_)
     if (extents != 0) return true;
   return false;
-}
-
-int SpillFiles::count() const {
-  int count = 0;
-  for (uint32_t extents : extents_) count += extents != 0;
-  return count;
 }
 
 uint8_t SpillFiles::smallest() const {
@@ -81,6 +77,7 @@ void SpillFiles::close_all() {
 
 void SpillFiles::forget_all() {
   for (int i = 0; i < kMost; ++i) on_disk -= extents_[i], fd_[i] = 0, extents_[i] = 0;
+  count_ = 0;
   current_ = 0;
 }
 

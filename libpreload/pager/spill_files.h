@@ -34,7 +34,7 @@ class SpillFiles {
 
   // An extent's bytes are in the file from now on, or no longer.
   void refer(uint8_t file) {
-    ++extents_[file];
+    count_ += extents_[file]++ == 0;
     if (++on_disk > most_on_disk) most_on_disk = on_disk.load();
   }
   void forget(uint8_t file);
@@ -50,7 +50,7 @@ class SpillFiles {
   // Extents that are in files of this process, or were at most, of all chunks.
   static inline std::atomic<uint64_t> on_disk = 0, most_on_disk = 0;
   // That have extents.
-  int count() const;
+  int count() const { return count_; }
   // Of the frozen ones that with the fewest extents; 0: there is none.
   uint8_t smallest() const;
   void close_all();
@@ -69,6 +69,7 @@ class SpillFiles {
   int fd_[kMost] = {};         // +1, so that zero is none
   int for_child_[kMost] = {};  // +1
   uint32_t extents_[kMost] = {};
+  int count_ = 0;
   uint8_t current_ = 0;
 };
 

@@ -13,7 +13,7 @@ namespace {
 
 using simulation::Kernel;
 
-struct Asked {
+struct Pending {
   bool is_write;
   int fd;
   char* data;
@@ -23,7 +23,7 @@ struct Asked {
   uint64_t due_us;
 };
 struct Queue {
-  std::vector<Asked> asked;
+  std::vector<Pending> pending;
   bool woken = false;
 };
 std::map<const IoRing*, Queue> queues;
@@ -46,27 +46,27 @@ void IoRing::submit() {}
 void IoRing::read(int fd, void* to, uint32_t bytes, uint64_t offset, uint32_t tag) {
   auto& schedule = Kernel::now().schedule;
   ++under_way_;
-  queues[this].asked.push_back({false, fd, static_cast<char*>(to), bytes, offset, tag,
-                                schedule.now_us() + schedule.random(kSlowestUs)});
+  queues[this].pending.push_back({false, fd, static_cast<char*>(to), bytes, offset, tag,
+                                  schedule.now_us() + schedule.random(kSlowestUs)});
 }
 
 void IoRing::write(int fd, const void* from, uint32_t bytes, uint64_t offset, uint32_t tag) {
   auto& schedule = Kernel::now().schedule;
   ++under_way_;
-  queues[this].asked.push_back({true, fd, static_cast<char*>(const_cast<void*>(from)), bytes, offset, tag,
-                                schedule.now_us() + schedule.random(kSlowestUs)});
+  queues[this].pending.push_back({true, fd, static_cast<char*>(const_cast<void*>(from)), bytes, offset, tag,
+                                  schedule.now_us() + schedule.random(kSlowestUs)});
 }
 
 bool IoRing::look() {
   Kernel::now().schedule.pause(/*locked=*/false);
-  std::vector<Asked>& asked = queues[this].asked;
+  std::vector<Pending>& pending = queues[this].pending;
   const uint64_t now_us = Kernel::now().schedule.now_us();
   while (done_count_ < static_cast<int>(kDepth)) {
     const auto due =
-        std::find_if(asked.begin(), asked.end(), [&](const Asked& a) { return a.due_us <= now_us; });
-    if (due == asked.end()) break;
-    const Asked a = *due;
-    asked.erase(due);
+        std::find_if(pending.begin(), pending.end(), [&](const Pending& a) { return a.due_us <= now_us; });
+    if (due == pending.end()) break;
+    const Pending a = *due;
+    pending.erase(due);
     --under_way_;
     finish(a.tag, a.is_write ? write_all(a.fd, a.data, a.bytes, a.offset)
                              : read_all(a.fd, a.data, a.bytes, a.offset));
@@ -86,7 +86,7 @@ void IoRing::wait(int timeout_ms) {
   auto& schedule = Kernel::now().schedule;
   Queue& queue = queues[this];
   uint64_t until_us = schedule.now_us() + static_cast<uint64_t>(timeout_ms) * 1000;
-  for (const Asked& a : queue.asked) until_us = std::min(until_us, a.due_us);
+  for (const Pending& a : queue.pending) until_us = std::min(until_us, a.due_us);
   (void)schedule.wait_until([&] { return queue.woken || Kernel::now().has_faults(); }, until_us);
   queue.woken = false;
 }

@@ -305,3 +305,22 @@ TEST_CASE("however many forks there are, what leaves memory finds a file") {
       },
       8 * kLimit);
 }
+
+TEST_CASE("files of forks are gathered while others read from them") {
+  for_seeds(
+      3,
+      [](Program& program) {
+        program.write_all();
+        program.start_using(3, 60'000);
+        for (int fork = 0; fork < 80; ++fork) {
+          auto& schedule = program.kernel.schedule;
+          (void)schedule.wait_until([] { return false; }, schedule.now_us() + 2000);
+          program.fork();
+          program.kernel.end_child();
+        }
+        program.kernel.schedule.join_program();
+        CHECK(program.kernel.said.empty());
+        program.read_all();
+      },
+      4 * kLimit);
+}
