@@ -42,6 +42,7 @@ class IoRing {
  private:
   void drain();
   io_uring_sqe* prepare();
+  bool works();
   void watch(int descriptor, uint64_t name, bool& is_watched);
   void finish(uint32_t tag, Errno error) { done_[done_count_++] = {tag, error}; }
 
