@@ -106,6 +106,7 @@ __attribute__((noinline)) void* realloc_other(void* p, size_t bytes, const void*
 
 void* aligned(size_t alignment, size_t bytes, const void* caller) {
   last_freed = nullptr;
+  if (bytes == 0) bytes = 1;  // or jemalloc forgets about the alignment
   if (!is_plain(bytes)) return allocate_other(bytes, alignment, false, caller);
   return jemalloc_memalign(alignment, bytes);
 }
@@ -115,13 +116,14 @@ void* aligned(size_t alignment, size_t bytes, const void* caller) {
 
 using namespace spillway;
 
-EXPORT void* malloc(size_t bytes) {
+// Each within one cache line.
+EXPORT __attribute__((aligned(64))) void* malloc(size_t bytes) {
   last_freed = nullptr;
   if (!is_plain(bytes)) return allocate_other(bytes, 0, false, CALLER);
   return jemalloc_malloc(bytes);
 }
 
-EXPORT void free(void* p) {
+EXPORT __attribute__((aligned(64))) void free(void* p) {
   if (LIKELY(is_small(p))) {
     if (UNLIKELY(p == last_freed)) freed_twice(p);
     last_freed = p;

@@ -5,18 +5,12 @@
 #include <cstring>
 #include <utility>
 
-#include "base/os/clock.h"
 #include "base/os/fatal.h"
-#include "base/os/futex.h"
 #include "base/os/keep_errno.h"
-#include "base/os/limits.h"
 #include "base/os/memory.h"
 #include "libpreload/backing/directory.h"
-#include "libpreload/backing/pacer.h"
-#include "libpreload/pager/pager.h"
 #include "libpreload/pager/trace.h"
 #include "libpreload/settings.h"
-#include "libpreload/small_window.h"
 #include "libpreload/stats.h"
 
 namespace spillway {
@@ -37,8 +31,6 @@ uint64_t max_recycled_bytes() {
   return limit == 0 ? kMaxRecycledBytes : std::min(kMaxRecycledBytes, limit / 8);
 }
 
-PageRange committed_range(const Region& region) { return {region.span.base, region.committed}; }
-
 }  // namespace
 
 Backing& LargeHeap::preferred(uint64_t bytes) {
@@ -50,98 +42,6 @@ Backing& LargeHeap::preferred(uint64_t bytes) {
   if (settings.backing == Settings::BackingChoice::kPlain) return plain_;
   if (file_failed_) return plain_;
   return bytes < kExtentBytes ? small_file_ : file_;
-}
-
-bool LargeHeap::can_manage() {
-  if (!probed_) {
-    probed_ = true;
-    const Errno e = settings.masked.uffd ? Errno(ENOSYS) : Pager::probe();
-    managed_possible_ = e.ok();
-    probe_error_ = e;
-    if (!e.ok() && settings.backing == Settings::BackingChoice::kManaged)
-      settings.warn("the managed backing cannot be had here (userfaultfd: %s); using files",
-                    strerror(e.code()));
-    // A directory that will not do is better known now than when memory is short.
-    if (e.ok() && settings.directory != nullptr) (void)region_directory.open_file();
-  }
-  // Memory that parent and child share after a fork is a file's.
-  return managed_possible_ && settings.fork_mode != ForkMode::kShared;
-}
-
-// Large blocks have grown: whoever keeps them within the memory there is may have to start.
-void LargeHeap::start_pacing() {
-  pacer.on_managed_bytes(stats.managed_bytes());
-  if (!managed_possible_ || pager.engaged()) return;
-  os::Locked locked(lock_);
-  start_pager_if_time();
-}
-
-bool LargeHeap::start_spilling_small() {
-  os::Locked locked(lock_);
-  if (settings.backing == Settings::BackingChoice::kFile ||
-      settings.backing == Settings::BackingChoice::kPlain || settings.fork_mode == ForkMode::kShared) {
-    settings.warn("small blocks stay in memory: only the managed backing can spill them (SPILLWAY_BACKING)%s",
-                  settings.fork_mode == ForkMode::kShared ? ", and not where children share blocks" : "");
-    return false;
-  }
-  const uint64_t most =
-      std::min(small_window.spillable_half().bytes, round_down(os::file_size_limit(), kExtentBytes));
-  const Errno error = !can_manage() ? probe_error_ : most == 0 ? Errno(EFBIG) : open_small_blocks(most);
-  if (!error.ok()) {
-    settings.warn("small blocks stay in memory: %s%s",
-                  managed_possible_ ? "" : "userfaultfd: ", strerror(error.code()));
-    return false;
-  }
-  small_window.start_spilling(most);
-  return true;
-}
-
-Errno LargeHeap::open_small_blocks(uint64_t bytes) {
-  Result<PageRange> memory = os::reserve(round_up(Chunk::footprint(bytes), kPageBytes), kPageBytes);
-  if (!memory) return memory.error();
-  if (Errno e = os::map_anonymous(*memory); !e.ok()) return e;
-  small_blocks_ = new (memory->base) Chunk;
-  small_blocks_->range = small_window.spillable_half().sub(0, bytes);
-  small_blocks_->backing = &managed_;
-  small_blocks_->of_small_blocks = true;
-  small_blocks_->set_mapped(small_blocks_->range, true);
-  return managed_.open(*small_blocks_);
-}
-
-Errno LargeHeap::discard_small(PageRange pages) {
-  os::Locked locked(lock_);
-  return managed_.discard(*small_blocks_, pages);
-}
-
-void LargeHeap::on_small_growth() {
-  // Within this heap, or in a fork: the next growth is soon enough.
-  if (!managed_possible_ || pager.engaged() || !lock_.try_lock()) return;
-  KeepErrno keep;
-  os::NoCancellation no_cancellation;
-  start_pager_if_time();
-  lock_.unlock();
-}
-
-void LargeHeap::on_program_mapping(PageRange range) {
-  if (!pager.engaged() || !lock_.try_lock()) return;
-  KeepErrno keep;
-  os::NoCancellation no_cancellation;
-  pager.watch_others(range);
-  lock_.unlock();
-}
-
-// Each of so many processes of a family may come to hold as much.
-void LargeHeap::start_pager_if_time(unsigned processes) {
-  const uint64_t bytes = (stats.managed_bytes() + small_window.spillable().bytes) * processes;
-  if (bytes == 0 || !pager.is_time(bytes, small_window.memory().bytes * processes)) return;
-  while (release_oldest_recycled()) {
-  }
-  // In a directory that takes files.
-  Result<os::Fd> file = region_directory.open_file();
-  const Errno e = file ? pager.engage(region_directory.path()) : file.error();
-  if (e.ok()) return;
-  managed_possible_ = false;  // each attempt costs threads
-  settings.warn("large blocks so far cannot spill: %s; later ones are in files", strerror(e.code()));
 }
 
 Errno LargeHeap::open_chunk(Backing& backing, uint64_t bytes) {
@@ -239,6 +139,9 @@ void* LargeHeap::allocate_span(uint64_t bytes, uint64_t span, uint64_t alignment
     region = acquire_anywhere(span, std::max(alignment, kExtentBytes), round_up(bytes, kPageBytes), recycled);
     if (region != nullptr) {
       space_.mark_live(*region);
+      Backing& backing = *region->chunk->backing;
+      if (const int advice = backing.first_advice(*region->chunk, bytes); advice != os::kAdviceNormal)
+        if (backing.advise(region->committed_granules(), advice).ok()) region->advice = advice;
       stats.on_allocate(*region);
     }
   }
@@ -379,134 +282,6 @@ void* LargeHeap::move(Region& region, uint64_t bytes) {
   memcpy(block, region.span.base, std::min<uint64_t>(bytes, region.committed));
   release(region);
   return block;
-}
-
-Errno LargeHeap::discard(Region& region, PageRange range) {
-  os::Locked locked(lock_);
-  return region.chunk->backing->discard(*region.chunk, range.intersect(committed_range(region)));
-}
-
-Errno LargeHeap::withdraw(Region& region, PageRange range) {
-  os::Locked locked(lock_);
-  region.disturbed = true;
-  if (Errno e = region.chunk->backing->discard(*region.chunk, range); !e.ok()) return e;
-  return Errno{os::program_mprotect(range.base, range.bytes, 0) == 0 ? 0 : errno};
-}
-
-Errno LargeHeap::advise(Region& region, PageRange pages, Advice advice) {
-  os::Locked locked(lock_);
-  Backing& backing = *region.chunk->backing;
-  region.disturbed = true;
-  if (&backing == &managed_) {
-    pager.advise(pages, advice);
-    return {};
-  }
-  if (!backing.in_files()) return {};
-  switch (advice) {
-    case Advice::kNormal:
-    case Advice::kSequential:
-    case Advice::kRandom:
-      region.advice_is_programs = advice != Advice::kNormal;
-      return backing.advise(pages, advice == Advice::kRandom       ? os::kAdviceRandom
-                                   : advice == Advice::kSequential ? os::kAdviceSequential
-                                                                   : os::kAdviceNormal);
-    case Advice::kPrefetch:
-      return os::prefetch(pages);
-    case Advice::kDrop:
-      return os::page_out(pages);
-    case Advice::kLoop:
-    case Advice::kKeep:
-      break;
-  }
-  return {};
-}
-
-void LargeHeap::set_limit(uint64_t bytes) {
-  os::Locked locked(lock_);
-  pager.set_limit(bytes);
-}
-
-char* LargeHeap::allocate_mapping(uint64_t bytes) {
-  auto* block = static_cast<char*>(allocate(bytes, kExtentBytes, /*zeroed=*/true));
-  if (block != nullptr) page_map.region_at(block)->is_mapping = true;
-  return block;
-}
-
-Errno LargeHeap::unmap(Region& region, PageRange range) {
-  if (range.bytes < region.committed)
-    if (Errno e = withdraw(region, range); !e.ok()) return e;
-  region.unmapped_bytes += range.bytes;
-  if (region.unmapped_bytes >= region.committed) release(region);
-  return {};
-}
-
-PageRange LargeHeap::next_extent_of(Chunk& chunk, const char* from, bool mapped) {
-  Region* region = from > chunk.range.base ? page_map.region_at(from) : space_.first_of(chunk);
-  if (region == nullptr || region->chunk != &chunk ||
-      !region->span.contains(std::max<const char*>(from, chunk.range.base)))
-    region = space_.first_of(chunk);  // what was there when the caller came by last time is gone
-  for (; region != nullptr; region = space_.next_of(*region)) {
-    if (region->state != Region::State::kLive || region->shared_with_children || region->span.end() <= from)
-      continue;
-    const PageRange blocks = region->committed_granules();
-    for (char* g = std::max(const_cast<char*>(from), blocks.base); g < blocks.end(); g += kExtentBytes)
-      if (chunk.is_mapped(g) == mapped) return {g, kExtentBytes};
-  }
-  return {};
-}
-
-PageRange LargeHeap::next_extent(const char* from, bool mapped) {
-  os::Locked locked(lock_);
-  PageRange first;
-  for (Chunk* c = space_.chunks(); c != nullptr; c = c->next) {
-    if (!c->backing->in_files() || c->range.end() <= from || (!first.empty() && c->range.base > first.base))
-      continue;
-    const PageRange extent = next_extent_of(*c, from, mapped);
-    if (!extent.empty()) first = extent;
-  }
-  return first;
-}
-
-// The live region in a file that maps this extent as its own, or null.
-Region* LargeHeap::own_extent(PageRange extent) {
-  Region* region = block_around(extent.base);
-  return region != nullptr && region->chunk->backing->in_files() && region->chunk->is_mapped(extent.base)
-             ? region
-             : nullptr;
-}
-
-bool LargeHeap::let_go(PageRange run) {
-  os::Locked locked(lock_);
-  for (uint64_t at = 0; at < run.bytes; at += kExtentBytes)
-    if (own_extent(run.sub(at, kExtentBytes)) == nullptr) return false;
-  return os::let_go(run).ok();
-}
-
-LargeHeap::FileExtent LargeHeap::file_extent(PageRange extent) {
-  Region* region = own_extent(extent);
-  if (region == nullptr) return {};
-  const Chunk& chunk = *region->chunk;
-  return {chunk.fd, chunk.file, chunk.range.offset_of(extent.base)};
-}
-
-bool LargeHeap::thaw_extent(PageRange extent) {
-  Region* region = block_around(extent.base);
-  if (region == nullptr || region->chunk->is_mapped(extent.base)) return false;
-  return region->chunk->backing->thaw(*region->chunk, extent).ok();
-}
-
-void LargeHeap::advise_block(const char* p, int advice) {
-  os::Locked locked(lock_);
-  Region* region = block_around(p);
-  if (region == nullptr || region->advice_is_programs || region->disturbed) return;
-  if (region->chunk->backing->advise(region->committed_granules(), advice).ok()) region->advice = advice;
-}
-
-int LargeHeap::any_file() {
-  os::Locked locked(lock_);
-  for (Chunk* c = space_.chunks(); c != nullptr; c = c->next)
-    if (FileBacking::owns_file(*c)) return c->fd;
-  return -1;
 }
 
 bool LargeHeap::trim() {

@@ -61,6 +61,7 @@ class PageMap {
 };
 
 // The one of the process.
-extern constinit PageMap page_map;
+// Hidden in words, so that malloc() and free() reach it without the global offset table.
+[[gnu::visibility("hidden")]] extern constinit PageMap page_map;
 
 }  // namespace spillway

@@ -53,6 +53,7 @@ struct Settings {
 };
 
 // The one of the process. The threshold is valid before read_environment(), everything else after it.
-extern constinit Settings settings;
+// Hidden in words, so that malloc() and free() reach it without the global offset table.
+[[gnu::visibility("hidden")]] extern constinit Settings settings;
 
 }  // namespace spillway

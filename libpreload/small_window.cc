@@ -12,12 +12,12 @@ constinit SmallWindow small_window;
 void SmallWindow::open() {
   opened_ = true;
   if (os::address_space_limit() != UINT64_MAX) return;  // then address space is the program's own
-  Result<PageRange> window = os::reserve(kBytes, kExtentBytes);
+  Result<PageRange> window = os::reserve(kBytes, kBytes);
   if (!window) return;
   memory_.all = window->sub(0, kBytes / 2);
   spillable_.all = window->sub(kBytes / 2, kBytes / 2);
   for (Half* half : {&memory_, &spillable_}) half->next.store(half->all.base, std::memory_order_relaxed);
-  base_ = reinterpret_cast<uint64_t>(window->base);
+  number_ = reinterpret_cast<uint64_t>(window->base) >> kBits;
 }
 
 void SmallWindow::start_spilling(uint64_t most_bytes) {

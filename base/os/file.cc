@@ -99,6 +99,13 @@ Fd duplicate(int fd) {
   return Fd(fcntl(fd, F_DUPFD_CLOEXEC, high_descriptor_floor()));
 }
 
+Fd open_again(int fd) {
+  KeepErrno keep;
+  char path[32];
+  snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+  return move_high(Fd(open(path, O_RDWR | O_CLOEXEC)));
+}
+
 Fd open_high(const char* path, int flags) { return move_high(Fd(open(path, flags | O_CLOEXEC))); }
 
 bool use_own_descriptors() {
@@ -158,7 +165,8 @@ Errno preallocate(int fd, uint64_t offset, uint64_t bytes, bool allow_fallocate)
   while (allow_fallocate) {
     if (fallocate(fd, 0, static_cast<off_t>(offset), static_cast<off_t>(bytes)) == 0) return {};
     if (errno == EINTR) continue;
-    if (errno != EOPNOTSUPP && errno != ENOSYS) return Errno::last();
+    // EPERM: a seccomp filter; the files are neither immutable nor sealed.
+    if (errno != EOPNOTSUPP && errno != ENOSYS && errno != EPERM) return Errno::last();
     break;
   }
   return write_zeroes(fd, offset, bytes);
@@ -280,6 +288,16 @@ Result<Fd> receive_descriptor(int socket) {
   int fd = -1;
   memcpy(&fd, CMSG_DATA(item), sizeof fd);
   return move_high(Fd(fd));
+}
+
+Errno probe_passing_descriptors() {
+  Fd one, other;
+  if (Errno e = make_pair(one, other); !e.ok()) return e;
+  Result<Fd> fetched = fetch_descriptor(other.get());
+  if (!fetched) return fetched.error();
+  if (Errno e = send_descriptor(fetched->get(), other.get()); !e.ok()) return e;
+  Result<Fd> received = receive_descriptor(one.get());
+  return received ? Errno{} : received.error();
 }
 
 Result<bool> is_in_memory(const char* directory) {

@@ -83,6 +83,9 @@ void drop_from_cache(int fd, uint64_t offset, uint64_t bytes);
 // Opens for appending, creating it; and the same file as `fd` again, on a high number.
 Fd open_append(const char* path);
 Fd duplicate(int fd);
+// The file of `fd` opened once more, which gives it a place of its own to keep what it learns of a stream (a
+// duplicate shares it). Invalid: not permitted, or there is no /proc.
+Fd open_again(int fd);
 // For reading and writing, creating it, on a high number, close-on-exec; its text stays. EBUSY: another
 // process has it open so. EINVAL: it is no regular file.
 Result<Fd> open_as_only_writer(const char* path);
@@ -105,6 +108,8 @@ Errno punch_file(int fd, uint64_t offset, uint64_t bytes);
 Errno make_pair(Fd& one, Fd& other);
 Errno send_descriptor(int socket, int fd);
 Result<Fd> receive_descriptor(int socket);
+// Whether fetch_descriptor() and these three are permitted (seccomp: EPERM, ENOSYS), by doing it once.
+Errno probe_passing_descriptors();
 
 // tmpfs and ramfs: "out of core" there is memory.
 Result<bool> is_in_memory(const char* directory);

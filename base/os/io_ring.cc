@@ -38,8 +38,21 @@ Errno IoRing::open(int descriptor, bool asynchronous) {
   // Completions are dealt with in wait(), and interrupt nothing: Linux 6.1.
   open_ = io_uring_queue_init(kDepth, &ring_, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN) == 0 ||
           io_uring_queue_init(kDepth, &ring_, 0) == 0;
+  if (open_ && !works()) {
+    io_uring_queue_exit(&ring_);
+    open_ = false;
+  }
   if (open_) io_uring_ring_dontfork(&ring_);
   return {};
+}
+
+// A seccomp filter may permit to set up a ring, and nothing else: then nothing would ever complete.
+bool IoRing::works() {
+  io_uring_prep_nop(io_uring_get_sqe(&ring_));
+  io_uring_cqe* done;
+  if (io_uring_submit(&ring_) != 1 || io_uring_wait_cqe(&ring_, &done) != 0) return false;
+  io_uring_cqe_seen(&ring_, done);
+  return true;
 }
 
 void IoRing::watch(int descriptor, uint64_t name, bool& is_watched) {

@@ -43,6 +43,7 @@ class IoRing {
  private:
   void drain();
   io_uring_sqe* prepare();
+  bool works();
   void watch(int descriptor, uint64_t name, bool& is_watched);
   struct Asked {
     char* data;

@@ -97,18 +97,22 @@ struct Signalled {
   bool has(int thread) const { return std::find(threads, threads + count, thread) != threads + count; }
 };
 
-// Sends the signal to every thread that has not got it yet. False: one blocks it.
+// Sends the signal to every thread that has not got it yet. False: one blocks it, or who there is cannot be
+// told (no /proc in a chroot, one of another namespace, a seccomp filter): in a list that is one, this thread
+// is.
 bool signal_more(int signal, StopThreads::Which which, Signalled& sent) {
   ThreadList threads;
   const int self = static_cast<int>(syscall(SYS_gettid));
+  bool is_list = false;
   while (const int thread = threads.next()) {
+    is_list |= thread == self;
     if (thread == self || is_left_running(thread) || sent.has(thread)) continue;
     const ThreadState state = state_of(thread, signal);
     if (which == StopThreads::kRunning && state.sleeps) continue;
     if (state.blocks_signal || sent.count == Signalled::kMost) return false;
     if (send(signal, thread)) sent.threads[sent.count++] = thread;
   }
-  return true;
+  return is_list;
 }
 
 // Threads that ended before the signal reached them are not waited for.

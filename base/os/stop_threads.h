@@ -2,8 +2,8 @@
 // the object lives. By a real-time signal whose handler waits: what garbage collectors do.
 //
 // The cost, and why it is used for nothing frequent: system calls that are never restarted (nanosleep, poll,
-// epoll_wait) return EINTR. Threads that block the signal cannot be stopped; then nobody is. One stop at a
-// time: a second finds that it could stop nobody.
+// epoll_wait) return EINTR. Threads that block the signal cannot be stopped, nor those of a process whose
+// /proc does not list them; then nobody is. One stop at a time: a second finds that it could stop nobody.
 #pragma once
 
 namespace spillway::os {

@@ -36,7 +36,9 @@ Errno Pager::probe() {
   userfault.close();
   // Not unasked: nothing but UFFDIO_MOVE tells which pages a device is writing to.
   const bool is_safe = userfault.respects_pins() || settings.backing == Settings::BackingChoice::kManaged;
-  return e.ok() && !is_safe ? Errno(EOPNOTSUPP) : e;
+  if (e.ok() && !is_safe) return Errno(EOPNOTSUPP);
+  // Without it a fork would have to end the program.
+  return e.ok() ? os::probe_passing_descriptors() : e;
 }
 
 void Pager::configure() { budget_.configure(settings.limit_bytes, settings.weight, settings.minimum_bytes); }

@@ -1,10 +1,14 @@
 // Hosts that lack something: a directory, permission, a real disk, O_TMPFILE, descriptors, file size, address
 // space. The program works as on any other host; at most one line says what could not be had.
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <cerrno>
+#include <chrono>
+#include <cstring>
 #include <filesystem>
 
 #include "tests/support/leftovers.h"
@@ -201,4 +205,38 @@ TEST_CASE("a server that gives up its directory, its root and its user goes on")
       CHECK(leftovers(jail.path()) == "");
     }
   }
+}
+
+// As in a container. What cannot be done without the call is done otherwise, or not at all.
+TEST_CASE("a filter that forbids a system call costs a line or two at most, and no byte") {
+  const std::pair<const char*, int> calls[] = {{"fallocate", SYS_fallocate},
+                                               {"perf_event_open", SYS_perf_event_open},
+                                               {"userfaultfd", SYS_userfaultfd},
+                                               {"pidfd_open", SYS_pidfd_open},
+                                               {"pidfd_getfd", SYS_pidfd_getfd},
+                                               {"unshare", SYS_unshare},
+                                               {"getdents64", SYS_getdents64},
+                                               {"io_uring_setup", SYS_io_uring_setup},
+                                               {"io_uring_enter", SYS_io_uring_enter},
+                                               {"socketpair", SYS_socketpair},
+                                               {"mincore", SYS_mincore},
+                                               {"madvise", SYS_madvise},
+                                               {"sched_setattr", SYS_sched_setattr},
+                                               {"rt_tgsigqueueinfo", SYS_rt_tgsigqueueinfo},
+                                               {"ftruncate", SYS_ftruncate},
+                                               {"clone3", SYS_clone3}};
+  for (const char* backing : {"file", "managed"})
+    for (const auto& [name, number] : calls)
+      for (const int error : {EPERM, ENOSYS}) {
+        INFO(backing << " without " << name << ": " << strerror(error));
+        Command command = usual({std::string("SPILLWAY_BACKING=") + backing, "SPILLWAY_LIMIT=24M"});
+        command.argv.insert(command.argv.begin(),
+                            {victim("with_calls_forbidden"), std::to_string(error), std::to_string(number)});
+        command.timeout = std::chrono::seconds(60);
+        const Outcome got = run(command);
+        INFO(got.text());
+        CHECK(got.exit_code == 0);
+        CHECK(got.out == as_usual());
+        CHECK(std::count(got.err.begin(), got.err.end(), '\n') <= 2);
+      }
 }

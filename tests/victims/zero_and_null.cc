@@ -17,6 +17,16 @@ int main() {
   void* f = nullptr;
   EXPECT(posix_memalign(&f, 64, 0) == 0, "posix_memalign of 0 failed");
   for (void* p : {a, b, c, d, e, f}) free(p);
+  for (size_t alignment = sizeof(void*); alignment <= 8 * MiB; alignment *= 2) {
+    void* g = nullptr;
+    EXPECT(posix_memalign(&g, alignment, hidden(size_t{0})) == 0, "posix_memalign of 0 failed");
+    for (void* p : {hidden(aligned_alloc(alignment, hidden(size_t{0}))),
+                    hidden(memalign(alignment, hidden(size_t{0}))), hidden(g)}) {
+      EXPECT(p && reinterpret_cast<uintptr_t>(p) % alignment == 0, "%p is no block aligned to %zu", p,
+             alignment);
+      free(p);
+    }
+  }
   free(nullptr);
 
   // realloc(p, 0) frees: doing it again and again does not fill memory.
