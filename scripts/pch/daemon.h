@@ -1,4 +1,5 @@
-// daemon.h - precompiled for the daemon's files in front of the store: they all see the server, which is Asio's.
+// daemon.h - precompiled for the daemon's files in front of the store: they all see the server, which is
+// Asio's.
 #include <utility>  // Boost 1.74 forgets it
 //
 #include <boost/asio.hpp>
