@@ -33,7 +33,7 @@ enum spillway_store_code {
   SPILLWAY_STORE_UNKNOWN = 12 /* the writing process died while it had this write */
 };
 
-enum spillway_durability { SPILLWAY_ASYNC = 0, SPILLWAY_GROUP = 1, SPILLWAY_SYNC = 2 };
+enum spillway_durability { SPILLWAY_STORE_ASYNC = 0, SPILLWAY_STORE_GROUP = 1, SPILLWAY_STORE_SYNC = 2 };
 
 typedef struct spillway_store spillway_store;
 

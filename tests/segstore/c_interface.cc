@@ -1,4 +1,5 @@
 // c_interface.cc - the C functions, and the format's golden files.
+#include <spillway/pool.h>  // a program may use both
 #include <spillway/store.h>
 #include <filesystem>
 #include <fstream>
@@ -14,7 +15,7 @@ TEST_CASE("the C interface puts, gets, holds, lists, removes, and says what is w
   ScratchDir dir;
   const std::string path = dir / "s";
   spillway_store* store = nullptr;
-  REQUIRE(spillway_store_open(path.c_str(), SPILLWAY_ASYNC, 0, &store) == SPILLWAY_STORE_OK);
+  REQUIRE(spillway_store_open(path.c_str(), SPILLWAY_STORE_ASYNC, 0, &store) == SPILLWAY_STORE_OK);
   uint64_t sequence = 0;
   REQUIRE(spillway_store_put(store, "a", 1, "value", 5, 0, 64, &sequence) == SPILLWAY_STORE_OK);
   CHECK(sequence == 1);
@@ -37,7 +38,7 @@ TEST_CASE("the C interface puts, gets, holds, lists, removes, and says what is w
               &keys) == SPILLWAY_STORE_OK);
   CHECK(keys == "ab");
   spillway_store* second = nullptr;
-  CHECK(spillway_store_open(path.c_str(), SPILLWAY_GROUP, 0, &second) == SPILLWAY_STORE_LOCKED);
+  CHECK(spillway_store_open(path.c_str(), SPILLWAY_STORE_GROUP, 0, &second) == SPILLWAY_STORE_LOCKED);
   CHECK(std::string(spillway_store_error()).find("process") != std::string::npos);
   int removed = 0;
   REQUIRE(spillway_store_remove(store, "b", 1, &removed) == SPILLWAY_STORE_OK);
