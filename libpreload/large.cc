@@ -139,9 +139,6 @@ void* LargeHeap::allocate_span(uint64_t bytes, uint64_t span, uint64_t alignment
     region = acquire_anywhere(span, std::max(alignment, kExtentBytes), round_up(bytes, kPageBytes), recycled);
     if (region != nullptr) {
       space_.mark_live(*region);
-      Backing& backing = *region->chunk->backing;
-      if (const int advice = backing.first_advice(*region->chunk, bytes); advice != os::kAdviceNormal)
-        if (backing.advise(region->committed_granules(), advice).ok()) region->advice = advice;
       stats.on_allocate(*region);
     }
   }

@@ -22,8 +22,8 @@ void* note(void* memory, size_t bytes) {
 
 extern "C" {
 // What differs from jemalloc's defaults; MALLOC_CONF of the environment wins. A thread looks through its
-// cache for what it can do without after so many bytes of requests: 64 KiB by default, which costs a loop of
-// 64-byte blocks 4 % (bench/malloc, batches_64). What a thread can hold back at most stays the same.
+// cache for what it can do without after so many bytes of requests: 64 KiB by default, a slow path every
+// 1,024 blocks of 64 bytes. What a thread can hold back at most stays the same.
 [[gnu::visibility("hidden")]] extern const char* jemalloc_malloc_conf;
 const char* jemalloc_malloc_conf = "tcache_gc_incr_bytes:524288";
 

@@ -97,9 +97,9 @@ struct Signalled {
   bool has(int thread) const { return std::find(threads, threads + count, thread) != threads + count; }
 };
 
-// Sends the signal to every thread that has not got it yet. False: one blocks it, or who there is cannot be
-// told (no /proc in a chroot, one of another namespace, a seccomp filter): in a list that is one, this thread
-// is.
+// Sends the signal to every thread that has not got it yet. False: one blocks it or cannot be sent it, or who
+// there is cannot be told (no /proc in a chroot, one of another namespace, a seccomp filter): in a list that
+// is one, this thread is.
 bool signal_more(int signal, StopThreads::Which which, Signalled& sent) {
   ThreadList threads;
   const int self = static_cast<int>(syscall(SYS_gettid));
@@ -110,17 +110,22 @@ bool signal_more(int signal, StopThreads::Which which, Signalled& sent) {
     const ThreadState state = state_of(thread, signal);
     if (which == StopThreads::kRunning && state.sleeps) continue;
     if (state.blocks_signal || sent.count == Signalled::kMost) return false;
-    if (send(signal, thread)) sent.threads[sent.count++] = thread;
+    if (send(signal, thread))
+      sent.threads[sent.count++] = thread;
+    else if (errno != ESRCH)
+      return false;  // RLIMIT_SIGPENDING is used up, or a filter forbids it: the thread runs on
   }
   return is_list;
 }
 
 // Threads that ended before the signal reached them are not waited for.
 void forget_ended(Signalled& sent) {
-  sent.count = static_cast<int>(
-      std::remove_if(sent.threads, sent.threads + sent.count,
-                     [](int thread) { return syscall(SYS_tgkill, getpid(), thread, 0) != 0; }) -
-      sent.threads);
+  sent.count = static_cast<int>(std::remove_if(sent.threads, sent.threads + sent.count,
+                                               [](int thread) {
+                                                 return syscall(SYS_tgkill, getpid(), thread, 0) != 0 &&
+                                                        errno == ESRCH;
+                                               }) -
+                                sent.threads);
 }
 
 // The right to stop threads. False: another thread has it.

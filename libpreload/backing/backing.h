@@ -9,7 +9,6 @@
 #include "base/core/page_range.h"
 #include "base/core/result.h"
 #include "base/os/file.h"
-#include "base/os/memory.h"
 
 namespace spillway {
 
@@ -90,9 +89,6 @@ class Backing {
   // madvise(2) with MADV_NORMAL, MADV_RANDOM or MADV_SEQUENTIAL, as far as it does no harm here.
   // Page-aligned.
   virtual Errno advise(PageRange range, int advice) = 0;
-
-  // The advice that suits a block of so many bytes as long as nothing is known of its use.
-  virtual int first_advice(const Chunk&, uint64_t) const { return os::kAdviceNormal; }
 
   // The next touch reads zeroes; the bytes stay committed. Page-aligned.
   virtual Errno discard(Chunk& chunk, PageRange range) = 0;

@@ -13,7 +13,6 @@
 namespace spillway {
 namespace {
 
-constexpr uint64_t kShortReadAhead = 256 * kKiB;
 constexpr uint64_t kSmallestPiece = 64 * kMiB;
 constexpr uint64_t kMostPieces = 16;  // of a run; each is a mapping, and of those there are 65,530
 
@@ -111,19 +110,6 @@ Errno FileBacking::commit(Chunk& chunk, PageRange range) {
 
 Errno FileBacking::advise(PageRange range, int advice) {
   return unit_ == Unit::kPage ? Errno{} : os::advise(range, advice);
-}
-
-// Where the kernel reads far ahead, a stream through a block that does not fit in memory is a third faster
-// with MADV_SEQUENTIAL, and causes no major fault by which it could be told from one that finds its pages.
-// Whatever else the program does causes some, and the advisor changes the advice. With short read-ahead
-// MADV_NORMAL is better.
-int FileBacking::first_advice(const Chunk& chunk, uint64_t bytes) const {
-  static const uint64_t memory_bytes = os::memory_limit_bytes();
-  const uint64_t limit = settings.limit_bytes;
-  const bool fits = bytes <= (limit != 0 ? std::min(limit, memory_bytes) : memory_bytes);
-  return !fits && unit_ == Unit::kGranule && os::read_ahead_bytes(chunk.fd) > kShortReadAhead
-             ? os::kAdviceSequential
-             : os::kAdviceNormal;
 }
 
 Errno FileBacking::discard(Chunk& chunk, PageRange range) {

@@ -33,7 +33,6 @@ class FileBacking final : public Backing {
   void close(Chunk& chunk) override;
   Errno commit(Chunk& chunk, PageRange range) override;
   Errno advise(PageRange range, int advice) override;
-  int first_advice(const Chunk& chunk, uint64_t bytes) const override;
   Errno discard(Chunk& chunk, PageRange range) override;
   bool decommit(Chunk& chunk, PageRange granules, bool pristine) override;
   void freeze(Chunk& chunk, PageRange live, ForkMode mode) override;

@@ -223,6 +223,7 @@ TEST_CASE("a filter that forbids a system call costs a line or two at most, and 
                                                {"madvise", SYS_madvise},
                                                {"sched_setattr", SYS_sched_setattr},
                                                {"rt_tgsigqueueinfo", SYS_rt_tgsigqueueinfo},
+                                               {"tgkill", SYS_tgkill},
                                                {"ftruncate", SYS_ftruncate},
                                                {"clone3", SYS_clone3}};
   for (const char* backing : {"file", "managed"})

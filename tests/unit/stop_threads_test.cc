@@ -208,25 +208,28 @@ TEST_CASE("stopping leaves a system call that can be restarted alone") {
   close(pipe_ends[1]);
 }
 
-TEST_CASE("where the threads cannot be listed, none counts as stopped") {
+TEST_CASE("where threads cannot be listed or sent a signal, none counts as stopped") {
   if (!test::kForkIsFine) return;
-  const test::Ended ended = test::in_child([] {
-    std::atomic<bool> done = false;
-    std::thread other([&] {
-      while (!done) sched_yield();
+  for (const unsigned call : {SYS_getdents64, SYS_rt_tgsigqueueinfo}) {
+    INFO("system call " << call);
+    const test::Ended ended = test::in_child([call] {
+      std::atomic<bool> done = false;
+      std::thread other([&] {
+        while (!done) sched_yield();
+      });
+      sock_filter filter[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+                              BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, call, 0, 1),
+                              BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
+                              BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+      const sock_fprog program{4, filter};
+      int answer = 2;
+      if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+          prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0)
+        answer = os::StopThreads().stopped() ? 1 : 0;
+      done = true;
+      other.join();
+      return answer;
     });
-    sock_filter filter[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
-                            BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getdents64, 0, 1),
-                            BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EPERM),
-                            BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
-    const sock_fprog program{4, filter};
-    int answer = 2;
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0)
-      answer = os::StopThreads().stopped() ? 1 : 0;
-    done = true;
-    other.join();
-    return answer;
-  });
-  CHECK(ended.exit_code == 0);
+    CHECK(ended.exit_code == 0);
+  }
 }
