@@ -207,7 +207,7 @@ void Lines::on_fault(Extent& extent, unsigned page) {
   unsigned first = page, end = page + 1;
   const Run run = run_before(extent, page);
   choose_line(extent, page, run, first, end);
-  if (load(extent, first, end - first, page))
+  if (load(extent, first, end - first, page, os::monotonic_us()))
     recent_[recent_at_++ % kRecent] = {&extent, page, first, end, run.pages + end - first};
 }
 
@@ -221,7 +221,6 @@ void Lines::choose_line(const Extent& extent, unsigned page, Run run, unsigned& 
   if (run.forward)
     while (end - first < longest && is_free(end)) ++end;
   else
-<<<<<<< HEAD
     while (end - first < longest && is_free(first - 1)) --first;
   const int recent = recent_faults(extent);
   const unsigned block = std::min(std::bit_floor(static_cast<unsigned>(recent)), kLongest);
@@ -229,11 +228,6 @@ void Lines::choose_line(const Extent& extent, unsigned page, Run run, unsigned& 
   const unsigned from = page / block * block;
   while (first > from && end - first < kLongest && is_free(first - 1)) --first;
   while (end < from + block && end - first < kLongest && is_free(end)) ++end;
-=======
-    while (end - first < after && is_free(first - 1)) --first;
-  if (load(extent, first, end - first, page, os::monotonic_us()))
-    recent_[recent_at_++ % kRecent] = {&extent, page};
->>>>>>> h3b
 }
 
 bool Lines::is_full(unsigned more) const { return writes_ > 0 && pages_ + more > room() + 2 * kAtOnce; }
