@@ -113,9 +113,8 @@ $(3): $(PCH)/$(2)/$(1).h.gch
 $(3): private CPPFLAGS := -include $(PCH)/$(2)/$(1).h -Winvalid-pch $$(CPPFLAGS)
 endef
 $(eval $(call precompiled,std,libpool,$(POOL_OBJ),$(POOL_FLAGS)))
-$(eval $(call precompiled,std,store,$(patsubst %.cc,$(OBJ)/%.o,$(wildcard pooldaemon/store/*.cc))))
-$(eval $(call precompiled,daemon,daemon,$(patsubst %.cc,$(OBJ)/%.o,$(wildcard pooldaemon/*.cc))))
-$(eval $(call precompiled,tools,tools,$(patsubst %.cc,$(OBJ)/%.o,$(filter-out tools/trace%,$(TOOL_SRC)))))
+$(eval $(call precompiled,std,daemon,$(DAEMON_SRC:%.cc=$(OBJ)/%.o)))
+$(eval $(call precompiled,std,tools,$(patsubst %.cc,$(OBJ)/%.o,$(filter-out tools/trace%,$(TOOL_SRC)))))
 $(eval $(call precompiled,tests,tests,$(patsubst %.cc,$(OBJ)/%.o,$(filter-out $(TYPED_OPTIMISED:=.cc) $(SIMULATION_OPTIMISED:=.cc),\
   $(SUPPORT_SRC) $(foreach s,$(TEST_SUITES),$(wildcard tests/$(s)/*.cc))))))
 

@@ -79,10 +79,9 @@ std::string read_options(int argc, char** argv, Options& options) {
     std::string word = argv[i], value;
     if (word == "-h" || word == "--help") return options.help = true, "";
     if (word == "--version") return options.version = true, "";
-    const size_t equals = word.find('=');
-    if (equals != std::string::npos) {
-      value = word.substr(equals + 1);
-      word.resize(equals);
+    if (const char* equals = std::strchr(argv[i], '=')) {
+      value = equals + 1;
+      word.resize(static_cast<size_t>(equals - argv[i]));
     } else if (word.starts_with("--") && i + 1 < argc) {
       value = argv[++i];
     } else {

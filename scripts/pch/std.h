@@ -1,5 +1,5 @@
-// std.h - precompiled for libpool and pooldaemon/store: what most of their files include. See the Makefile's
-// `precompiled`.
+// std.h - precompiled for libpool, pooldaemon and the commands: what most of their files include. See
+// the Makefile's `precompiled`.
 #include <fmt/format.h>
 
 #include <algorithm>
