@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include <algorithm>
+#include <cstring>
 #define TOML_EXCEPTIONS 0
 #include <toml++/toml.h>
 

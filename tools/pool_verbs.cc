@@ -166,8 +166,8 @@ int get(const Arguments& a) {
   return 0;
 }
 
-PutOptions put_options(const Arguments& a) {
-  PutOptions options;
+SetOptions put_options(const Arguments& a) {
+  SetOptions options;
   options.name = a.name;
   options.tag = a.tag;
   options.filters = a.filters;
@@ -201,7 +201,7 @@ int put(const Arguments& a) {
   if (::fstat(in, &st) != 0) throw Failure(1, from + ": " + strerror(errno));
   if (S_ISDIR(st.st_mode)) throw Failure(1, from + " is a directory");
   Pool pool = connect(a);
-  const PutOptions options = put_options(a);
+  const SetOptions options = put_options(a);
   if (S_ISREG(st.st_mode)) {
     // Its length is known: read where it will stay.
     const off_t here = std::max<off_t>(0, ::lseek(in, 0, SEEK_CUR));

@@ -217,7 +217,7 @@ struct Serializer<std::vector<std::string>> {
 // --------------------------------------------------------------------------------------------------------
 
 // What an object is published with; see spillway_put_options.
-struct PutOptions {
+struct SetOptions {
   std::string name{};
   std::string tag{};
   uint32_t mode = 0;
@@ -247,7 +247,7 @@ struct FileRef {
 namespace detail {
 using PoolHandle = std::shared_ptr<spillway_pool>;
 
-inline spillway_put_options c_options(const PutOptions& o) {
+inline spillway_put_options c_options(const SetOptions& o) {
   spillway_put_options c{};
   c.name = o.name.empty() ? nullptr : o.name.c_str();
   c.tag = o.tag.data();
@@ -500,7 +500,7 @@ class Pool {
 
   // Copies a value into a new object.
   template <typename T>
-  DRef set(const T& value, const PutOptions& options = {}) {
+  DRef set(const T& value, const SetOptions& options = {}) {
     if constexpr (detail::PlainRange<T>)
       return set_bytes(std::as_bytes(std::span(std::ranges::data(value), std::ranges::size(value))), options);
     else if constexpr (std::is_convertible_v<const T&, std::string_view>)
@@ -511,7 +511,7 @@ class Pool {
       return std::move(builder).seal();
     }
   }
-  DRef set_bytes(std::span<const std::byte> bytes, const PutOptions& options = {}) {
+  DRef set_bytes(std::span<const std::byte> bytes, const SetOptions& options = {}) {
     const spillway_put_options c = detail::c_options(options);
     spillway_ref ref{};
     check(spillway_put(pool_.get(), bytes.data(), bytes.size(), &c, &ref));
@@ -531,7 +531,7 @@ class Pool {
     check(s);
     return result;
   }
-  Builder create(size_t bytes, const PutOptions& options = {}) {
+  Builder create(size_t bytes, const SetOptions& options = {}) {
     const spillway_put_options c = detail::c_options(options);
     spillway_builder* builder = nullptr;
     check(spillway_create(pool_.get(), bytes, &c, &builder));
@@ -622,7 +622,7 @@ class Pool {
     check(spillway_save_to_disk(pool_.get(), dref.ref(), path.c_str(), &c, &file));
     return detail::file_ref(file);
   }
-  DRef restore(const std::string& path, const PutOptions& options = {}) {
+  DRef restore(const std::string& path, const SetOptions& options = {}) {
     const spillway_put_options c = detail::c_options(options);
     spillway_ref ref{};
     check(spillway_restore(pool_.get(), path.c_str(), &c, &ref));

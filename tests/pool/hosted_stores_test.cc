@@ -2,6 +2,8 @@
 #include <catch2/catch.hpp>
 #include <filesystem>
 #include <fstream>
+#include <spillway/pool.hpp>
+#include <spillway/store.hpp>
 
 #include "tests/pool/daemon.h"
 #include "tests/support/paths.h"
@@ -36,6 +38,17 @@ TEST_CASE("the daemon writes the stores it is given, and others go on without it
              Catch::Contains("process " + std::to_string(daemon.pid()) + "\n"));
   CHECK(printed({"get", dir / "one", "then"}) == "without it");
   CHECK(printed({"get", dir / "two", "colour"}) == "two");
+}
+
+TEST_CASE("one program uses the pool and a store together") {
+  ScratchDir dir;
+  Daemon daemon({"--stores", dir / "both"});
+  spillway::Pool pool({.socket = daemon.socket()});
+  const spillway::DRef object = pool.set(std::string("blue"), {.name = "colour"});
+  auto store = spillway::Store::open_shared(dir / "both");
+  REQUIRE(store);
+  REQUIRE(store->put("colour", *pool.get_as<std::string>(object), spillway::PutOptions{}));
+  CHECK(printed({"get", dir / "both", "colour"}) == "blue");
 }
 
 TEST_CASE("a daemon whose store cannot be had says which and why") {
