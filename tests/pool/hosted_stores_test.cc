@@ -47,7 +47,7 @@ TEST_CASE("one program uses the pool and a store together") {
   const spillway::DRef object = pool.set(std::string("blue"), {.name = "colour"});
   auto store = spillway::Store::open_shared(dir / "both");
   REQUIRE(store);
-  REQUIRE(store->put("colour", *pool.get_as<std::string>(object), spillway::PutOptions{}));
+  REQUIRE(store->put("colour", pool.get_as<std::string>(object).value, spillway::PutOptions{}));
   CHECK(printed({"get", dir / "both", "colour"}) == "blue");
 }
 
