@@ -115,7 +115,7 @@ endef
 $(eval $(call precompiled,std,libpool,$(POOL_OBJ),$(POOL_FLAGS)))
 $(eval $(call precompiled,std,daemon,$(DAEMON_SRC:%.cc=$(OBJ)/%.o)))
 $(eval $(call precompiled,std,tools,$(patsubst %.cc,$(OBJ)/%.o,$(filter-out tools/trace%,$(TOOL_SRC)))))
-$(eval $(call precompiled,tests,tests,$(patsubst %.cc,$(OBJ)/%.o,$(filter-out $(TYPED_OPTIMISED:=.cc) $(SIMULATION_OPTIMISED:=.cc),\
+$(eval $(call precompiled,std,tests,$(patsubst %.cc,$(OBJ)/%.o,$(filter-out $(TYPED_OPTIMISED:=.cc) $(SIMULATION_OPTIMISED:=.cc),\
   $(SUPPORT_SRC) $(foreach s,$(TEST_SUITES),$(wildcard tests/$(s)/*.cc))))))
 
 # --- libspillway -------------------------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
-// std.h - precompiled for libpool, pooldaemon and the commands: what most of their files include. See
-// the Makefile's `precompiled`.
+// std.h - precompiled for libpool, pooldaemon, the commands and the tests: what most of their files include.
+// See the Makefile's `precompiled`.
 #include <fmt/format.h>
 
 #include <algorithm>
