@@ -16,10 +16,8 @@ namespace {
 
 // So many of the last 64 lines in one extent, of which most is here: better a huge page. On the number of
 // lines alone it took more memory than it was worth: in a sort of text most extents left with few pages used,
-// and lines alone would have taken a sixth of the reads. Until then blocks bring it almost as fast.
+// and lines alone would have taken a sixth of the reads.
 constexpr int kDense = 16, kVeryDense = 32, kDenser = 8;
-// With less than so many of the last 64 lines in one extent, pages come alone.
-constexpr unsigned kSmallestBlock = 4;
 constexpr unsigned kDensePages = kExtentPages / 8 * 7;
 // A run in equal steps.
 constexpr int kSteps = 6;
@@ -206,14 +204,15 @@ void Lines::on_fault(Extent& extent, unsigned page) {
 
   unsigned first = page, end = page + 1;
   const Run run = run_before(extent, page);
-  choose_line(extent, page, run, first, end);
+  choose_line(extent, run, first, end);
   if (load(extent, first, end - first, page, os::monotonic_us()))
     recent_[recent_at_++ % kRecent] = {&extent, page, first, end, run.pages + end - first};
 }
 
-// As long as the run that it continues, so that a stream's lines double. Elsewhere, the more of the last
-// lines were in this extent, the larger the block around the page.
-void Lines::choose_line(const Extent& extent, unsigned page, Run run, unsigned& first, unsigned& end) const {
+// As long as the run that it continues, so that a stream's lines double. Elsewhere a page alone: blocks
+// around the page, larger where more of the last lines were in the extent, halved the reads of a sort of
+// text, but took a small limit over its 5 %.
+void Lines::choose_line(const Extent& extent, Run run, unsigned& first, unsigned& end) const {
   const auto is_free = [&](unsigned p) {
     return p < kExtentPages && !extent.present.has(p) && !extent.staged.has(p) && !is_under_way(extent, p);
   };
@@ -222,12 +221,6 @@ void Lines::choose_line(const Extent& extent, unsigned page, Run run, unsigned& 
     while (end - first < longest && is_free(end)) ++end;
   else
     while (end - first < longest && is_free(first - 1)) --first;
-  const int recent = recent_faults(extent);
-  const unsigned block = std::min(std::bit_floor(static_cast<unsigned>(recent)), kLongest);
-  if (block < kSmallestBlock) return;
-  const unsigned from = page / block * block;
-  while (first > from && end - first < kLongest && is_free(first - 1)) --first;
-  while (end < from + block && end - first < kLongest && is_free(end)) ++end;
 }
 
 bool Lines::is_full(unsigned more) const { return writes_ > 0 && pages_ + more > room() + 2 * kAtOnce; }

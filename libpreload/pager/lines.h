@@ -153,7 +153,7 @@ class Lines {
     bool forward = true;
   };
   Run run_before(const Extent& extent, unsigned page) const;
-  void choose_line(const Extent& extent, unsigned page, Run run, unsigned& first, unsigned& end) const;
+  void choose_line(const Extent& extent, Run run, unsigned& first, unsigned& end) const;
   bool is_under_way(const Extent& extent, unsigned page) const;
   bool load(Extent& extent, unsigned first, unsigned count, unsigned wanted, uint64_t since_us);
   bool expand_in_place(Extent& extent, unsigned page);
