@@ -14,13 +14,11 @@
 namespace spillway {
 namespace {
 
-// So many of the last 64 lines in one extent, of which most is here: better a huge page. On the number of
-// lines alone it took more memory than it was worth: in a sort of text most extents left with few pages used,
-// and lines alone would have taken a sixth of the reads.
+// So many of the last 64 lines in one extent: it is worth being read as a whole, which takes as long as 25
+// lines.
 constexpr int kDense = 16, kVeryDense = 32, kDenser = 8;
-constexpr unsigned kDensePages = kExtentPages / 8 * 7;
 // A run in equal steps.
-constexpr int kSteps = 6;
+constexpr int kSteps = 3;
 // Lines about pages that cannot be read.
 constexpr int kMostSaid = 5;
 constexpr uint64_t kSoon = 2;  // in memories
@@ -98,15 +96,18 @@ bool Lines::is_under_way(const Extent& extent, unsigned page) const {
   return false;
 }
 
-// A run has come so far, or most of the extent is here and more is wanted of it than of others.
+// A line continues the run of pages that are there, and is as long as the run, so that a stream's lines
+// double.
 Lines::Whole Lines::suggests_whole(const Extent& extent, unsigned page) const {
   if (extent.indivisible || extent.lines_under_way > 0) return Whole::kNo;
-  if (run_before(extent, page).pages >= 2 * kLongest || continues_steps(extent, page)) return Whole::kRun;
+  unsigned before = 0, after = 0;
+  while (before < 2 * kLongest && before < page && extent.present.has(page - before - 1)) ++before;
+  while (after < 2 * kLongest && page + after + 1 < kExtentPages && extent.present.has(page + after + 1))
+    ++after;
+  if (std::max(before, after) >= 2 * kLongest || continues_steps(extent, page)) return Whole::kRun;
   // An extent that was here as a whole not long ago, and had to go, is one of too many; more so each time.
   const int enough = was_here_lately(extent) ? kVeryDense + kDenser * extent.dense_reads : kDense;
-  const bool is_dense =
-      recent_faults(extent) >= enough && extent.present.count() + extent.staged.count() >= kDensePages;
-  return is_dense ? Whole::kDense : Whole::kNo;
+  return recent_faults(extent) >= enough ? Whole::kDense : Whole::kNo;
 }
 
 bool Lines::was_here_lately(const Extent& extent) const {
@@ -140,23 +141,6 @@ bool Lines::continues_steps(const Extent& extent, unsigned page) const {
     ++steps;
   }
   return steps == kSteps;
-}
-
-// One of the last lines, and what it continues, when the page is the first that is missing behind it. Pages
-// that merely lie there side by side are no run: where much of an extent is in memory there are always some.
-Lines::Run Lines::run_before(const Extent& extent, unsigned page) const {
-  const auto is_there = [&](unsigned p) { return extent.present.has(p) || extent.staged.has(p); };
-  for (unsigned i = 1; i <= kRecent; ++i) {
-    const Recent& r = recent_[(recent_at_ - i) % kRecent];
-    if (r.extent != &extent) continue;
-    unsigned next = r.end;
-    while (next < page && is_there(next)) ++next;
-    if (next == page) return {r.run, true};
-    next = r.first;
-    while (next > page + 1 && is_there(next - 1)) --next;
-    if (next == page + 1) return {r.run, false};
-  }
-  return {};
 }
 
 bool Lines::are_the_rule() const {
@@ -202,25 +186,20 @@ void Lines::on_fault(Extent& extent, unsigned page) {
   }
   if (is_under_way(extent, page)) return;
 
-  unsigned first = page, end = page + 1;
-  const Run run = run_before(extent, page);
-  choose_line(extent, run, first, end);
-  if (load(extent, first, end - first, page, os::monotonic_us()))
-    recent_[recent_at_++ % kRecent] = {&extent, page, first, end, run.pages + end - first};
-}
-
-// As long as the run that it continues, so that a stream's lines double. Elsewhere a page alone: blocks
-// around the page, larger where more of the last lines were in the extent, halved the reads of a sort of
-// text, but took a small limit over its 5 %.
-void Lines::choose_line(const Extent& extent, Run run, unsigned& first, unsigned& end) const {
+  const auto is_there = [&](unsigned p) { return extent.present.has(p) || extent.staged.has(p); };
+  unsigned before = 0, after = 0;
+  while (before < kLongest && before < page && is_there(page - before - 1)) ++before;
+  while (after < kLongest && page + after + 1 < kExtentPages && is_there(page + after + 1)) ++after;
   const auto is_free = [&](unsigned p) {
-    return p < kExtentPages && !extent.present.has(p) && !extent.staged.has(p) && !is_under_way(extent, p);
+    return p < kExtentPages && !is_there(p) && !is_under_way(extent, p);
   };
-  const unsigned longest = std::clamp(run.pages, 1U, kLongest);
-  if (run.forward)
-    while (end - first < longest && is_free(end)) ++end;
+  unsigned first = page, end = page + 1;
+  if (before >= after)
+    while (end - first < before && is_free(end)) ++end;
   else
-    while (end - first < longest && is_free(first - 1)) --first;
+    while (end - first < after && is_free(first - 1)) --first;
+  if (load(extent, first, end - first, page, os::monotonic_us()))
+    recent_[recent_at_++ % kRecent] = {&extent, page};
 }
 
 bool Lines::is_full(unsigned more) const { return writes_ > 0 && pages_ + more > room() + 2 * kAtOnce; }

@@ -148,12 +148,6 @@ class Lines {
   int recent_faults(const Extent& extent) const;
   bool was_here_lately(const Extent& extent) const;
   bool continues_steps(const Extent& extent, unsigned page) const;
-  struct Run {
-    unsigned pages = 0;  // 0: none
-    bool forward = true;
-  };
-  Run run_before(const Extent& extent, unsigned page) const;
-  void choose_line(const Extent& extent, Run run, unsigned& first, unsigned& end) const;
   bool is_under_way(const Extent& extent, unsigned page) const;
   bool load(Extent& extent, unsigned first, unsigned count, unsigned wanted, uint64_t since_us);
   bool expand_in_place(Extent& extent, unsigned page);
@@ -209,8 +203,6 @@ class Lines {
   struct Recent {
     const Extent* extent = nullptr;
     unsigned page = 0;
-    unsigned first = 0, end = 0;  // of the line
-    unsigned run = 0;             // in pages, with the lines that it continues
   };
   static constexpr unsigned kRecent = 64;
   Recent recent_[kRecent];

@@ -13,9 +13,7 @@ void Replacement::set_budget(int frames) {
 
 void Replacement::on_read(Extent& extent, uint64_t now) {
   was_missed(extent);
-  now_ = now;
   const bool repeats = extent.since != 0 && now - extent.since <= soon_pages_;
-  if (repeats) round_pages_ += (static_cast<int64_t>(now - extent.since) - round_pages_) / kSmooth;
   repeats_ = repeats ? std::min(repeats_ + 1, kMost) : std::max(repeats_ - 2, 0);
   if (repeats_ >= kEnough && !std::exchange(is_loop_, true)) loops_.fetch_add(1, std::memory_order_relaxed);
   if (repeats_ == 0) is_loop_ = false;
@@ -23,7 +21,7 @@ void Replacement::on_read(Extent& extent, uint64_t now) {
 
 void Replacement::add(Extent& extent, uint64_t now, bool was_read) {
   was_missed(extent);
-  extent.since = now_ = now;
+  extent.since = now;
   extent.passing = was_read && is_loop();
   if (extent.passing) {
     passing_.push_back(extent);
@@ -65,28 +63,16 @@ Extent* Replacement::first_choice() {
 }
 
 void Replacement::mark_probe(Extent& extent) {
-  if (const Batch& oldest = batches_[judged_ % kBatches]; judged_ != batch_ && is_over(oldest)) {
-    one_in_ = oldest.missed < kMissed ? kOften : kSeldom;
-    ++judged_;
+  const unsigned batch = probes_ / kBatch;
+  if (probes_++ % kBatch == 0) {
+    if (batch >= kLater) one_in_ = missed_[(batch - kLater) % kBatches] < kMissed ? kOften : kSeldom;
+    missed_[batch % kBatches] = 0;
   }
-  // All wait for their round: this one tells nothing.
-  if (batch_ - judged_ == kBatches) return;
-  Batch& batch = batches_[batch_ % kBatches];
-  if (batch.probes == 0) batch.missed = 0;
-  extent.probe = static_cast<uint8_t>(1 + batch_ % kBatches);
-  batch.marked = now_;
-  if (++batch.probes < kBatch) return;
-  batch.probes = 0;
-  ++batch_;
-}
-
-// The loop has come round since: who was needed was missed.
-bool Replacement::is_over(const Batch& batch) const {
-  return static_cast<int64_t>(now_ - batch.marked) >= round_pages_;
+  extent.probe = static_cast<uint8_t>(1 + batch % kBatches);
 }
 
 void Replacement::was_missed(Extent& extent) {
-  if (extent.probe != 0) ++batches_[extent.probe - 1].missed;
+  if (extent.probe != 0) ++missed_[extent.probe - 1];
   extent.probe = 0;
 }
 

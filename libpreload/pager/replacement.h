@@ -46,35 +46,25 @@ class Replacement {
 
  private:
   static constexpr uint32_t kAtOnce = 4;
-  static constexpr uint64_t kSoon = 6;  // in memories: what would keep less than a sixth is hardly worth it
+  static constexpr uint64_t kSoon = 4;  // in memories
   static constexpr int kEnough = 16, kMost = 64;
-  // One victim in so many is an old one: while they are not missed, while nothing is known, and when they
-  // are.
-  static constexpr unsigned kOften = 2, kUnknown = 8, kSeldom = 16;
-  // Probes are judged by batches, when the loop has come round.
-  static constexpr unsigned kBatch = 16, kBatches = 8, kMissed = kBatch / 4;
-  static constexpr int64_t kSmooth = 4;
-  struct Batch {
-    uint64_t marked = 0;  // the last of them
-    unsigned probes = 0, missed = 0;
-  };
+  // One victim in so many is an old one: while nothing is known or they are not missed, and when they are.
+  static constexpr unsigned kOften = 2, kSeldom = 16;
+  // Probes are judged by batches, some batches later: a round of the loop may take so long.
+  static constexpr unsigned kBatch = 32, kBatches = 8, kLater = 4, kMissed = kBatch / 4;
 
   Extent* first_choice();
   void was_missed(Extent& extent);
   void mark_probe(Extent& extent);
-  bool is_over(const Batch& batch) const;
 
   IntrusiveList<Extent> staying_, passing_;  // oldest first
   int passing_count_ = 0;
   int wanted_passing_ = 2;
   uint64_t soon_pages_ = 0;
-  unsigned victims_ = 0;
-  unsigned one_in_ = kUnknown;
-  Batch batches_[kBatches] = {};
-  unsigned batch_ = 0, judged_ = 0;  // count up: the one that is being marked, and the next to be judged
-  uint64_t now_ = 0;
-  int64_t round_pages_ = 0;    // of the loop, about
-  uint32_t wanted_ = kAtOnce;  // counts up
+  unsigned victims_ = 0, probes_ = 0;
+  unsigned one_in_ = kOften;
+  unsigned missed_[kBatches] = {};  // of the probes of a batch
+  uint32_t wanted_ = kAtOnce;       // counts up
   int repeats_ = 0;
   bool is_loop_ = false;
   std::atomic<uint64_t> loops_ = 0;

@@ -69,7 +69,6 @@ void wait(const std::atomic<uint32_t>& word, uint32_t value) {
   Kernel::now().wait_for(&word, [&] { return word != value; });
 }
 void wake_all(const std::atomic<uint32_t>& word) { Kernel::now().wake(&word); }
-void wake_one(const std::atomic<uint32_t>& word) { Kernel::now().wake(&word, 1); }
 
 // --- the machine
 

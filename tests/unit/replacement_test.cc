@@ -62,11 +62,6 @@ TEST_CASE("a loop over four times what fits finds most of what fits") {
   memory.loop(0, 960, 2);
   CHECK(memory.loop(0, 960, 10) > 0.15);  // of 0.25
 }
-TEST_CASE("a loop over more than four times what fits keeps some of it, too") {
-  Memory memory(240, 1200);
-  memory.loop(0, 1200, 2);
-  CHECK(memory.loop(0, 1200, 10) > 0.1);  // of 0.2
-}
 TEST_CASE("memory that nobody needs any more goes to the loop") {
   Memory memory(240, 1000);
   memory.loop(0, 1000, 1);
