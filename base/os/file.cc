@@ -99,13 +99,6 @@ Fd duplicate(int fd) {
   return Fd(fcntl(fd, F_DUPFD_CLOEXEC, high_descriptor_floor()));
 }
 
-Fd open_again(int fd) {
-  KeepErrno keep;
-  char path[32];
-  snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-  return move_high(Fd(open(path, O_RDWR | O_CLOEXEC)));
-}
-
 Fd open_high(const char* path, int flags) { return move_high(Fd(open(path, flags | O_CLOEXEC))); }
 
 bool use_own_descriptors() {

@@ -83,9 +83,6 @@ void drop_from_cache(int fd, uint64_t offset, uint64_t bytes);
 // Opens for appending, creating it; and the same file as `fd` again, on a high number.
 Fd open_append(const char* path);
 Fd duplicate(int fd);
-// The file of `fd` opened once more, which gives it a place of its own to keep what it learns of a stream (a
-// duplicate shares it). Invalid: not permitted, or there is no /proc.
-Fd open_again(int fd);
 // For reading and writing, creating it, on a high number, close-on-exec; its text stays. EBUSY: another
 // process has it open so. EINVAL: it is no regular file.
 Result<Fd> open_as_only_writer(const char* path);

@@ -13,9 +13,6 @@
 namespace spillway {
 namespace {
 
-constexpr uint64_t kSmallestPiece = 64 * kMiB;
-constexpr uint64_t kMostPieces = 16;  // of a run; each is a mapping, and of those there are 65,530
-
 PageRange after(PageRange run, PageRange whole) {
   return {run.end(), static_cast<uint64_t>(whole.end() - run.end())};
 }
@@ -57,24 +54,9 @@ Errno FileBacking::ensure_file(Chunk& chunk) {
   return Errno(EBADF);
 }
 
-Errno FileBacking::map_pieces(const Chunk& chunk, PageRange run) {
-  const uint64_t piece = std::max(kSmallestPiece, round_up(run.bytes / kMostPieces, kExtentBytes));
-  for (PageRange rest = run; !rest.empty();) {
-    const PageRange part = rest.sub(0, std::min(piece, rest.bytes));
-    // The mapping keeps the opening. Where there can be none, two streams are slower, and that is all.
-    const os::Fd own = part.bytes < run.bytes ? os::open_again(chunk.fd) : os::Fd{};
-    if (Errno e =
-            os::map_file_shared(part, own.valid() ? own.get() : chunk.fd, chunk.range.offset_of(part.base));
-        !e.ok())
-      return e;
-    rest = after(part, rest);
-  }
-  return {};
-}
-
 // Maps the file over the run.
 Errno FileBacking::map(const Chunk& chunk, PageRange run) {
-  if (Errno e = map_pieces(chunk, run); !e.ok()) return e;
+  if (Errno e = os::map_file_shared(run, chunk.fd, chunk.range.offset_of(run.base)); !e.ok()) return e;
   // A limit cannot be held when one fault maps 2 MiB that happen to be in the page cache.
   if (settings.limit_bytes != 0) (void)os::use_small_pages(run);
   return unit_ == Unit::kPage ? os::advise(run, os::kAdviceRandom) : Errno{};
@@ -84,10 +66,7 @@ Errno FileBacking::map_unmapped(Chunk& chunk, PageRange granules) {
   while (!granules.empty()) {
     const PageRange run = chunk.next_run(granules, /*mapped=*/false);
     if (run.empty()) break;
-    if (Errno e = map(chunk, run); !e.ok()) {
-      (void)os::make_inaccessible(run);  // some pieces may be there
-      return e;
-    }
+    if (Errno e = map(chunk, run); !e.ok()) return e;
     chunk.set_mapped(run, true);
     granules = after(run, granules);
   }

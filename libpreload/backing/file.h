@@ -8,10 +8,6 @@
 // that is written to. Smaller blocks get their pages only, or a hundred thousand of them would take 200 GB:
 // they are in chunks of their own, advised MADV_RANDOM throughout, where the unit is the page.
 //
-// A large block is mapped in pieces, each through an opening of the file of its own: there the kernel keeps
-// how far it has read ahead, and two threads that stream through two parts of a block would disturb each
-// other.
-//
 // Fork: a live range that was mapped shared becomes a private mapping of the same file, and both processes
 // leave that file alone from then on; both see the snapshot, pages they write are their own. Later blocks go
 // to a new file, which the chunk opens on demand. The old file lives as long as somebody maps it: the kernel
@@ -46,7 +42,6 @@ class FileBacking final : public Backing {
  private:
   Errno ensure_file(Chunk& chunk);
   Errno map(const Chunk& chunk, PageRange run);
-  Errno map_pieces(const Chunk& chunk, PageRange run);
   Errno map_unmapped(Chunk& chunk, PageRange granules);
   bool snapshot(Chunk& chunk, PageRange run);
 
