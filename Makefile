@@ -4,6 +4,7 @@
 #   make demo       install packages, build, sort real text under a memory cap
 #   make asan tsan fuzz bench soak format deps install uninstall clean
 # Variables: PREFIX DESTDIR BUILD DEBUG=-g (variables in a debugger, not just lines) WERROR=1 SANITIZE=address,undefined|thread
+#   UNITY= (compile each file by itself)
 
 PREFIX  ?= /usr/local
 DESTDIR ?=
@@ -23,53 +24,63 @@ LDFLAGS  := $(SAN) -pthread
 
 # What is loaded into other people's programs: no exceptions, no RTTI, nothing of libstdc++, nothing exported by accident.
 # initial-exec: the library is never dlopen'ed, and malloc must not call __tls_get_addr, which may call malloc.
-PRELOAD_FLAGS := -fPIC -fvisibility=hidden -fno-exceptions -fno-rtti -ftls-model=initial-exec -fno-builtin-malloc \
+PRELOAD_FLAGS := -fPIC -fvisibility=hidden -fno-exceptions $(if $(SANITIZE),,-fno-rtti) -ftls-model=initial-exec -fno-builtin-malloc \
                  -fno-threadsafe-statics -fno-plt
 
-BASE_SRC    := $(wildcard base/core/*.cc base/os/*.cc)
-PRELOAD_SRC := $(wildcard libpreload/*.cc libpreload/*/*.cc)
-TOOL_SRC    := $(wildcard tools/*.cc)
-SUPPORT_SRC := $(wildcard tests/support/*.cc)
-# The layers under the exported functions: these are linked into the unit tests (and their sanitizer builds).
-PRELOAD_INNER_SRC := $(filter-out $(addprefix libpreload/,interpose.cc small.cc spillable_heap.cc exm_api.cc preload_api.cc \
-  memory_calls.cc lifecycle.cc),$(PRELOAD_SRC))
-# Likewise what reads traces.
-TOOL_INNER_OBJ = $(patsubst %.cc,$(OBJ)/%.o,$(wildcard tools/trace_*.cc) tools/finding.cc)
+PIC   := $(BUILD)/obj/pic
+OBJ   := $(BUILD)/obj/std
+UNITS := $(BUILD)/obj/units
 
+# --- translation units ----------------------------------------------------------------------------------------------
+# The files of a folder are compiled as one, because other people's headers, parsed once for each file, took more than half of
+# the build. UNITY= compiles each by itself: quicker for who changes one file again and again.
+UNITY ?= 1
+# unit NAME,PREFIX,FILES: $(NAME_OBJ), what FILES become under PREFIX. The folders are prerequisites, for files that go.
+define unit
+$(1)_OBJ := $(if $(UNITY),$(2)/$(1).o,$(patsubst %.cc,$(2)/%.o,$(3)))
+$(UNITS)/$(1).cc: $(3) $(sort $(dir $(3))) Makefile
+	@mkdir -p $$(@D)
+	@printf '#include "%s"\n' $(3) > $$@
+endef
+
+# What is loaded into programs. The exported functions are apart: the unit tests, and their sanitizer builds, link the others.
+PRELOAD_EXPORTS := $(addprefix libpreload/,interpose.cc small.cc spillable_heap.cc exm_api.cc preload_api.cc memory_calls.cc lifecycle.cc)
+$(eval $(call unit,base,$(PIC),$(wildcard base/core/*.cc base/os/*.cc)))
+$(eval $(call unit,libpreload/pager,$(PIC),$(wildcard libpreload/pager/*.cc)))
+$(eval $(call unit,libpreload/inner,$(PIC),$(filter-out $(PRELOAD_EXPORTS) libpreload/pager/%,$(wildcard libpreload/*.cc libpreload/*/*.cc))))
+PRELOAD_INNER_OBJ := $(libpreload/pager_OBJ) $(libpreload/inner_OBJ) $(base_OBJ)
 # libspillway: the pool's client, the segment store, and what they share. It may throw inside, and exports what
-# include/spillway declares with SPILLWAY_API.
-POOL_SRC    := $(wildcard libpool/*.cc libpool/*/*.cc)
-DAEMON_SRC  := $(wildcard pooldaemon/*.cc pooldaemon/*/*.cc)
+# include/spillway declares with SPILLWAY_API. Its objects serve the daemon and the tests as well.
+$(eval $(call unit,libpool/client,$(PIC),$(wildcard libpool/*.cc libpool/client/*.cc libpool/format/*.cc libpool/wire/*.cc)))
+# The quickest get inlines whatever it sees the code of, so it must not see that of the slow one.
+$(eval $(call unit,libpool/segstore,$(PIC),$(filter-out %/get.cc,$(wildcard libpool/segstore/*.cc))))
+POOL_OBJ := $(libpool/client_OBJ) $(libpool/segstore_OBJ) $(PIC)/libpool/segstore/get.o $(base_OBJ)
+$(eval $(call unit,pooldaemon/service,$(OBJ),$(wildcard pooldaemon/*.cc)))
+$(eval $(call unit,pooldaemon/store,$(OBJ),$(wildcard pooldaemon/store/*.cc)))
+# What reads traces is tested by the unit tests.
+TRACE_SRC := $(wildcard tools/trace_*.cc) tools/finding.cc
+$(eval $(call unit,tools/trace_files,$(OBJ),$(TRACE_SRC)))
+$(eval $(call unit,tools/commands,$(OBJ),$(filter-out $(TRACE_SRC),$(wildcard tools/*.cc))))
+$(eval $(call unit,tests/support,$(OBJ),$(filter-out %/catch_main.cc,$(wildcard tests/support/*.cc))))
+
 POOL_LDLIBS := -lxxhash -llz4 -lzstd -lfmt -ldl
 POOL_FLAGS  := -fPIC -fvisibility=hidden -fvisibility-inlines-hidden
-
-PIC := $(BUILD)/obj/pic
-OBJ := $(BUILD)/obj/std
-PCH := $(BUILD)/obj/pch
 PRELOAD_LIB := $(BUILD)/lib/libspillway-preload.so
-# The libraries' own objects serve the daemon and the tests as well.
-POOL_OBJ    := $(POOL_SRC:%.cc=$(PIC)/%.o)
-BASE_OBJ    := $(BASE_SRC:%.cc=$(PIC)/%.o)
-PRELOAD_INNER_OBJ := $(PRELOAD_INNER_SRC:%.cc=$(PIC)/%.o)
 VICTIMS     := $(patsubst tests/victims/%.cc,$(BUILD)/victims/%,$(wildcard tests/victims/*.cc)) \
                $(patsubst tests/victims/%.c,$(BUILD)/victims/%,$(wildcard tests/victims/*.c)) \
                $(patsubst tests/victims/plugins/%.c,$(BUILD)/victims/%.so,$(wildcard tests/victims/plugins/*.c))
-# Headers that only an optimiser makes quick: what looks up millions of keys needs one.
-TYPED_OPTIMISED := tests/typed/containers tests/typed/values
-# These move gigabytes, page by page.
-SIMULATION_OPTIMISED := $(addprefix tests/simulation/,kernel schedule program)
 TEST_SUITES := unit $(foreach s,pager simulation pool segstore typed preload real,$(if $(wildcard tests/$(s)/*.cc),$(s)))
 TESTS       := $(TEST_SUITES:%=$(BUILD)/tests/%)
 BENCHES     := $(patsubst bench/malloc/%.cc,$(BUILD)/bench/%,$(wildcard bench/malloc/*.cc)) \
                $(patsubst bench/outofcore/%.cc,$(BUILD)/bench/%,$(wildcard bench/outofcore/*.cc)) \
                $(patsubst bench/segstore/%.cc,$(BUILD)/bench/%,$(wildcard bench/segstore/*.cc))
-POOL_LIBS   := $(if $(POOL_SRC),$(BUILD)/lib/libspillway.so $(BUILD)/lib/libspillway.a)
+POOL_LIBS   := $(BUILD)/lib/libspillway.so $(BUILD)/lib/libspillway.a
 # Debian's python3, whose headers and numpy are the packages'; PYTHON= takes the package out of the build.
 PYTHON      ?= /usr/bin/python3
 PYTHON_SRC  := bindings/python/src/extension.cc
 PYTHON_PACKAGE := $(if $(PYTHON),$(patsubst bindings/python/%,$(BUILD)/python/%,$(wildcard bindings/python/spillway/*)) \
                $(BUILD)/python/spillway/_spillway.so)
-DAEMON      := $(if $(DAEMON_SRC),$(BUILD)/bin/spillwayd)
+DAEMON      := $(BUILD)/bin/spillwayd
 
 .PHONY: all python tests check test asan tsan fuzz bench bench-typed soak demo install uninstall format deps clean victims
 .SECONDARY:
@@ -89,7 +100,7 @@ $(BUILD)/obj/jemalloc.a: $(JEMALLOC_ARCHIVE) Makefile
 	@mkdir -p $(@D)
 	objcopy $(foreach n,$(JEMALLOC_NAMES),--redefine-sym $(n)=jemalloc_$(n)) $< $@
 
-$(PRELOAD_LIB): $(PRELOAD_SRC:%.cc=$(PIC)/%.o) $(BASE_OBJ) $(BUILD)/obj/jemalloc.a libpreload/exports.map
+$(PRELOAD_LIB): $(PRELOAD_EXPORTS:%.cc=$(PIC)/%.o) $(PRELOAD_INNER_OBJ) $(BUILD)/obj/jemalloc.a libpreload/exports.map
 	@mkdir -p $(@D)
 	$(CC) -shared -o $@ $(filter %.o %.a,$^) -Wl,--version-script=libpreload/exports.map -Wl,--exclude-libs,ALL \
 	  -Wl,-Bstatic -luring -llz4 -Wl,-Bdynamic -Wl,--wrap=je_pages_map,--wrap=je_extent_alloc_dss \
@@ -97,62 +108,46 @@ $(PRELOAD_LIB): $(PRELOAD_SRC:%.cc=$(PIC)/%.o) $(BASE_OBJ) $(BUILD)/obj/jemalloc
 	  -Wl,--wrap=je_ehooks_default_alloc_impl -Wl,-z,defs,-z,now,-z,relro,-z,nodelete \
 	  -Wl,-soname,$(@F) -static-libgcc -Wl,--as-needed -pthread -ldl -lm
 
-$(PIC)/%.o: %.cc
-	@mkdir -p $(@D)
-	$(CXX) $(CPPFLAGS) $(CXXFLAGS) $(PRELOAD_FLAGS) -c $< -o $@
-
-# --- precompiled headers -------------------------------------------------------------------------------------------
-# Other people's headers took more than half of the build's time; each folder parses them once. Files include what they use
-# all the same, and compile without.
-# precompiled HEADER,FOR,OBJECTS,FLAGS: OBJECTS, all compiled with FLAGS, start from scripts/pch/HEADER.h.
-define precompiled
-$(PCH)/$(2)/$(1).h.gch: scripts/pch/$(1).h
+# --- from files to objects -----------------------------------------------------------------------------------------
+# compiled PREFIX,FOLDER/,FLAGS: objects under PREFIX of the sources of FOLDER, or of units of them.
+define compiled
+$(1)/$(2)%.o: $(2)%.cc
 	@mkdir -p $$(@D)
-	$$(CXX) $$(CPPFLAGS) $$(CXXFLAGS) $(4) -x c++-header $$< -o $$@
-$(3): $(PCH)/$(2)/$(1).h.gch
-$(3): private CPPFLAGS := -include $(PCH)/$(2)/$(1).h -Winvalid-pch $$(CPPFLAGS)
+	$$(CXX) $$(CPPFLAGS) $$(CXXFLAGS) $(3) -c $$< -o $$@
+$(1)/$(2)%.o: $(UNITS)/$(2)%.cc
+	@mkdir -p $$(@D)
+	$$(CXX) $$(CPPFLAGS) $$(CXXFLAGS) $(3) -c $$< -o $$@
 endef
-$(eval $(call precompiled,std,libpool,$(POOL_OBJ),$(POOL_FLAGS)))
-$(eval $(call precompiled,std,daemon,$(DAEMON_SRC:%.cc=$(OBJ)/%.o)))
-$(eval $(call precompiled,std,tools,$(patsubst %.cc,$(OBJ)/%.o,$(filter-out tools/trace%,$(TOOL_SRC)))))
-$(eval $(call precompiled,std,tests,$(patsubst %.cc,$(OBJ)/%.o,$(filter-out $(TYPED_OPTIMISED:=.cc) $(SIMULATION_OPTIMISED:=.cc),\
-  $(SUPPORT_SRC) $(foreach s,$(TEST_SUITES),$(wildcard tests/$(s)/*.cc))))))
+$(eval $(call compiled,$(PIC),libpool/,$(POOL_FLAGS)))
+$(eval $(call compiled,$(PIC),,$(PRELOAD_FLAGS)))
+$(eval $(call compiled,$(OBJ),))
+# Argument parsing and test code gain nothing from -O2, and half of the build's time is theirs. But a trace has up to 44 million
+# events, the simulation moves gigabytes page by page, and headers that look up millions of keys need an optimiser.
+$(OBJ)/tools/%.o $(OBJ)/tests/%.o: OPT := -O0
+$(OBJ)/tools/trace%.o $(OBJ)/tests/simulation%.o: OPT := -O2
+$(OBJ)/tests/typed%.o: OPT := $(if $(SANITIZE),-O0,-O1)
 
 # --- libspillway -------------------------------------------------------------------------------------------------
-$(PIC)/libpool/%.o: libpool/%.cc
-	@mkdir -p $(@D)
-	$(CXX) $(CPPFLAGS) $(CXXFLAGS) $(POOL_FLAGS) -c $< -o $@
-$(BUILD)/lib/libspillway.a: $(POOL_OBJ) $(BASE_OBJ)
+$(BUILD)/lib/libspillway.a: $(POOL_OBJ)
 	@mkdir -p $(@D)
 	rm -f $@
 	$(AR) rcs $@ $^
-$(BUILD)/lib/libspillway.so: $(POOL_OBJ) $(BASE_OBJ)
+$(BUILD)/lib/libspillway.so: $(POOL_OBJ)
 	@mkdir -p $(@D)
 	$(CXX) $(LDFLAGS) -shared -o $@ $(filter %.o,$^) -Wl,-Bstatic -luring -Wl,-Bdynamic -Wl,-z,defs,-z,now,-z,relro -Wl,-soname,$(@F).0 $(POOL_LDLIBS)
 	ln -sf $(@F) $@.0
 
 # --- the pool's daemon -------------------------------------------------------------------------------------------
 DAEMON_LDLIBS := -lprometheus-cpp-pull -lprometheus-cpp-core -luring -lfmt
-$(BUILD)/bin/spillwayd: $(DAEMON_SRC:%.cc=$(OBJ)/%.o) $(POOL_OBJ) $(BASE_OBJ)
+$(BUILD)/bin/spillwayd: $(pooldaemon/service_OBJ) $(pooldaemon/store_OBJ) $(POOL_OBJ)
 	@mkdir -p $(@D)
 	$(CXX) $(LDFLAGS) -o $@ $^ $(DAEMON_LDLIBS) $(POOL_LDLIBS)
 
 $(BUILD)/lib/libspillway.so: LDFLAGS += -Wl,--version-script=libpool/exports.map
 
 # --- programs ------------------------------------------------------------------------------------------------------
-$(OBJ)/%.o: %.cc
-	@mkdir -p $(@D)
-	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -c $< -o $@
-
-# Argument parsing and test code gain nothing from -O2, and half of the build's time is theirs.
-$(OBJ)/tools/%.o $(OBJ)/tests/%.o $(PCH)/tools/%.gch $(PCH)/tests/%.gch: OPT := -O0
-$(SIMULATION_OPTIMISED:%=$(OBJ)/%.o): OPT := -O2
-# A trace has up to 44 million events.
-$(OBJ)/tools/trace%.o: OPT := -O2
-$(TYPED_OPTIMISED:%=$(OBJ)/%.o): OPT := -O1
-
 # Linked with the archive, so that the command works wherever it is copied.
-$(BUILD)/bin/spillway: $(TOOL_SRC:%.cc=$(OBJ)/%.o) $(BUILD)/lib/libspillway.a
+$(BUILD)/bin/spillway: $(tools/commands_OBJ) $(tools/trace_files_OBJ) $(BUILD)/lib/libspillway.a
 	@mkdir -p $(@D)
 	$(CXX) $(LDFLAGS) -o $@ $^ -lfmt -luring -llz4 -lncursesw $(POOL_LDLIBS)
 
@@ -198,28 +193,25 @@ $(BUILD)/victims/static_program: tests/victims/static_program.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -static -o $@ $<
 
+# It takes 20 s, 40 with sanitizers, which would find nothing in it.
 CATCH_MAIN := $(OBJ)/tests/support/catch_main.o
-# With sanitizers nearly all of what a file of tests/typed takes goes into the headers, so there they are one translation unit.
-typed_OBJ := $(if $(SANITIZE),$(OBJ)/tests/typed.o)
-$(OBJ)/tests/typed.cc: $(wildcard tests/typed/*.cc)
-	@mkdir -p $(@D)
-	printf '#include "%s"\n' $^ > $@
-$(OBJ)/tests/typed.o: $(OBJ)/tests/typed.cc
-	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -c $< -o $@
+$(CATCH_MAIN): SAN :=
+# suite NAME,OBJECTS,LIBRARIES
 define suite
-$$(BUILD)/tests/$(1): $$(or $$($(1)_OBJ),$$(patsubst %.cc,$$(OBJ)/%.o,$$(wildcard tests/$(1)/*.cc))) $$(SUPPORT_SRC:%.cc=$$(OBJ)/%.o) $(2)
+$$(eval $$(call unit,tests/$(1),$(OBJ),$(wildcard tests/$(1)/*.cc)))
+$(BUILD)/tests/$(1): $$(tests/$(1)_OBJ) $(tests/support_OBJ) $(CATCH_MAIN) $(2)
 	@mkdir -p $$(@D)
 	$$(CXX) $$(LDFLAGS) -o $$@ $$(filter %.o,$$^) -ldl -lfmt -luring $$(POOL_LDLIBS) $(3)
 endef
-$(eval $(call suite,unit,$(BASE_OBJ) $(PRELOAD_INNER_OBJ) $(TOOL_INNER_OBJ)))
-$(eval $(call suite,pager,$(BASE_OBJ) $(PRELOAD_INNER_OBJ)))
+$(eval $(call suite,unit,$(PRELOAD_INNER_OBJ) $(tools/trace_files_OBJ)))
+$(eval $(call suite,pager,$(PRELOAD_INNER_OBJ)))
 # The pager over a kernel that a test makes: of base/os only what is above system calls, and those are the test's own.
-SIMULATED_SRC := $(wildcard libpreload/pager/*.cc) $(addprefix libpreload/,settings.cc small_window.cc backing/chunk.cc) \
-  $(addprefix base/os/,userfault.cc file.cc)
+SIMULATED_OBJ := $(libpreload/pager_OBJ) $(addprefix $(PIC)/,$(addprefix libpreload/,settings.o small_window.o backing/chunk.o) \
+  $(addprefix base/os/,userfault.o file.o))
 SIMULATED_CALLS := open close read poll ioctl fcntl syscall pread pwrite fallocate unshare clock_gettime nanosleep
-$(eval $(call suite,simulation,$(SIMULATED_SRC:%.cc=$(PIC)/%.o),$$(SIMULATED_CALLS:%=-Wl,--wrap=%)))
-$(eval $(call suite,pool,$(BASE_OBJ) $(POOL_OBJ)))
-$(eval $(call suite,segstore,$(BASE_OBJ) $(POOL_OBJ)))
+$(eval $(call suite,simulation,$(SIMULATED_OBJ),$$(SIMULATED_CALLS:%=-Wl,--wrap=%)))
+$(eval $(call suite,pool,$(POOL_OBJ)))
+$(eval $(call suite,segstore,$(POOL_OBJ)))
 $(eval $(call suite,typed,,-llz4))
 $(eval $(call suite,preload,))
 $(eval $(call suite,real,))

@@ -51,7 +51,7 @@ class Collector : public prometheus::Collectable {
 }  // namespace
 
 struct Metrics::Parts {
-  std::shared_ptr<Collector> collector;
+  std::shared_ptr<prometheus::Collectable> collector;
   std::unique_ptr<prometheus::Exposer> exposer;
 };
 

@@ -21,8 +21,6 @@
 namespace spillway::tools {
 namespace {
 
-using nlohmann::json;
-
 constexpr size_t kPieceBytes = 1 << 20;
 
 Pool connect(const Arguments& a, bool start = true) {
@@ -38,16 +36,16 @@ const char* hint_text(spillway_hint hint) {
   return texts[std::clamp<int>(hint, 0, 3)];
 }
 std::string utf8(const std::string& text) {
-  const json as_is = text;
+  const nlohmann::json as_is = text;
   try {
     (void)as_is.dump();
     return text;
-  } catch (const json::exception&) {
-    return as_is.dump(-1, ' ', false, json::error_handler_t::replace);
+  } catch (const nlohmann::json::exception&) {
+    return as_is.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   }
 }
 
-json to_json(const Info& i) {
+nlohmann::json to_json(const Info& i) {
   return {{"name", utf8(i.name)},
           {"id", fmt::format("{:016x}", i.ref.id)},
           {"bytes", i.bytes},
@@ -74,7 +72,7 @@ int ls(const Arguments& a) {
   std::vector<Info> all = a.all ? pool.list_all() : pool.list(a.prefix);
   if (a.all) std::erase_if(all, [&](const Info& i) { return !i.name.starts_with(a.prefix); });
   if (a.json_output) {
-    json list = json::array();
+    nlohmann::json list = nlohmann::json::array();
     for (const Info& i : all) list.push_back(to_json(i));
     fmt::print("{}\n", list.dump(2));
     return 0;
@@ -295,7 +293,7 @@ static void print_status(Pool& pool, bool as_json) {
   for (auto& [name, value] : pool.stats()) s[name] = value;
   const std::vector<Device> devices = pool.devices();
   if (as_json) {
-    json all = s;
+    nlohmann::json all = s;
     for (const Device& d : devices)
       all["devices"].push_back({{"name", d.name},
                                 {"path", d.path},

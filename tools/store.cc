@@ -15,23 +15,13 @@
 #include <spillway/store.hpp>
 
 #include "tools/failure.h"
+#include "tools/store_result.h"
 #include "tools/suggest.h"
 
 namespace spillway::tools {
 namespace {
 
 constexpr int kAbsent = 1;
-
-[[noreturn]] void fail(const StoreStatus& status) { throw Failure(kCannotStart, status.message()); }
-
-template <typename T>
-T must(StoreResult<T> result) {
-  if (!result) fail(result.status());
-  return std::move(*result);
-}
-void must(const StoreStatus& status) {
-  if (!status.ok()) fail(status);
-}
 
 // As people can read it, and paste it into a shell with $'...'.
 std::string printable(std::string_view text) {
@@ -84,7 +74,7 @@ std::string human(uint64_t bytes) {
   return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / 1048576);
 }
 
-struct Words {
+struct StoreArguments {
   std::string directory, key, value, file, output, prefix, destination, ttl,
       durability = "group", segment_size, keys = "100000", value_size = "100";
   std::vector<std::string> removed;
@@ -92,7 +82,7 @@ struct Words {
   bool has_value = false, long_list = false, null_ended = false, json = false, values = false;
 };
 
-StoreOptions options_of(const Words& words) {
+StoreOptions options_of(const StoreArguments& words) {
   StoreOptions options;
   if (words.durability == "async")
     options.durability = Durability::kAsync;
@@ -129,7 +119,7 @@ std::chrono::milliseconds duration_of(const std::string& text) {
   return std::chrono::milliseconds(static_cast<int64_t>(number * ms));
 }
 
-int put(const Words& words) {
+int put(const StoreArguments& words) {
   std::string value = words.value;
   if (!words.file.empty() && words.has_value)
     throw Failure(kCannotStart, "put takes the value from an argument or from --file, not from both");
@@ -150,7 +140,7 @@ int put(const Words& words) {
   return 0;
 }
 
-int get(const Words& words) {
+int get(const StoreArguments& words) {
   Store store = must(Store::open_reader(words.directory));
   const Value value = must(store.get(words.key));
   if (!value.found()) {
@@ -169,7 +159,7 @@ int get(const Words& words) {
   return 0;
 }
 
-int remove(const Words& words) {
+int remove(const StoreArguments& words) {
   StoreOptions options = options_of(words);
   options.create = false;
   Store store = must(Store::open_shared(words.directory, options));
@@ -183,7 +173,7 @@ int remove(const Words& words) {
   return status;
 }
 
-int list(const Words& words) {
+int list(const StoreArguments& words) {
   Store store = must(Store::open_reader(words.directory));
   const Snapshot snapshot = must(store.snapshot());
   must(snapshot.for_each_prefix(words.prefix, [&](std::string_view key, const Value& value) {
@@ -198,7 +188,7 @@ int list(const Words& words) {
   return 0;
 }
 
-int stat(const Words& words) {
+int stat(const StoreArguments& words) {
   Store store = must(Store::open_reader(words.directory));
   const StoreState state = must(store.state());
   if (words.json) {
@@ -248,7 +238,7 @@ int stat(const Words& words) {
   return 0;
 }
 
-int verify(const Words& words) {
+int verify(const StoreArguments& words) {
   const VerifyReport report = must(verify_store(words.directory));
   if (words.json) {
     nlohmann::json json = {{"segments", report.segments},
@@ -268,7 +258,7 @@ int verify(const Words& words) {
   return report.findings.empty() ? 0 : kAbsent;
 }
 
-int compact(const Words& words) {
+int compact(const StoreArguments& words) {
   StoreOptions options;
   options.create = false;
   options.auto_compact = false;
@@ -283,7 +273,7 @@ int compact(const Words& words) {
 }
 
 // For processes that come and go: while this one stays, none of them has to open the store for the others.
-int serve(const Words& words) {
+int serve(const StoreArguments& words) {
   sigset_t ends;
   sigemptyset(&ends);
   for (const int signal : {SIGINT, SIGTERM, SIGHUP}) sigaddset(&ends, signal);
@@ -300,13 +290,13 @@ int serve(const Words& words) {
   return 0;
 }
 
-int backup(const Words& words) {
+int backup(const StoreArguments& words) {
   Store store = must(Store::open_reader(words.directory));
   must(store.backup(words.destination));
   return 0;
 }
 
-int dump(const Words& words) {
+int dump(const StoreArguments& words) {
   constexpr const char* kKinds[] = {"put", "remove", "batch-end"};
   must(dump_store(words.directory, [&](const StoredRecord& record) {
     std::string line =
@@ -325,7 +315,7 @@ int dump(const Words& words) {
   return 0;
 }
 
-int bench(const Words& words) {
+int bench(const StoreArguments& words) {
   const auto keys = parse_size(words.keys), bytes = parse_size(words.value_size);
   if (!keys || *keys == 0)
     throw Failure(kCannotStart, fmt::format("--keys {}: expected a number above 0", words.keys));
@@ -337,7 +327,7 @@ int bench(const Words& words) {
 }  // namespace
 
 int store_command(const std::vector<std::string>& given) {
-  Words words;
+  StoreArguments words;
   CLI::App app("Keep keys and values in a directory: one process writes, any number read.", "spillway store");
   app.set_help_flag("-h,--help", "Print this help");
   app.require_subcommand(1);
@@ -346,10 +336,10 @@ int store_command(const std::vector<std::string>& given) {
       "`spillway store COMMAND --help` tells more.");
   struct Command {
     CLI::App* app;
-    int (*run)(const Words&);
+    int (*run)(const StoreArguments&);
   };
   std::vector<Command> commands;
-  auto add = [&](const char* name, const char* description, int (*run)(const Words&)) {
+  auto add = [&](const char* name, const char* description, int (*run)(const StoreArguments&)) {
     CLI::App* command = app.add_subcommand(name, description);
     command->add_option("DIR", words.directory, "The store's directory")->required();
     commands.push_back({command, run});

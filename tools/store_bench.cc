@@ -10,8 +10,8 @@
 #include <spillway/store.hpp>
 #include <thread>
 
-#include "tools/failure.h"
 #include "tools/store.h"
+#include "tools/store_result.h"
 
 namespace spillway::tools {
 namespace {
@@ -35,12 +35,6 @@ struct Removed {
 };
 
 std::string key_of(uint64_t number) { return fmt::format("key-{:012}", number); }
-
-template <typename T>
-T must(StoreResult<T> result) {
-  if (!result) throw Failure(kCannotStart, result.status().message());
-  return std::move(*result);
-}
 
 void row(const char* what, uint64_t count, double seconds) {
   fmt::print("{:<34}{:>12.0f} a second\n", what, static_cast<double>(count) / std::max(seconds, 1e-9));

@@ -66,7 +66,7 @@ int dump(const blob& b, bool json) {
   const auto root = typed::root(b);
   if (!root && root.code() == errc::absent) return put(json ? "null\n" : "nothing\n"), 0;
   if (!root) throw Failure(1, root.error().message());
-  typed::dumper(put, {.json = json}).dump(*root);
+  typed::dumper([](std::string_view text) { put(text); }, {.json = json}).dump(*root);
   return 0;
 }
 

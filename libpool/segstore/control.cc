@@ -8,7 +8,7 @@
 namespace spillway::segstore {
 namespace {
 
-constexpr const char* kName = "CONTROL";
+constexpr const char* kControlName = "CONTROL";
 constexpr uint64_t kMagic = 0x31304C5443575053;  // "SPWCTL01"
 
 // Word by word: the writer may be changing it, and then the generation tells.
@@ -52,7 +52,7 @@ Control::~Control() {
 }
 
 Result<Control> Control::open(int directory) {
-  Result<os::Fd> fd = os::open_in(directory, kName, os::OpenFor::kReading);
+  Result<os::Fd> fd = os::open_in(directory, kControlName, os::OpenFor::kReading);
   if (!fd) return fd.error();
   Result<os::FileFacts> facts = os::facts_of(fd->get());
   if (!facts) return facts.error();
@@ -66,7 +66,7 @@ Result<Control> Control::open(int directory) {
 }
 
 Result<Control> Control::create(int directory) {
-  Result<os::Fd> fd = os::open_in(directory, kName, os::OpenFor::kCreating);
+  Result<os::Fd> fd = os::open_in(directory, kControlName, os::OpenFor::kCreating);
   if (!fd) return fd.error();
   if (Errno e = os::allocate_file(fd->get(), 0, kPageBytes); !e.ok()) return e;
   Result<PageRange> range = os::map_shared_writable(fd->get(), kPageBytes);

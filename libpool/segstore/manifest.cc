@@ -7,7 +7,7 @@
 namespace spillway::segstore {
 namespace {
 
-constexpr const char* kName = "MANIFEST";
+constexpr const char* kManifestName = "MANIFEST";
 
 template <typename... Numbers>
 void add_line(std::string& text, const char* format, Numbers... numbers) {
@@ -61,7 +61,7 @@ std::optional<Manifest> decode_manifest(const std::string& whole) {
 
 std::optional<Manifest> read_manifest(int directory, bool& is_damaged) {
   is_damaged = false;
-  Result<os::Fd> fd = os::open_in(directory, kName, os::OpenFor::kReading);
+  Result<os::Fd> fd = os::open_in(directory, kManifestName, os::OpenFor::kReading);
   if (!fd) {
     is_damaged = fd.error().code() != ENOENT;
     return std::nullopt;
@@ -79,7 +79,7 @@ std::optional<Manifest> read_manifest(int directory, bool& is_damaged) {
 }
 
 Errno write_manifest(Files& files, int directory, const Manifest& manifest) {
-  return replace_file(files, directory, kName, encode_manifest(manifest));
+  return replace_file(files, directory, kManifestName, encode_manifest(manifest));
 }
 
 }  // namespace spillway::segstore

@@ -8,8 +8,8 @@
 namespace spillway::segstore {
 namespace {
 
-constexpr int kLookAgainMs = 20;  // whether the writer lives, which tells nobody when it dies
-constexpr int kSpins = 2000;      // about a microsecond: a writer that is awake has answered by then
+constexpr int kLookAgainMs = 20;    // whether the writer lives, which tells nobody when it dies
+constexpr int kAnswerSpins = 2000;  // about a microsecond: a writer that is awake has answered by then
 
 }  // namespace
 
@@ -75,7 +75,7 @@ void RingClient::submit(uint32_t number, uint32_t bytes, bool is_first, bool is_
 }
 
 bool RingClient::wait(RingSlot& slot, bool is_last, Answer& answer) {
-  for (int spins = 0; slot.state != SlotState::kDone && spins < kSpins; ++spins) {
+  for (int spins = 0; slot.state != SlotState::kDone && spins < kAnswerSpins; ++spins) {
   }
   for (;;) {
     SlotState state = slot.state;

@@ -12,7 +12,7 @@ namespace spillway::segstore {
 namespace {
 
 constexpr int kLookAroundMs = 1000;                  // for what dead clients left half submitted
-constexpr int kSpins = 2000;                         // about a microsecond: the next write of a client
+constexpr int kRequestSpins = 2000;                  // about a microsecond: the next write of a client
 constexpr uint64_t kLongBytes = kMiB;                // from here on a value is a file of its own
 constexpr uint64_t kMostBytes = uint64_t{8} * kGiB;  // of one request; no value is larger than 4 GiB
 
@@ -66,7 +66,7 @@ void RingServer::take_requests() {
     const uint32_t bell = header.bell;
     if (take_submitted(false)) continue;
     bool rang = false;
-    for (int spins = 0; !rang && spins < kSpins; ++spins) rang = header.bell != bell;
+    for (int spins = 0; !rang && spins < kRequestSpins; ++spins) rang = header.bell != bell;
     if (rang) continue;
     header.is_asleep = 1;
     if (header.bell == bell && !stopping_) os::wait_shared(&header.bell, bell, kLookAroundMs);

@@ -11,7 +11,7 @@ namespace spillway {
 namespace {
 
 // Looks, 50 us apart, whether an extent has come, until the program's madvise(2) fails with EAGAIN.
-constexpr int kPatience = 100'000;
+constexpr int kMostTries = 100'000;
 
 char* extent_base(const PagedChunk& chunk, const char* address) {
   return chunk.range.base + round_down(chunk.range.offset_of(address), kExtentBytes);
@@ -221,7 +221,7 @@ Errno Pager::discard(PageRange pages) {
       (void)call(Work::kDiscard, part);
     } else {
       Errno e = call(Work::kDiscardPart, part);
-      for (int tries = 0; e == EAGAIN && tries < kPatience; ++tries) {
+      for (int tries = 0; e == EAGAIN && tries < kMostTries; ++tries) {
         os::sleep_us(50);
         e = call(Work::kDiscardPart, part);
       }

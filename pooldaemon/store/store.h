@@ -51,6 +51,9 @@ struct Counters {
   uint64_t spill_failures = 0, load_failures = 0, full_answers = 0, waits = 0, erased = 0, revokes = 0;
 };
 
+// An object that could not be written is not tried again earlier.
+inline constexpr uint64_t kSpillAgainMs = 1000;
+
 class Store {
  public:
   Store(Config config, std::function<void(std::function<void()>)> post);

@@ -19,7 +19,6 @@ constexpr uint64_t kPatienceMs = 2000;
 constexpr uint64_t kRetryMs = 20;
 // Long enough for a program that computes between two objects.
 constexpr uint64_t kIdleBufferMs = 10'000;
-constexpr uint64_t kSpillAgainMs = 1000;
 // What takes about as long as answering a few requests: others wait meanwhile.
 constexpr size_t kVictimsAtOnce = 256;
 

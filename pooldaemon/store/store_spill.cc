@@ -10,7 +10,6 @@ namespace spillway::pool {
 namespace {
 
 constexpr uint64_t kPackAlignment = 4096;  // an object in a pack can be mapped, and its room given back
-constexpr uint64_t kSpillAgainMs = 1000;
 
 }  // namespace
 

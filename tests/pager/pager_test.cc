@@ -17,7 +17,7 @@
 #include "tests/support/wait.h"
 #include "tests/unit/heap_fixture.h"
 
-#include "tests/unit/catch.h"
+#include "tests/support/catch.h"
 
 using namespace spillway;
 using test::BackingChoice;

@@ -1,11 +1,11 @@
 // The commands for people: every verb gets its answer, and says what is wrong in words.
 #include <sys/stat.h>
 
-#include <catch2/catch.hpp>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "tests/pool/daemon.h"
+#include "tests/support/catch.h"
 #include "tests/support/paths.h"
 #include "tests/support/wait.h"
 

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include <catch2/catch.hpp>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -13,7 +12,9 @@
 #include <set>
 #include <thread>
 
+#include "base/core/units.h"
 #include "tests/pool/daemon.h"
+#include "tests/support/catch.h"
 #include "tests/support/wait.h"
 
 using namespace spillway;
@@ -21,8 +22,6 @@ using namespace spillway::test;
 namespace fs = std::filesystem;
 
 namespace {
-
-constexpr size_t kMiB = 1 << 20;
 
 int kills(int ordinary) {
   const char* const text = ::getenv("SPILLWAY_KILLS");

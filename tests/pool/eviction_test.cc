@@ -4,14 +4,15 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <catch2/catch.hpp>
 #include <list>
 #include <map>
 #include <random>
 #include <set>
 #include <thread>
 
+#include "base/core/units.h"
 #include "tests/pool/daemon.h"
+#include "tests/support/catch.h"
 #include "tests/support/wait.h"
 
 using namespace spillway;
@@ -19,7 +20,6 @@ using namespace spillway::test;
 
 namespace {
 
-constexpr size_t kMiB = 1 << 20;
 std::vector<std::byte> mib(size_t n, uint32_t seed = 1) { return some_bytes(n * kMiB, seed); }
 
 bool in_memory(Pool& pool, const DRef& dref) {

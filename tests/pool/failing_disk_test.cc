@@ -6,11 +6,11 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <catch2/catch.hpp>
 #include <map>
 #include <random>
 
 #include "tests/pool/daemon.h"
+#include "tests/support/catch.h"
 #include "tests/support/needs.h"
 #include "tests/support/paths.h"
 #include "tests/support/wait.h"

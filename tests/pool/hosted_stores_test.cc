@@ -1,11 +1,11 @@
 // Segment stores that the daemon writes for programs that open them shared.
-#include <catch2/catch.hpp>
 #include <filesystem>
 #include <fstream>
 #include <spillway/pool.hpp>
 #include <spillway/store.hpp>
 
 #include "tests/pool/daemon.h"
+#include "tests/support/catch.h"
 #include "tests/support/paths.h"
 
 using namespace spillway::test;

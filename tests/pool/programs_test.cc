@@ -1,7 +1,7 @@
 // What the daemon does for programs under `spillway run`: together they keep to one budget.
-#include <catch2/catch.hpp>
-
+#include "base/core/units.h"
 #include "tests/pool/daemon.h"
+#include "tests/support/catch.h"
 #include "tests/support/needs.h"
 #include "tests/support/paths.h"
 #include "tests/support/scratch_dir.h"
@@ -9,10 +9,9 @@
 #include "tests/support/wait.h"
 
 using namespace spillway::test;
+using spillway::kMiB;
 
 namespace {
-
-constexpr uint64_t kMiB = 1 << 20;
 
 uint64_t anonymous_bytes(const Running& program) {
   const std::string status = read_file("/proc/" + std::to_string(program.pid()) + "/status");

@@ -4,20 +4,19 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <catch2/catch.hpp>
 #include <deque>
 #include <random>
 #include <thread>
 
+#include "base/core/units.h"
 #include "tests/pool/daemon.h"
+#include "tests/support/catch.h"
 #include "tests/support/wait.h"
 
 using namespace spillway;
 using namespace spillway::test;
 
-namespace {
-constexpr size_t kMiB = 1 << 20;
-}
+namespace {}
 
 TEST_CASE("an erased object's memory is the same program's next object", "[threads]") {
   Daemon daemon({"--memory-limit", "64M"});

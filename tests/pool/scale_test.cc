@@ -4,11 +4,11 @@
 #include <sys/resource.h>
 
 #include <algorithm>
-#include <catch2/catch.hpp>
 #include <random>
 #include <thread>
 
 #include "tests/pool/daemon.h"
+#include "tests/support/catch.h"
 #include "tests/support/wait.h"
 
 using namespace spillway;

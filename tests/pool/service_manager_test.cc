@@ -8,12 +8,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <catch2/catch.hpp>
 #include <cstring>
 #include <filesystem>
 #include <list>
 
+#include "base/core/units.h"
 #include "tests/pool/daemon.h"
+#include "tests/support/catch.h"
 #include "tests/support/paths.h"
 
 using namespace spillway;
@@ -21,8 +22,6 @@ using namespace spillway::test;
 namespace fs = std::filesystem;
 
 namespace {
-
-constexpr size_t kMiB = 1 << 20;
 
 class Manager {
  public:

@@ -5,14 +5,15 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <catch2/catch.hpp>
 #include <filesystem>
 #include <fstream>
 #include <mutex>
 #include <random>
 #include <thread>
 
+#include "base/core/units.h"
 #include "tests/pool/daemon.h"
+#include "tests/support/catch.h"
 #include "tests/support/loop_disk.h"
 #include "tests/support/needs.h"
 #include "tests/support/wait.h"
@@ -22,8 +23,6 @@ using namespace spillway::test;
 namespace fs = std::filesystem;
 
 namespace {
-
-constexpr size_t kMiB = 1 << 20;
 
 int raw_connection(const std::string& path) {
   const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);

@@ -3,11 +3,11 @@
 #include <signal.h>
 #include <sys/stat.h>
 
-#include <catch2/catch.hpp>
 #include <filesystem>
 #include <fstream>
 #include <spillway/store.hpp>
 
+#include "tests/support/catch.h"
 #include "tests/support/paths.h"
 #include "tests/support/program.h"
 #include "tests/support/scratch_dir.h"

@@ -8,13 +8,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <catch2/catch.hpp>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "base/core/units.h"
 #include "tests/pool/daemon.h"
+#include "tests/support/catch.h"
 #include "tests/support/needs.h"
 #include "tests/support/paths.h"
 #include "tests/support/wait.h"
@@ -24,8 +25,6 @@ using namespace spillway::test;
 namespace fs = std::filesystem;
 
 namespace {
-
-constexpr size_t kMiB = 1 << 20;
 
 int listening_at(const std::string& path) {
   const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);

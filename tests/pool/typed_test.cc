@@ -3,7 +3,7 @@
 #include <spillway/typed/pool.hpp>
 
 #include "tests/pool/daemon.h"
-#include "tests/unit/catch.h"
+#include "tests/support/catch.h"
 
 using namespace spillway;
 using namespace spillway::test;

@@ -5,13 +5,13 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <catch2/catch.hpp>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <unordered_map>
 
 #include "tests/pool/daemon.h"
+#include "tests/support/catch.h"
 #include "tests/support/wait.h"
 
 using namespace spillway;

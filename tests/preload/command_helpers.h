@@ -1,9 +1,9 @@
 // command_helpers.h - short ways to say what the tests of the command say all the time.
 #pragma once
-#include <catch2/catch.hpp>
 #include <string>
 #include <vector>
 
+#include "tests/support/catch.h"
 #include "tests/support/paths.h"
 #include "tests/support/program.h"
 #include "tests/support/scratch_dir.h"

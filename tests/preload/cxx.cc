@@ -1,6 +1,5 @@
 // C++ allocation.
-#include <catch2/catch.hpp>
-
+#include "tests/support/catch.h"
 #include "tests/support/victims.h"
 
 using namespace spillway::test;

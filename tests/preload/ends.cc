@@ -2,9 +2,9 @@
 #include <poll.h>
 #include <signal.h>
 
-#include <catch2/catch.hpp>
 #include <random>
 
+#include "tests/support/catch.h"
 #include "tests/support/leftovers.h"
 #include "tests/support/paths.h"
 #include "tests/support/scratch_dir.h"

@@ -1,8 +1,8 @@
 // exm's own interface, and descriptors that the program takes for its own.
 #include <algorithm>
-#include <catch2/catch.hpp>
 #include <sstream>
 
+#include "tests/support/catch.h"
 #include "tests/support/leftovers.h"
 #include "tests/support/paths.h"
 #include "tests/support/scratch_dir.h"

@@ -1,6 +1,5 @@
 // The malloc family: what every function promises, below, at and above the threshold.
-#include <catch2/catch.hpp>
-
+#include "tests/support/catch.h"
 #include "tests/support/victims.h"
 
 using namespace spillway::test;

@@ -1,6 +1,6 @@
 // Fork is a snapshot, both ways, whatever either side does next.
-#include <catch2/catch.hpp>
-
+#include "base/core/units.h"
+#include "tests/support/catch.h"
 #include "tests/support/leftovers.h"
 #include "tests/support/memory_cap.h"
 #include "tests/support/paths.h"
@@ -8,10 +8,9 @@
 #include "tests/support/victims.h"
 
 using namespace spillway::test;
+using spillway::kMiB;
 
 namespace {
-
-constexpr size_t kMiB = 1 << 20;
 
 // The victim in a memory cgroup, without any limit of ours.
 void ok_under_a_cap(const std::string& backing, size_t cap_bytes, const std::string& name,

@@ -1,6 +1,5 @@
 // EXM_CHILD_COW: what a forked child has.
-#include <catch2/catch.hpp>
-
+#include "tests/support/catch.h"
 #include "tests/support/victims.h"
 
 using namespace spillway::test;

@@ -5,8 +5,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <catch2/catch.hpp>
 
+#include "base/core/units.h"
+#include "tests/support/catch.h"
 #include "tests/support/leftovers.h"
 #include "tests/support/loop_disk.h"
 #include "tests/support/paths.h"
@@ -14,10 +15,9 @@
 #include "tests/support/wait.h"
 
 using namespace spillway::test;
+using spillway::kMiB;
 
 namespace {
-
-constexpr size_t kMiB = 1 << 20;
 
 // A full disk may be worth one line of a process and one of its child, not more.
 void ok_with_few_words(const Outcome& got) {

@@ -1,8 +1,7 @@
 // Small blocks that can spill (--heap): nothing else may be different.
 #include <signal.h>
 
-#include <catch2/catch.hpp>
-
+#include "tests/support/catch.h"
 #include "tests/support/memory_cap.h"
 #include "tests/support/needs.h"
 #include "tests/support/paths.h"
@@ -13,13 +12,13 @@ using namespace spillway::test;
 
 namespace {
 
-const char* const kTight = "managed+24M";
+const char* const kHeapUnder24M = "managed+24M";
 const Words kHeap = {"SPILLWAY_HEAP=1"};
 
 void same_with_small_blocks_on_disk(const std::string& name, const Words& args = {}) {
   const Outcome plain = run_plainly(name, args);
   require_ok(plain);
-  const Outcome got = run_victim(kTight, name, args, kHeap);
+  const Outcome got = run_victim(kHeapUnder24M, name, args, kHeap);
   require_ok(got);
   CHECK(got.out == plain.out);
 }

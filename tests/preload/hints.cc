@@ -1,6 +1,5 @@
 // <spillway/preload.h>: hints and questions of programs that know the preload.
-#include <catch2/catch.hpp>
-
+#include "tests/support/catch.h"
 #include "tests/support/needs.h"
 #include "tests/support/victims.h"
 

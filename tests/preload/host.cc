@@ -5,12 +5,12 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <catch2/catch.hpp>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <filesystem>
 
+#include "tests/support/catch.h"
 #include "tests/support/leftovers.h"
 #include "tests/support/needs.h"
 #include "tests/support/paths.h"

@@ -1,9 +1,9 @@
 // The kernel and other processes reach into spilled memory as into any other.
 #include <signal.h>
 
-#include <catch2/catch.hpp>
 #include <sstream>
 
+#include "tests/support/catch.h"
 #include "tests/support/needs.h"
 #include "tests/support/paths.h"
 #include "tests/support/scratch_dir.h"
@@ -15,25 +15,25 @@ using namespace spillway::test;
 namespace {
 
 // With a limit far below the victims' blocks, most of what they touch is out when they touch it.
-const Words kTight = {"SPILLWAY_LIMIT=8M"};
+const Words kUnder8M = {"SPILLWAY_LIMIT=8M"};
 
 }  // namespace
 
 TEST_CASE("read, write and their kin work on spilled buffers, vectors and paths") {
   same_on_every_backing("io_files");
-  same_on_every_backing("io_files", {}, kTight);
+  same_on_every_backing("io_files", {}, kUnder8M);
 }
 TEST_CASE("pipes and sockets carry data between spilled blocks") {
   same_on_every_backing("io_pipes_and_sockets");
-  same_on_every_backing("io_pipes_and_sockets", {}, kTight);
+  same_on_every_backing("io_pipes_and_sockets", {}, kUnder8M);
 }
 TEST_CASE("O_DIRECT transfers work on spilled memory") {
   same_on_every_backing("io_direct");
-  same_on_every_backing("io_direct", {}, kTight);
+  same_on_every_backing("io_direct", {}, kUnder8M);
 }
 TEST_CASE("getrandom fills spilled memory") {
   same_on_every_backing("io_getrandom");
-  same_on_every_backing("io_getrandom", {}, kTight);
+  same_on_every_backing("io_getrandom", {}, kUnder8M);
 }
 TEST_CASE("futex words in spilled memory wake their waiters") {
   same_on_every_backing("io_futex");
@@ -41,15 +41,15 @@ TEST_CASE("futex words in spilled memory wake their waiters") {
 }
 TEST_CASE("memcpy and memmove work inside and between spilled blocks") {
   same_on_every_backing("copies_between_spilled_blocks");
-  same_on_every_backing("copies_between_spilled_blocks", {}, kTight);
+  same_on_every_backing("copies_between_spilled_blocks", {}, kUnder8M);
 }
 TEST_CASE("an instruction may need several extents at once") {
   same_on_every_backing("needs_several_extents_at_once");
-  same_on_every_backing("needs_several_extents_at_once", {}, kTight);
+  same_on_every_backing("needs_several_extents_at_once", {}, kUnder8M);
 }
 TEST_CASE("signal handlers may touch spilled memory and run on it") {
   same_on_every_backing("signal_handlers_touch_blocks");
-  same_on_every_backing("signal_handlers_touch_blocks", {}, kTight);
+  same_on_every_backing("signal_handlers_touch_blocks", {}, kUnder8M);
 }
 TEST_CASE("signals without SA_RESTART make no allocation fail") {
   same_on_every_backing("allocates_under_signals");

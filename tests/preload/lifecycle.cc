@@ -1,6 +1,5 @@
 // Allocation at the edges of a process's, a thread's and a library's life.
-#include <catch2/catch.hpp>
-
+#include "tests/support/catch.h"
 #include "tests/support/leftovers.h"
 #include "tests/support/paths.h"
 #include "tests/support/scratch_dir.h"

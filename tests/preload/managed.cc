@@ -5,8 +5,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <catch2/catch.hpp>
 
+#include "tests/support/catch.h"
 #include "tests/support/loop_disk.h"
 #include "tests/support/memory_cap.h"
 #include "tests/support/needs.h"

@@ -1,6 +1,5 @@
 // Very many blocks, and many threads that exchange them.
-#include <catch2/catch.hpp>
-
+#include "tests/support/catch.h"
 #include "tests/support/victims.h"
 
 using namespace spillway::test;

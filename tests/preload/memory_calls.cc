@@ -1,7 +1,6 @@
 // mprotect, mlock, madvise and mremap of the program on our blocks and on its own mappings: as on plain
 // Linux.
-#include <catch2/catch.hpp>
-
+#include "tests/support/catch.h"
 #include "tests/support/memory_cap.h"
 #include "tests/support/paths.h"
 #include "tests/support/scratch_dir.h"

@@ -1,9 +1,9 @@
 // Pointers that are not the allocator's to free: a message that names the pointer, and abort.
 #include <signal.h>
 
-#include <catch2/catch.hpp>
 #include <regex>
 
+#include "tests/support/catch.h"
 #include "tests/support/victims.h"
 
 using namespace spillway::test;

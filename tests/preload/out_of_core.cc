@@ -1,15 +1,16 @@
 // A block four times the budget: the right bytes, in every order of access, and a bounded peak.
-#include <catch2/catch.hpp>
-
+#include "base/core/units.h"
+#include "tests/support/catch.h"
 #include "tests/support/memory_cap.h"
 #include "tests/support/paths.h"
 #include "tests/support/victims.h"
 
 using namespace spillway::test;
+using spillway::kMiB;
 
 namespace {
 
-constexpr size_t kMiB = 1 << 20, kLimit = 128 * kMiB;
+constexpr size_t kLimit = 128 * kMiB;
 
 void block_of_four_times_the_limit(const std::string& order, const std::string& threads) {
   const Words args = {order, threads, "512M"};

@@ -1,7 +1,7 @@
 // What the environment says, for a library that was preloaded by hand; and what the program must not notice.
 #include <algorithm>
-#include <catch2/catch.hpp>
 
+#include "tests/support/catch.h"
 #include "tests/support/paths.h"
 #include "tests/support/scratch_dir.h"
 #include "tests/support/victims.h"

@@ -1,6 +1,5 @@
 // Programs that start programs, and daemons.
-#include <catch2/catch.hpp>
-
+#include "tests/support/catch.h"
 #include "tests/support/leftovers.h"
 #include "tests/support/paths.h"
 #include "tests/support/scratch_dir.h"

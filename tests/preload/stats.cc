@@ -1,8 +1,8 @@
 // The report of SPILLWAY_STATS.
 #include <algorithm>
-#include <catch2/catch.hpp>
 #include <regex>
 
+#include "tests/support/catch.h"
 #include "tests/support/paths.h"
 #include "tests/support/scratch_dir.h"
 #include "tests/support/victims.h"

@@ -3,11 +3,11 @@
 #include <signal.h>
 
 #include <algorithm>
-#include <catch2/catch.hpp>
 #include <filesystem>
 #include <regex>
 
 #include "tests/preload/command_helpers.h"
+#include "tests/support/catch.h"
 #include "tests/support/loop_disk.h"
 #include "tests/support/needs.h"
 #include "tests/support/paths.h"

@@ -1,7 +1,7 @@
 // Tools that everybody has: sort, xz, zstd, g++.
-#include <catch2/catch.hpp>
 #include <random>
 
+#include "tests/support/catch.h"
 #include "tests/support/needs.h"
 #include "tests/support/paths.h"
 #include "tests/support/real_program.h"

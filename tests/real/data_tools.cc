@@ -1,10 +1,10 @@
 // Programs that keep data in memory: sqlite3, ImageMagick, redis-server.
 #include <signal.h>
 
-#include <catch2/catch.hpp>
 #include <memory>
 #include <sstream>
 
+#include "tests/support/catch.h"
 #include "tests/support/leftovers.h"
 #include "tests/support/memory_cap.h"
 #include "tests/support/needs.h"

@@ -1,7 +1,6 @@
 // Programs that compute: python3 with numpy, R, Octave, OpenMP. What they print is exact or rounded far above
 // the last bit, because the order of additions may differ between two runs with threads.
-#include <catch2/catch.hpp>
-
+#include "tests/support/catch.h"
 #include "tests/support/needs.h"
 #include "tests/support/paths.h"
 #include "tests/support/real_program.h"

@@ -1,9 +1,9 @@
 // r_package_test.cc - the R package `exm`: R's own check of it, and its functions in an R that runs under
 // exm.
-#include <catch2/catch.hpp>
 #include <string>
 #include <vector>
 
+#include "tests/support/catch.h"
 #include "tests/support/needs.h"
 #include "tests/support/paths.h"
 #include "tests/support/program.h"

@@ -1,6 +1,5 @@
 // stress-ng, which verifies what it allocates, maps and forks.
-#include <catch2/catch.hpp>
-
+#include "tests/support/catch.h"
 #include "tests/support/needs.h"
 #include "tests/support/real_program.h"
 #include "tests/support/scratch_dir.h"

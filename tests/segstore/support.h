@@ -16,8 +16,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/catch.h"
 #include "tests/support/scratch_dir.h"
-#include "tests/unit/catch.h"
 
 namespace spillway::test {
 

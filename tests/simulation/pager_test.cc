@@ -4,7 +4,7 @@
 
 #include "tests/simulation/program.h"
 
-#include "tests/unit/catch.h"
+#include "tests/support/catch.h"
 
 using namespace spillway;
 using simulation::Program;

@@ -1,8 +1,8 @@
 #include "tests/support/needs.h"
+#include "tests/support/catch.h"
 
 #include <unistd.h>
 
-#include <catch2/catch.hpp>
 #include <cstdio>
 #include <cstdlib>
 #include <sstream>

@@ -1,9 +1,9 @@
 #include "tests/support/real_program.h"
 
 #include <algorithm>
-#include <catch2/catch.hpp>
 #include <memory>
 
+#include "tests/support/catch.h"
 #include "tests/support/leftovers.h"
 #include "tests/support/memory_cap.h"
 #include "tests/support/needs.h"

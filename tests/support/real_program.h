@@ -4,11 +4,12 @@
 #include <string>
 #include <vector>
 
+#include "base/core/units.h"
 #include "tests/support/program.h"
 
 namespace spillway::test {
 
-inline constexpr size_t kMiB = size_t{1} << 20;
+using spillway::kMiB;
 
 // Runs the command plainly for the reference; then under `spillway run`, with `options` if any, over what the
 // host permits at best and over files, in a memory cgroup of `cap_bytes` where that is possible (0: without

@@ -2,8 +2,7 @@
 
 #include <unistd.h>
 
-#include <catch2/catch.hpp>
-
+#include "tests/support/catch.h"
 #include "tests/support/leftovers.h"
 #include "tests/support/needs.h"
 #include "tests/support/paths.h"

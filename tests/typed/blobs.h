@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "tests/unit/catch.h"
+#include "tests/support/catch.h"
 
 namespace spillway::test {
 

@@ -6,7 +6,7 @@
 #include "base/os/memory.h"
 #include "tests/unit/heap_fixture.h"
 
-#include "tests/unit/catch.h"
+#include "tests/support/catch.h"
 
 using namespace spillway;
 using test::BackingChoice;

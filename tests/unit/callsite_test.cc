@@ -15,7 +15,7 @@
 #include "tests/support/needs.h"
 #include "tests/support/wait.h"
 
-#include "tests/unit/catch.h"
+#include "tests/support/catch.h"
 
 using namespace spillway;
 

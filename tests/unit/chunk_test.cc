@@ -5,7 +5,7 @@
 
 #include "libpreload/backing/backing.h"
 
-#include "tests/unit/catch.h"
+#include "tests/support/catch.h"
 
 using namespace spillway;
 

@@ -7,7 +7,7 @@
 #include <random>
 #include <vector>
 
-#include "tests/unit/catch.h"
+#include "tests/support/catch.h"
 
 using namespace spillway;
 

@@ -1,8 +1,8 @@
 // family_test.cc - what a family's processes know of each other's claims.
 #include "libpreload/pager/family.h"
 
+#include "tests/support/catch.h"
 #include "tests/support/wait.h"
-#include "tests/unit/catch.h"
 #include "tests/unit/in_child.h"
 
 using spillway::Family;

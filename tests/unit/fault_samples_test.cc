@@ -13,7 +13,7 @@
 #include "tests/support/scratch_dir.h"
 #include "tests/support/wait.h"
 
-#include "tests/unit/catch.h"
+#include "tests/support/catch.h"
 
 using namespace spillway;
 

@@ -12,7 +12,7 @@
 #include "libpreload/address_space.h"
 #include "tests/unit/heap_fixture.h"
 
-#include "tests/unit/catch.h"
+#include "tests/support/catch.h"
 
 using namespace spillway;
 using test::Set;
@@ -49,8 +49,6 @@ struct FileChunk {
   FileBacking backing;
   Chunk* chunk;
 };
-
-bool is_open(int fd) { return fcntl(fd, F_GETFD) >= 0; }
 
 }  // namespace
 
@@ -192,7 +190,7 @@ TEST_CASE("a descriptor that the program gave to another file is neither written
   CHECK(f.chunk->retired);
   f.backing.decommit(*f.chunk, f.range(0, 4 * kMiB), /*pristine=*/true);
   f.backing.close(*f.chunk);
-  CHECK(is_open(number));
+  CHECK(test::is_open(number));
   CHECK(f.directory.read("precious") == "precious");
   close(number);
   close(precious);
@@ -202,7 +200,7 @@ TEST_CASE("a chunk is closed with its descriptor") {
   FileChunk f;
   const int number = f.chunk->fd;
   f.backing.close(*f.chunk);
-  CHECK_FALSE(is_open(number));
+  CHECK_FALSE(test::is_open(number));
   CHECK_FALSE(FileBacking::owns_file(*f.chunk));
 }
 

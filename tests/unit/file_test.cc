@@ -18,7 +18,7 @@
 #include "tests/support/wait.h"
 #include "tests/unit/heap_fixture.h"
 
-#include "tests/unit/catch.h"
+#include "tests/support/catch.h"
 
 using namespace spillway;
 using test::ScratchDir;
@@ -36,7 +36,7 @@ std::string content(int fd, uint64_t bytes, uint64_t offset) {
   REQUIRE(pread(fd, text.data(), bytes, static_cast<off_t>(offset)) == static_cast<ssize_t>(bytes));
   return text;
 }
-bool is_open(int fd) { return fcntl(fd, F_GETFD) >= 0; }
+bool test::is_open(int fd) { return fcntl(fd, F_GETFD) >= 0; }
 
 }  // namespace
 
@@ -78,21 +78,21 @@ TEST_CASE("a file that has become its owner's is closed with the owner and not b
     number = a.get();
     os::Fd b = std::move(a);
     CHECK_FALSE(a.valid());  // NOLINT: moved from on purpose
-    CHECK(is_open(number));
+    CHECK(test::is_open(number));
     os::Fd c = os::open_high("/dev/zero", O_RDONLY);
     const int other = c.get();
     c = std::move(b);
-    CHECK_FALSE(is_open(other));
+    CHECK_FALSE(test::is_open(other));
     CHECK(c.get() == number);
   }
-  CHECK_FALSE(is_open(number));
+  CHECK_FALSE(test::is_open(number));
 }
 
 TEST_CASE("a released descriptor stays open") {
   os::Fd fd = os::open_high("/dev/null", O_RDONLY);
   const int number = fd.release();
   fd.reset();
-  CHECK(is_open(number));
+  CHECK(test::is_open(number));
   close(number);
 }
 
@@ -101,7 +101,7 @@ TEST_CASE("a file moved to a high number is the same file, and the low number is
   auto before = os::identify(low);
   os::Fd high = os::move_high(os::Fd(low));
   CHECK(high.get() > low);
-  CHECK_FALSE(is_open(low));
+  CHECK_FALSE(test::is_open(low));
   auto after = os::identify(high.get());
   REQUIRE((before && after));
   CHECK(*before == *after);

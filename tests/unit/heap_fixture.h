@@ -4,6 +4,7 @@
 // Files are kept to 1 GiB, so that a chunk is forgotten with its last block: nothing of one test is left for
 // the next.
 #pragma once
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -16,6 +17,8 @@
 #include "tests/support/scratch_dir.h"
 
 namespace spillway::test {
+
+inline bool is_open(int fd) { return ::fcntl(fd, F_GETFD) >= 0; }
 
 // Another value while the object lives.
 template <typename T, typename Where = T>

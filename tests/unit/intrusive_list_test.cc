@@ -8,7 +8,7 @@
 
 #include "tests/unit/in_child.h"
 
-#include "tests/unit/catch.h"
+#include "tests/support/catch.h"
 
 using namespace spillway;
 

@@ -12,7 +12,7 @@
 #include "base/os/file.h"
 #include "tests/unit/heap_fixture.h"
 
-#include "tests/unit/catch.h"
+#include "tests/support/catch.h"
 
 using namespace spillway;
 

@@ -12,7 +12,7 @@
 #include "base/os/procfs.h"
 #include "tests/support/scratch_dir.h"
 
-#include "tests/unit/catch.h"
+#include "tests/support/catch.h"
 
 using namespace spillway;
 

@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "tests/unit/catch.h"
+#include "tests/support/catch.h"
 
 using namespace spillway;
 

@@ -10,7 +10,7 @@
 #include "tests/unit/heap_fixture.h"
 #include "tests/unit/in_child.h"
 
-#include "tests/unit/catch.h"
+#include "tests/support/catch.h"
 
 using namespace spillway;
 using test::BackingChoice;

@@ -10,9 +10,9 @@
 #include <fstream>
 #include <string>
 
+#include "tests/support/catch.h"
 #include "tests/support/scratch_dir.h"
 #include "tests/support/wait.h"
-#include "tests/unit/catch.h"
 
 using namespace spillway;
 

@@ -10,7 +10,7 @@
 #include "base/os/limits.h"
 #include "tests/unit/in_child.h"
 
-#include "tests/unit/catch.h"
+#include "tests/support/catch.h"
 
 using namespace spillway;
 using Choice = Settings::BackingChoice;
@@ -18,8 +18,8 @@ using Choice = Settings::BackingChoice;
 namespace {
 
 // The settings that these variables alone give, and what was said about them.
-struct Read {
-  Read(std::initializer_list<std::pair<const char*, const char*>> environment) {
+struct ReadSettings {
+  ReadSettings(std::initializer_list<std::pair<const char*, const char*>> environment) {
     for (const char* name : kNames) {
       const char* before = getenv(name);
       before_.emplace_back(before != nullptr, before != nullptr ? before : "");
@@ -31,12 +31,12 @@ struct Read {
     said = caught.text();
   }
   // Not earlier: settings point into the environment.
-  ~Read() {
+  ~ReadSettings() {
     for (size_t i = 0; i < before_.size(); ++i)
       before_[i].first ? setenv(kNames[i], before_[i].second.c_str(), 1) : unsetenv(kNames[i]);
   }
-  Read(const Read&) = delete;
-  Read& operator=(const Read&) = delete;
+  ReadSettings(const ReadSettings&) = delete;
+  ReadSettings& operator=(const ReadSettings&) = delete;
   Settings* operator->() { return &settings; }
 
   Settings settings;
@@ -59,7 +59,7 @@ bool says(const std::string& text, std::vector<const char*> words) {
 }  // namespace
 
 TEST_CASE("an empty environment gives the defaults, in silence") {
-  Read got{};
+  ReadSettings got{};
   CHECK(got->threshold_bytes == 4 * kMiB);
   CHECK(got->limit_bytes == 0);
   CHECK(got->backing == Choice::kAuto);
@@ -71,27 +71,28 @@ TEST_CASE("an empty environment gives the defaults, in silence") {
 }
 
 TEST_CASE("variables that are set and empty count as not set") {
-  Read got{{"SPILLWAY_THRESHOLD", ""}, {"SPILLWAY_DIR", ""}, {"TMPDIR", ""}, {"SPILLWAY_BACKING", ""}};
+  ReadSettings got{
+      {"SPILLWAY_THRESHOLD", ""}, {"SPILLWAY_DIR", ""}, {"TMPDIR", ""}, {"SPILLWAY_BACKING", ""}};
   CHECK(got->threshold_bytes == 4 * kMiB);
   CHECK(got->directory == nullptr);
   CHECK(got.said == "");
 }
 
 TEST_CASE("the threshold is a size, of either name, and ours wins") {
-  CHECK(Read {
+  CHECK(ReadSettings {
     { "SPILLWAY_THRESHOLD", "64k" }
   } -> threshold_bytes == 64 * kKiB);
-  CHECK(Read {
+  CHECK(ReadSettings {
     { "EXM_THRESHOLD", "100000" }
   } -> threshold_bytes == 100000);
-  CHECK(Read {
+  CHECK(ReadSettings {
     {"EXM_THRESHOLD", "1M"}, { "SPILLWAY_THRESHOLD", "2M" }
   } -> threshold_bytes == 2 * kMiB);
 }
 
 TEST_CASE("a wrong threshold is named with the forms that are accepted, and the default counts") {
   for (const char* value : {"abc", "0", "-5", "1.2.3G"}) {
-    Read got{{"EXM_THRESHOLD", value}};
+    ReadSettings got{{"EXM_THRESHOLD", value}};
     INFO(value << ": " << got.said);
     CHECK(got->threshold_bytes == 4 * kMiB);
     CHECK(says(got.said, {"EXM_THRESHOLD", value, "expected", "4M"}));
@@ -99,10 +100,10 @@ TEST_CASE("a wrong threshold is named with the forms that are accepted, and the 
 }
 
 TEST_CASE("the limit is a size or a share of the memory there is") {
-  CHECK(Read {
+  CHECK(ReadSettings {
     { "SPILLWAY_LIMIT", "256M" }
   } -> limit_bytes == 256 * kMiB);
-  const uint64_t half = Read {
+  const uint64_t half = ReadSettings {
     { "SPILLWAY_LIMIT", "50%" }
     } -> limit_bytes;
   const uint64_t all = os::memory_limit_bytes();
@@ -112,7 +113,7 @@ TEST_CASE("the limit is a size or a share of the memory there is") {
 
 TEST_CASE("a wrong limit is named, and there is none") {
   for (const char* value : {"much", "0", "%"}) {
-    Read got{{"SPILLWAY_LIMIT", value}};
+    ReadSettings got{{"SPILLWAY_LIMIT", value}};
     INFO(value << ": " << got.said);
     CHECK(got->limit_bytes == 0);
     CHECK(says(got.said, {"SPILLWAY_LIMIT", value, "expected", "%"}));
@@ -120,48 +121,48 @@ TEST_CASE("a wrong limit is named, and there is none") {
 }
 
 TEST_CASE("the backing has three names and no others") {
-  CHECK(Read {
+  CHECK(ReadSettings {
     { "SPILLWAY_BACKING", "auto" }
   } -> backing == Choice::kAuto);
-  CHECK(Read {
+  CHECK(ReadSettings {
     { "SPILLWAY_BACKING", "file" }
   } -> backing == Choice::kFile);
-  CHECK(Read {
+  CHECK(ReadSettings {
     { "SPILLWAY_BACKING", "plain" }
   } -> backing == Choice::kPlain);
-  Read got{{"SPILLWAY_BACKING", "tape"}};
+  ReadSettings got{{"SPILLWAY_BACKING", "tape"}};
   CHECK(got->backing == Choice::kAuto);
   CHECK(says(got.said, {"SPILLWAY_BACKING", "tape", "auto", "file", "plain"}));
 }
 
 TEST_CASE("compression is off unless it is asked for") {
-  CHECK_FALSE(Read {} -> compresses);
-  CHECK(Read {
+  CHECK_FALSE(ReadSettings {} -> compresses);
+  CHECK(ReadSettings {
     { "SPILLWAY_COMPRESS", "auto" }
   } -> compresses);
-  CHECK_FALSE(Read {
+  CHECK_FALSE(ReadSettings {
     { "SPILLWAY_COMPRESS", "off" }
   } -> compresses);
-  Read got{{"SPILLWAY_COMPRESS", "zip"}};
+  ReadSettings got{{"SPILLWAY_COMPRESS", "zip"}};
   CHECK_FALSE(got->compresses);
   CHECK(says(got.said, {"SPILLWAY_COMPRESS", "zip", "auto", "off"}));
 }
 
 TEST_CASE("the fork mode is a number, of either name, and ours wins") {
-  CHECK(Read {
+  CHECK(ReadSettings {
     { "SPILLWAY_CHILD_COW", "0" }
   } -> fork_mode == ForkMode::kShared);
-  CHECK(Read {
+  CHECK(ReadSettings {
     { "EXM_CHILD_COW", "2" }
   } -> fork_mode == ForkMode::kDuplicate);
-  CHECK(Read {
+  CHECK(ReadSettings {
     {"EXM_CHILD_COW", "2"}, { "SPILLWAY_CHILD_COW", "1" }
   } -> fork_mode == ForkMode::kSnapshot);
 }
 
 TEST_CASE("a wrong fork mode is named, and it is a snapshot") {
   for (const char* value : {"3", "yes", "1x", "99999999999999999999"}) {
-    Read got{{"SPILLWAY_CHILD_COW", value}};
+    ReadSettings got{{"SPILLWAY_CHILD_COW", value}};
     INFO(value << ": " << got.said);
     CHECK(got->fork_mode == ForkMode::kSnapshot);
     CHECK(says(got.said, {"SPILLWAY_CHILD_COW", value, "0", "1", "2"}));
@@ -169,52 +170,52 @@ TEST_CASE("a wrong fork mode is named, and it is a snapshot") {
 }
 
 TEST_CASE("the directory is SPILLWAY_DIR, else TMPDIR, and messages know which") {
-  Read both{{"SPILLWAY_DIR", "/a"}, {"TMPDIR", "/b"}};
+  ReadSettings both{{"SPILLWAY_DIR", "/a"}, {"TMPDIR", "/b"}};
   CHECK(std::string(both->directory) == "/a");
   CHECK(std::string(both->directory_name) == "SPILLWAY_DIR");
-  Read one{{"TMPDIR", "/b"}};
+  ReadSettings one{{"TMPDIR", "/b"}};
   CHECK(std::string(one->directory) == "/b");
   CHECK(std::string(one->directory_name) == "TMPDIR");
 }
 
 TEST_CASE("statistics go to stderr for 1, to a file for a name, nowhere for 0") {
-  Read to_stderr{{"SPILLWAY_STATS", "1"}};
+  ReadSettings to_stderr{{"SPILLWAY_STATS", "1"}};
   CHECK(to_stderr->stats);
   CHECK(to_stderr->stats_file == nullptr);
-  Read to_file{{"SPILLWAY_STATS", "/tmp/report"}};
+  ReadSettings to_file{{"SPILLWAY_STATS", "/tmp/report"}};
   CHECK(to_file->stats);
   CHECK(std::string(to_file->stats_file) == "/tmp/report");
-  CHECK_FALSE(Read {
+  CHECK_FALSE(ReadSettings {
     { "SPILLWAY_STATS", "0" }
   } -> stats);
 }
 
 TEST_CASE("a trace goes to the file of that name, and nowhere unless asked for") {
-  CHECK(std::string(Read {
+  CHECK(std::string(ReadSettings {
           { "SPILLWAY_TRACE", "/tmp/t" }
         } -> trace_file) == "/tmp/t");
-  CHECK(Read {
+  CHECK(ReadSettings {
     { "SPILLWAY_TRACE", "" }
   } -> trace_file == nullptr);
 }
 
 TEST_CASE("masked features are whole words between commas") {
-  Read got{{"SPILLWAY_MASK", "tmpfile, punch"}};
+  ReadSettings got{{"SPILLWAY_MASK", "tmpfile, punch"}};
   CHECK(got->masked.tmpfile);
   CHECK(got->masked.punch);
   CHECK_FALSE(got->masked.fallocate);
   CHECK_FALSE(got->masked.perf);
-  Read other{{"SPILLWAY_MASK", "perforated,fallocate"}};
+  ReadSettings other{{"SPILLWAY_MASK", "perforated,fallocate"}};
   CHECK(other->masked.fallocate);
   CHECK_FALSE(other->masked.perf);
 }
 
 TEST_CASE("a quiet process says nothing of wrong values") {
-  Read got{{"SPILLWAY_QUIET", "1"}, {"SPILLWAY_THRESHOLD", "abc"}};
+  ReadSettings got{{"SPILLWAY_QUIET", "1"}, {"SPILLWAY_THRESHOLD", "abc"}};
   CHECK(got->quiet);
   CHECK(got->threshold_bytes == 4 * kMiB);
   CHECK(got.said == "");
-  CHECK_FALSE(Read {
+  CHECK_FALSE(ReadSettings {
     { "SPILLWAY_QUIET", "0" }
   } -> quiet);
 }

@@ -6,9 +6,9 @@
 
 #include <string>
 
+#include "tests/support/catch.h"
 #include "tests/support/scratch_dir.h"
 #include "tests/support/wait.h"
-#include "tests/unit/catch.h"
 
 using namespace spillway;
 using namespace spillway::os;

@@ -1,11 +1,12 @@
 // size_test.cc - the grammar of sizes that every option and environment variable shares.
 #include <spillway/size.hpp>
 
-#include <catch2/catch.hpp>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <utility>
+
+#include "tests/support/catch.h"
 
 using spillway::parse_size;
 using spillway::parse_size_or_percent;

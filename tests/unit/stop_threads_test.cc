@@ -23,7 +23,7 @@
 #include "tests/support/wait.h"
 #include "tests/unit/in_child.h"
 
-#include "tests/unit/catch.h"
+#include "tests/support/catch.h"
 
 using namespace spillway;
 

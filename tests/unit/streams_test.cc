@@ -5,7 +5,7 @@
 #include <set>
 #include <vector>
 
-#include "tests/unit/catch.h"
+#include "tests/support/catch.h"
 
 using namespace spillway;
 

@@ -5,13 +5,14 @@
 #include <string>
 #include <vector>
 
+#include "base/core/units.h"
 #include "tests/support/scratch_dir.h"
 #include "tools/failure.h"
 #include "tools/trace_map.h"
 #include "tools/trace_picture.h"
 #include "tools/trace_summary.h"
 
-#include "tests/unit/catch.h"
+#include "tests/support/catch.h"
 
 using namespace spillway;
 using namespace spillway::tools;
@@ -19,7 +20,7 @@ using test::ScratchDir;
 
 namespace {
 
-constexpr uint64_t kMiB = 1 << 20, kExtent = 2 * kMiB, kBase = 0x7f0000000000;
+constexpr uint64_t kExtent = 2 * kMiB, kBase = 0x7f0000000000;
 
 TraceHeader header() {
   TraceHeader h;
@@ -46,8 +47,8 @@ TraceEvent event(uint64_t ms, TraceKind kind, uint64_t extent, uint32_t pages = 
 }
 
 // A trace in a file, read.
-struct Read {
-  explicit Read(const std::string& text) : reader(TraceReader::open(dir.write("t", text))) {
+struct ReadTrace {
+  explicit ReadTrace(const std::string& text) : reader(TraceReader::open(dir.write("t", text))) {
     summary = summarise(reader);
     notes = notes_of(summary, reader);
   }
@@ -88,7 +89,7 @@ const std::vector<TraceEvent> kLife = {
 }  // namespace
 
 TEST_CASE("a summary counts events, bytes, what was read ahead and used, and the peak") {
-  Read read(file_of(kLife));
+  ReadTrace read(file_of(kLife));
   CHECK(read.notes.empty());
   const TraceSummary& s = read.summary;
   CHECK(s.events == kLife.size());
@@ -108,9 +109,9 @@ TEST_CASE("a summary counts events, bytes, what was read ahead and used, and the
     CHECK_THAT(text, Catch::Contains(part));
 }
 TEST_CASE("a late read ahead counts as used once, however many threads wait for it") {
-  Read read(file_of({event(0, TraceKind::kReadAhead, 3), event(1, TraceKind::kFaultUnderWay, 3, 1),
-                     event(1, TraceKind::kFaultUnderWay, 3, 1), event(2, TraceKind::kExtentRead, 3),
-                     event(3, TraceKind::kExtentRead, 3)}));
+  ReadTrace read(file_of({event(0, TraceKind::kReadAhead, 3), event(1, TraceKind::kFaultUnderWay, 3, 1),
+                          event(1, TraceKind::kFaultUnderWay, 3, 1), event(2, TraceKind::kExtentRead, 3),
+                          event(3, TraceKind::kExtentRead, 3)}));
   CHECK(read.summary.ahead_used == 1);
   TraceMap map(read.reader, read.summary, 4, 1);
   CHECK(map.cell(2, 0).shade == Shade::kAhead);
@@ -119,12 +120,12 @@ TEST_CASE("a late read ahead counts as used once, however many threads wait for 
 TEST_CASE("a file that is cut is read as far as it goes, and it is said") {
   const std::string whole = file_of(kLife);
   for (size_t cut = 1; cut < sizeof(TraceEvent); ++cut) {
-    Read read(whole.substr(0, whole.size() - cut));
+    ReadTrace read(whole.substr(0, whole.size() - cut));
     CHECK(read.summary.events == kLife.size() - 1);
     REQUIRE(read.notes.size() == 1);
     CHECK_THAT(read.notes[0], Catch::Contains("ends within an event"));
   }
-  Read empty(bytes_of(header()));
+  ReadTrace empty(bytes_of(header()));
   REQUIRE(empty.notes.size() == 1);
   CHECK_THAT(empty.notes[0], Catch::Contains("no events"));
   CHECK_THAT(draw_trace(empty.reader, empty.summary, 600, 400), Catch::Contains("nothing happened"));
@@ -152,9 +153,9 @@ TEST_CASE("damaged events are left out and counted, the others are shown") {
   events.insert(events.begin() + 8, {3000, kBase + 1, 1, TraceKind::kEvict, {}});
   events.insert(events.begin() + 9, event(3, TraceKind::kEvict, 0, 513));
   events.insert(events.begin() + 9, {3000, ~uint64_t{0}, 1, TraceKind::kEvict, {}});
-  Read read(file_of(events));
+  ReadTrace read(file_of(events));
   CHECK(read.summary.events == kLife.size());
-  CHECK(read.summary.read_bytes == Read(file_of(kLife)).summary.read_bytes);
+  CHECK(read.summary.read_bytes == ReadTrace(file_of(kLife)).summary.read_bytes);
   REQUIRE(read.notes.size() == 1);
   CHECK_THAT(read.notes[0], Catch::Contains("damaged: 7 events of 22"));
 }
@@ -166,7 +167,7 @@ TEST_CASE("a later version's file is read as far as it is known, and it is said"
   std::string text = bytes_of(h) + std::string(32, 'x');
   for (const TraceEvent& e : kLife) text += bytes_of(e) + std::string(8, 'x');
   text += bytes_of(event(12, TraceKind{99}, 0)) + std::string(8, 'x');
-  Read read(text);
+  ReadTrace read(text);
   CHECK(read.summary.events == kLife.size());
   CHECK(read.summary.written_bytes == kExtent);
   REQUIRE(read.notes.size() == 2);
@@ -174,17 +175,17 @@ TEST_CASE("a later version's file is read as far as it is known, and it is said"
   CHECK_THAT(read.notes[1], Catch::Contains("1 event is of a kind"));
 }
 TEST_CASE("lost events and a full file are told") {
-  Read read(file_of({event(0, TraceKind::kFirstTouch, 0),
-                     {1000, 0, 77, TraceKind::kLost, {}},
-                     {2000, 0, 0, TraceKind::kCut, {}}}));
+  ReadTrace read(file_of({event(0, TraceKind::kFirstTouch, 0),
+                          {1000, 0, 77, TraceKind::kLost, {}},
+                          {2000, 0, 0, TraceKind::kCut, {}}}));
   REQUIRE(read.notes.size() == 2);
   CHECK_THAT(read.notes[0], Catch::Contains("77 events are missing"));
   CHECK_THAT(read.notes[1], Catch::Contains("full after 2.0 ms"));
 }
 TEST_CASE("a map has what was used of the address space, one stretch above the other") {
-  Read read(file_of({event(0, TraceKind::kFirstTouch, 0), event(10, TraceKind::kEvict, 1000),
-                     event(20, TraceKind::kExtentRead, 1001), event(20, TraceKind::kWrite, 1001),
-                     event(40, TraceKind::kLineRead, 0, 1)}));
+  ReadTrace read(file_of({event(0, TraceKind::kFirstTouch, 0), event(10, TraceKind::kEvict, 1000),
+                          event(20, TraceKind::kExtentRead, 1001), event(20, TraceKind::kWrite, 1001),
+                          event(40, TraceKind::kLineRead, 0, 1)}));
   // 3 extents in 6 rows, 10 ms a column.
   TraceMap map(read.reader, read.summary, 4, 6);
   CHECK(map.space().bytes() == 3 * kExtent);
@@ -205,11 +206,11 @@ TEST_CASE("a map has what was used of the address space, one stretch above the o
   CHECK(map.written_bytes() == std::vector<uint64_t>{0, 0, kExtent, 0});
 }
 TEST_CASE("of a dot what comes there is shown before what leaves, and a write before an eviction") {
-  Read read(file_of({event(0, TraceKind::kEvict, 0, 1), event(0, TraceKind::kEvict, 0, 1),
-                     event(0, TraceKind::kWrite, 0, 1), event(10, TraceKind::kEvict, 0, 1),
-                     event(10, TraceKind::kEvict, 0, 1), event(10, TraceKind::kLineRead, 0, 1),
-                     event(20, TraceKind::kReadAhead, 0), event(20, TraceKind::kExtentZeroed, 0),
-                     event(30, TraceKind::kStagedHit, 0)}));
+  ReadTrace read(file_of({event(0, TraceKind::kEvict, 0, 1), event(0, TraceKind::kEvict, 0, 1),
+                          event(0, TraceKind::kWrite, 0, 1), event(10, TraceKind::kEvict, 0, 1),
+                          event(10, TraceKind::kEvict, 0, 1), event(10, TraceKind::kLineRead, 0, 1),
+                          event(20, TraceKind::kReadAhead, 0), event(20, TraceKind::kExtentZeroed, 0),
+                          event(30, TraceKind::kStagedHit, 0)}));
   TraceMap map(read.reader, read.summary, 3, 1);
   CHECK(map.cell(0, 0).shade == Shade::kWritten);
   CHECK(map.cell(1, 0).shade == Shade::kLineRead);
@@ -217,9 +218,9 @@ TEST_CASE("of a dot what comes there is shown before what leaves, and a write be
   CHECK(map.cell(2, 0).shade == Shade::kTouch);  // found zeroed: nothing was read
 }
 TEST_CASE("what comes from compressed memory and goes there is no reading or writing of the disk") {
-  Read read(file_of({event(0, TraceKind::kCompress, 0), event(10, TraceKind::kExtentExpand, 0),
-                     event(20, TraceKind::kLineExpand, 0, 4), event(30, TraceKind::kReadAhead, 0),
-                     event(30, TraceKind::kExtentExpand, 0), event(30, TraceKind::kStagedHit, 0)}));
+  ReadTrace read(file_of({event(0, TraceKind::kCompress, 0), event(10, TraceKind::kExtentExpand, 0),
+                          event(20, TraceKind::kLineExpand, 0, 4), event(30, TraceKind::kReadAhead, 0),
+                          event(30, TraceKind::kExtentExpand, 0), event(30, TraceKind::kStagedHit, 0)}));
   CHECK(read.summary.read_bytes == 0);
   CHECK(read.summary.written_bytes == 0);
   CHECK(read.summary.ahead_used == 1);
@@ -234,15 +235,15 @@ TEST_CASE("what comes from compressed memory and goes there is no reading or wri
   CHECK(map.cell(3, 0).shade == Shade::kAhead);
 }
 TEST_CASE("a picture marks forks, and when something waits for room") {
-  Read read(file_of({event(0, TraceKind::kFirstTouch, 0),
-                     {5000, 0, 0, TraceKind::kFork, {}},
-                     {8000, 0x1000, 1, TraceKind::kWait, {}},
-                     event(9, TraceKind::kEvict, 0)}));
+  ReadTrace read(file_of({event(0, TraceKind::kFirstTouch, 0),
+                          {5000, 0, 0, TraceKind::kFork, {}},
+                          {8000, 0x1000, 1, TraceKind::kWait, {}},
+                          event(9, TraceKind::kEvict, 0)}));
   const std::string svg = draw_trace(read.reader, read.summary, 800, 600);
   CHECK_THAT(svg, Catch::Contains(">fork</text>") && Catch::Contains("wait for room"));
 }
 TEST_CASE("what the program gives back is shown where something was, however much it is") {
-  Read read(
+  ReadTrace read(
       file_of({event(0, TraceKind::kFirstTouch, 3), {10'000, kBase, 1u << 24, TraceKind::kDiscard, {}}}));
   TraceMap map(read.reader, read.summary, 2, 2);
   CHECK(map.space().bytes() == kExtent);
@@ -251,7 +252,7 @@ TEST_CASE("what the program gives back is shown where something was, however muc
 }
 TEST_CASE(
     "a picture is drawn in every size, with its colours, units and legend, and nothing from elsewhere") {
-  Read read(file_of(kLife));
+  ReadTrace read(file_of(kLife));
   for (const auto& [width, height] :
        {std::pair(kLeastWidth, kLeastHeight), std::pair(1200, 800), std::pair(kMostPixels, kMostPixels)}) {
     const std::string svg = draw_trace(read.reader, read.summary, width, height);

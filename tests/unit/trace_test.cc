@@ -11,7 +11,7 @@
 #include "tests/unit/in_child.h"
 #include "tools/trace_reader.h"
 
-#include "tests/unit/catch.h"
+#include "tests/support/catch.h"
 
 using namespace spillway;
 using test::in_child;
@@ -28,10 +28,10 @@ Trace& new_trace(const std::string& path, uint64_t most_bytes = Trace::kMostByte
 }
 
 // Address that a test gives the event of number i.
-uint64_t address(uint64_t i) { return (i + 1) * kExtentBytes; }
+uint64_t address_of(uint64_t i) { return (i + 1) * kExtentBytes; }
 void note(Trace& trace, uint64_t from, uint64_t count) {
   for (uint64_t i = from; i < from + count; ++i)
-    trace.note(TraceKind::kEvict, reinterpret_cast<char*>(address(i)), 1 + i % kExtentPages);
+    trace.note(TraceKind::kEvict, reinterpret_cast<char*>(address_of(i)), 1 + i % kExtentPages);
 }
 
 std::vector<TraceEvent> events_of(const std::string& path) {
@@ -70,7 +70,7 @@ TEST_CASE("what is noted is in the file, in order, under a header that says what
   REQUIRE(events.size() == 1001);
   for (uint64_t i = 0; i < 1000; ++i) {
     REQUIRE(events[i].kind == TraceKind::kEvict);
-    REQUIRE(events[i].address == address(i));
+    REQUIRE(events[i].address == address_of(i));
     REQUIRE(events[i].pages == 1 + i % kExtentPages);
   }
   CHECK(events[1000].kind == TraceKind::kMemory);
@@ -115,7 +115,7 @@ TEST_CASE("events that come faster than they are written are counted, and the ot
       lost += event.pages;
       next += event.pages;
     } else {
-      REQUIRE(event.address == address(next));
+      REQUIRE(event.address == address_of(next));
       ++next;
     }
   }
@@ -139,7 +139,7 @@ TEST_CASE("a file does not become larger than it may, says so, and so does the p
   CHECK(bytes_of(dir / "t") > 16 * kKiB - 2 * sizeof(TraceEvent));
   const std::vector<TraceEvent> events = events_of(dir / "t");
   CHECK(events.back().kind == TraceKind::kCut);
-  CHECK(events[events.size() - 2].address == address(events.size() - 2));
+  CHECK(events[events.size() - 2].address == address_of(events.size() - 2));
 }
 TEST_CASE("a file that is no trace keeps its text, an older trace makes room") {
   if (!test::kForkIsFine) return;
