@@ -36,7 +36,6 @@ std::string content(int fd, uint64_t bytes, uint64_t offset) {
   REQUIRE(pread(fd, text.data(), bytes, static_cast<off_t>(offset)) == static_cast<ssize_t>(bytes));
   return text;
 }
-bool test::is_open(int fd) { return fcntl(fd, F_GETFD) >= 0; }
 
 }  // namespace
 
