@@ -13,7 +13,7 @@ VERSION := $(shell sed -n 's/^\#define SPILLWAY_VERSION_STRING "\(.*\)"/\1/p' in
 
 CXX      ?= g++
 CC       ?= gcc
-OPT      ?= $(if $(SANITIZE),-O1,-O2)
+OPT      ?= $(if $(SANITIZE),-Og,-O2)
 DEBUG    ?= -g1
 WARN     := -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wimplicit-fallthrough $(if $(WERROR),-Werror)
 SAN      := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
@@ -124,7 +124,7 @@ $(eval $(call compiled,$(OBJ),))
 # Argument parsing and test code gain nothing from -O2, and half of the build's time is theirs. But a trace has up to 44 million
 # events, the simulation moves gigabytes page by page, and headers that look up millions of keys need an optimiser.
 $(OBJ)/tools/%.o $(OBJ)/tests/%.o: OPT := -O0
-$(OBJ)/tools/trace%.o $(OBJ)/tests/simulation%.o: OPT := -O2
+$(OBJ)/tools/trace%.o $(OBJ)/tests/simulation%.o: OPT := $(if $(SANITIZE),-Og,-O2)
 $(OBJ)/tests/typed%.o: OPT := $(if $(SANITIZE),-O0,-O1)
 
 # --- libspillway -------------------------------------------------------------------------------------------------
