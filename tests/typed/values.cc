@@ -159,7 +159,7 @@ TEST_CASE(
   natives.insert(natives.end(), {dense, clustered, sparse});
   std::vector<Bytes> stored;
   for (const auto& n : natives) stored.push_back(set_of(n));
-  const auto kind_of = [&](std::size_t i) { return typed::root(stored[i].open())->set()->object().h.kind; };
+  const auto kind_of = [&](std::size_t i) { return typed::root(stored[i].open())->set()->object().h().kind; };
   CHECK(kind_of(6) == typed::kind::set_bits);
   CHECK(kind_of(7) == typed::kind::set_blocks);
   CHECK(kind_of(8) == typed::kind::set_sorted);
@@ -395,4 +395,20 @@ TEST_CASE("binary search over ten element types finds the leftmost position and 
   check(std::int8_t{}), check(std::uint8_t{}), check(std::int16_t{}), check(std::uint16_t{}),
       check(std::int32_t{});
   check(std::uint32_t{}), check(std::int64_t{}), check(std::uint64_t{}), check(float{}), check(double{});
+}
+
+TEST_CASE("the hash of bytes is the hash of their words, the last one filled with zeros") {
+  std::string bytes;
+  for (int i = 0; i < 40; ++i) bytes += static_cast<char>(i * 37 + 200);
+  for (std::size_t n = 0; n <= bytes.size(); ++n) {
+    std::uint64_t state = typed::hash_begin(7, n);
+    for (std::size_t at = 0; at < n; at += 8) {
+      std::uint64_t word = 0;
+      std::memcpy(&word, bytes.data() + at, std::min<std::size_t>(8, n - at));
+      state = typed::hash_step(state, word);
+    }
+    // In memory of its own, so that a sanitizer sees what is read beside it.
+    const std::vector<char> exact(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(n));
+    CHECK(typed::hash64(exact.data(), n, 7) == typed::hash_end(state));
+  }
 }

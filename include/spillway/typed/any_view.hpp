@@ -232,9 +232,9 @@ class any_view {
     if (s_.what != code::ref) return mismatch(wanted);
     const auto o = object();
     if (!o) return o.error();
-    if (o->h.kind != k) return {errc::wrong_type, wanted, o->position};
-    if (o->h.sub > kCodecLz4) return {errc::unsupported, "a known codec", o->position};
-    return text_view(reinterpret_cast<const char*>(o->at() + 8), o->h.count, o->h.sub != kCodecNone);
+    if (o->h().kind != k) return {errc::wrong_type, wanted, o->position};
+    if (o->h().sub > kCodecLz4) return {errc::unsupported, "a known codec", o->position};
+    return text_view(reinterpret_cast<const char*>(o->at() + 8), o->h().count, o->h().sub != kCodecNone);
   }
 
   const document* d_ = nullptr;
@@ -276,7 +276,7 @@ inline result<what> any_view::what() const {
   }
   const auto o = object();
   if (!o) return o.error();
-  switch (o->h.kind) {
+  switch (o->h().kind) {
     case kind::text:
       return typed::what::text;
     case kind::bytes:
@@ -285,14 +285,14 @@ inline result<what> any_view::what() const {
       return typed::what::buffer;
     case kind::array:
     case kind::list:
-      return o->h.sub & kTupleFlag ? typed::what::tuple : typed::what::list;
+      return o->h().sub & kTupleFlag ? typed::what::tuple : typed::what::list;
     case kind::set_sorted:
     case kind::set_bits:
     case kind::set_blocks:
       return typed::what::set;
     case kind::map:
-      return (o->h.sub & ~kMultiFlag) == static_cast<unsigned>(flavour::set) ? typed::what::set
-                                                                             : typed::what::map;
+      return (o->h().sub & ~kMultiFlag) == static_cast<unsigned>(flavour::set) ? typed::what::set
+                                                                               : typed::what::map;
     case kind::record:
       return typed::what::record;
     case kind::nd:
@@ -316,12 +316,12 @@ inline result<instant> any_view::instant() const {
     if (s_.what != code::ref) return mismatch("an instant");
     const auto o = object();
     if (!o) return o.error();
-    if (o->h.kind != kind::zoned) return {errc::wrong_type, "an instant", o->position};
-    if (o->h.sub > 3) return {errc::bad_value, "a unit", o->position};
+    if (o->h().kind != kind::zoned) return {errc::wrong_type, "an instant", o->position};
+    if (o->h().sub > 3) return {errc::bad_value, "a unit", o->position};
     t.ticks = static_cast<std::int64_t>(load_word(o->at() + 8));
-    t.unit = static_cast<unit>(o->h.sub);
+    t.unit = static_cast<unit>(o->h().sub);
     t.offset_s = load<std::int32_t>(o->at() + 16);
-    const auto name = at_reference(*d_, o->position + 24, o->h.depth).text();
+    const auto name = at_reference(*d_, o->position + 24, o->h().depth).text();
     if (!name) return name.error();
     const auto zone = name->str(256);
     if (!zone) return zone.error();
@@ -335,16 +335,16 @@ inline result<decimal> any_view::decimal() const {
   if (s_.what != code::ref) return mismatch("a decimal");
   const auto o = object();
   if (!o) return o.error();
-  if (o->h.kind != kind::decimal) return {errc::wrong_type, "a decimal", o->position};
-  const unsigned form = o->h.sub & ~1u;
+  if (o->h().kind != kind::decimal) return {errc::wrong_type, "a decimal", o->position};
+  const unsigned form = o->h().sub & ~1u;
   if (form != 0 && form != 2 && form != 4 && form != 8)
     return {errc::bad_tag, "a form of decimal", o->position};
   typed::decimal d;
-  d.negative = o->h.sub & 1, d.what = static_cast<typed::decimal::form>(form);
+  d.negative = o->h().sub & 1, d.what = static_cast<typed::decimal::form>(form);
   d.exponent = static_cast<std::int64_t>(load_word(o->at() + 8));
-  d.digits.assign(o->h.count, '0');
+  d.digits.assign(o->h().count, '0');
   if (d.digits.empty() && form == 0) return {errc::bad_value, "a digit", o->position};
-  for (std::uint64_t i = 0; i < o->h.count; ++i) {
+  for (std::uint64_t i = 0; i < o->h().count; ++i) {
     const auto both = static_cast<unsigned>(o->at()[16 + i / 2]);
     const unsigned digit = i % 2 ? both & 15 : both >> 4;
     if (digit > 9) return {errc::bad_value, "digits from 0 to 9", o->position};

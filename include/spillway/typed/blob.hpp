@@ -111,7 +111,8 @@ struct document {
 struct object {
   const document* doc = nullptr;
   std::uint64_t position = 0;
-  head h{};
+  std::uint64_t word = 0;  // the header as it is stored: taken apart, it could not be copied quickly
+  head h() const { return head::of(word); }
   const std::byte* at() const { return doc->base + position; }
 };
 
@@ -207,19 +208,24 @@ inline result<std::uint64_t> object_bytes(const document& d, std::uint64_t posit
 
 // The object at `position`, which was referred to from `from` by an object of depth `below` (256: by the
 // header).
-inline result<object> object_at(const document& d, std::uint64_t position, std::uint64_t from,
-                                unsigned below) {
-  if (d.proven) return object{&d, position, head::of(load_word(d.base + position))};
+inline result<object> unproven_object_at(const document& d, std::uint64_t position, std::uint64_t from,
+                                         unsigned below) {
   if (position % 8) return {errc::misaligned, "a reference to a multiple of 8", from};
   if (position >= from) return {errc::forward, "a reference that points backward", from};
   if (position < kHeaderBytes || position > d.bytes - 8)
     return {errc::out_of_range, "a reference into the blob", from};
-  const head h = head::of(load_word(d.base + position));
+  const std::uint64_t word = load_word(d.base + position);
+  const head h = head::of(word);
   if (h.depth >= below)
     return {errc::too_deep, "an object less deep than the one that refers to it", position};
   const auto size = detail::object_bytes(d, position, h, d.bytes - position);
   if (!size) return size.error();
-  return object{&d, position, h};
+  return object{&d, position, word};
+}
+[[gnu::always_inline]] inline result<object> object_at(const document& d, std::uint64_t position,
+                                                       std::uint64_t from, unsigned below) {
+  if (d.proven) return object{&d, position, load_word(d.base + position)};
+  return unproven_object_at(d, position, from, below);
 }
 
 // The object that the self-relative offset at `from` leads to. Errors: null_value when it is 0.
@@ -235,9 +241,9 @@ namespace detail {
 inline result<std::string> schema_name(const document& d, std::uint64_t from) {
   const auto o = follow(d, from, 256);
   if (!o) return o.error();
-  if (o->h.kind != kind::text || o->h.sub != kCodecNone || o->h.count > 65535)
+  if (o->h().kind != kind::text || o->h().sub != kCodecNone || o->h().count > 65535)
     return {errc::bad_tag, "a name of at most 65535 bytes", from};
-  std::string name(reinterpret_cast<const char*>(o->at() + 8), o->h.count);
+  std::string name(reinterpret_cast<const char*>(o->at() + 8), o->h().count);
   if (!is_utf8(name)) return {errc::bad_utf8, "a name in UTF-8", from};
   return name;
 }
@@ -245,8 +251,8 @@ inline result<std::string> schema_name(const document& d, std::uint64_t from) {
 inline status read_schema(document& d) {
   const auto o = object_at(d, d.schema, d.bytes, 256);
   if (!o) return o.error();
-  if (o->h.kind != kind::schema) return {errc::bad_tag, "a schema", d.schema};
-  const std::uint64_t at = d.schema, count = o->h.count, total = load_word(o->at() + 8);
+  if (o->h().kind != kind::schema) return {errc::bad_tag, "a schema", d.schema};
+  const std::uint64_t at = d.schema, count = o->h().count, total = load_word(o->at() + 8);
   // Counts were measured against the bytes they take, so this memory is at most a few times the blob's.
   if (16 + 24 * count + 24 * total > d.bytes - at)
     return {errc::out_of_range, "a schema inside the blob", at};

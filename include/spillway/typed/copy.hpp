@@ -33,8 +33,8 @@ class copier {
  private:
   ref body(const any_view& v, const object& o) {
     const std::string_view raw(reinterpret_cast<const char*>(o.at() + 8),
-                               o.h.kind <= kind::buffer ? o.h.count : 0);
-    switch (o.h.kind) {
+                               o.h().kind <= kind::buffer ? o.h().count : 0);
+    switch (o.h().kind) {
       case kind::text:
         return to_.text(v.text().value().str().value());
       case kind::bytes:
@@ -56,9 +56,9 @@ class copier {
       case kind::set_blocks: {
         draft_stack::lease d(to_.drafts());
         const std::uint64_t bytes =
-            detail::object_bytes(from_, o.position, o.h, from_.bytes - o.position).value();
+            detail::object_bytes(from_, o.position, o.h(), from_.bytes - o.position).value();
         d->raw(o.at(), bytes);
-        return to_.writer().place(*d, o.h);
+        return to_.writer().place(*d, o.h());
       }
       case kind::map: {
         const map_view m = map_view::of(o).value();

@@ -30,6 +30,24 @@ constexpr std::uint64_t hash_end(std::uint64_t state) {
 }
 
 // Words are little-endian; the last one is filled with zeros.
+// The last 1 to 7 of `all` bytes as a little-endian number. Only by loads and shifts: bytes copied into a
+// word would be read back before they are stored, and that waits for every cache miss before it, so that
+// look-ups would not overlap.
+inline std::uint64_t last_word(const char* p, std::size_t bytes, std::size_t all) {
+  std::uint64_t word;
+  if (all >= 8) {
+    std::memcpy(&word, p + bytes - 8, 8);
+    return word >> (64 - 8 * bytes);
+  }
+  if (bytes >= 4) {
+    std::uint32_t low, high;
+    std::memcpy(&low, p, 4), std::memcpy(&high, p + bytes - 4, 4);
+    return low | std::uint64_t{high} << 8 * (bytes - 4);
+  }
+  const auto byte = [&](std::size_t i) { return std::uint64_t{static_cast<unsigned char>(p[i])} << 8 * i; };
+  return byte(0) | byte(bytes / 2) | byte(bytes - 1);
+}
+
 inline std::uint64_t hash64(const void* data, std::size_t bytes, std::uint64_t seed) {
   const char* p = static_cast<const char*>(data);
   std::uint64_t state = hash_begin(seed, bytes), word;
@@ -37,11 +55,7 @@ inline std::uint64_t hash64(const void* data, std::size_t bytes, std::uint64_t s
     std::memcpy(&word, p, 8);
     state = hash_step(state, word);
   }
-  if (bytes % 8) {
-    word = 0;
-    std::memcpy(&word, p, bytes % 8);
-    state = hash_step(state, word);
-  }
+  if (bytes % 8) state = hash_step(state, last_word(p, bytes % 8, bytes));
   return hash_end(state);
 }
 

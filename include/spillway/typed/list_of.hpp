@@ -68,10 +68,10 @@ class list_of {
   void expect_records() {
     if (size_ == 0 || list_.element() != type::none) return;
     const auto first = list_[0].object();
-    if (!first || first->h.kind != kind::record) return;
+    if (!first || first->h().kind != kind::record) return;
     const typed::object& o = list_.object();
-    const plan& p = detail::plans_of<Inner>(*o.doc)->by_writer[first->h.count];
-    const std::uint64_t record_bytes = o.doc->types[first->h.count].record_bytes;
+    const plan& p = detail::plans_of<Inner>(*o.doc)->by_writer[first->h().count];
+    const std::uint64_t record_bytes = o.doc->types[first->h().count].record_bytes;
     if (p.problem.code != errc::ok || p.reading == reading::planned ||
         o.position < kHeaderBytes + record_bytes)
       return;
@@ -79,10 +79,10 @@ class list_of {
     usual_.first = reinterpret_cast<std::uintptr_t>(o.doc->base + kHeaderBytes);
     usual_.references = o.at() + 8 + kSlotPayload;
     usual_.size = size_;
-    usual_.word = head{kind::record, 0, 0, first->h.count}.word();
+    usual_.word = head{kind::record, 0, 0, first->h().count}.word();
     usual_.places = (o.position - kHeaderBytes - record_bytes) / 8 + 1;
-    usual_.below = o.h.depth;
-    if (p.reading == reading::complete && o.doc->holds_only(o.position, first->h.count))
+    usual_.below = o.h().depth;
+    if (p.reading == reading::complete && o.doc->holds_only(o.position, first->h().count))
       usual_.direct = size_;
   }
 

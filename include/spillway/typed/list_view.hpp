@@ -17,20 +17,20 @@ class list_view {
   static result<list_view> of(const object& o) {
     list_view v;
     v.o_ = o;
-    v.size_ = o.h.count;
-    if (o.h.kind == kind::array)
-      v.element_ = static_cast<type>(o.h.sub & ~kTupleFlag);
-    else if (o.h.kind != kind::list)
+    v.size_ = o.h().count;
+    if (o.h().kind == kind::array)
+      v.element_ = static_cast<type>(o.h().sub & ~kTupleFlag);
+    else if (o.h().kind != kind::list)
       return {errc::wrong_type, "a list", o.position};
     return v;
   }
 
   std::uint64_t size() const { return size_; }
   bool empty() const { return size_ == 0; }
-  bool is_tuple() const { return o_.h.sub & kTupleFlag; }
+  bool is_tuple() const { return o_.h().sub & kTupleFlag; }
   type element() const { return element_; }  // none: any values
   const typed::object& object() const { return o_; }
-  bool is_whole() const { return start_ == 0 && step_ == 1 && size_ == o_.h.count; }
+  bool is_whole() const { return start_ == 0 && step_ == 1 && size_ == o_.h().count; }
 
   // Errors: no_such past the end.
   result<any_view> at(std::uint64_t i) const {
@@ -39,7 +39,7 @@ class list_view {
   }
   any_view operator[](std::uint64_t i) const {
     const std::uint64_t k = index(i);
-    if (element_ == type::none) return any_view::at_slot(*o_.doc, o_.position + 8 + 16 * k, o_.h.depth);
+    if (element_ == type::none) return any_view::at_slot(*o_.doc, o_.position + 8 + 16 * k, o_.h().depth);
     return any_view::at_scalar(*o_.doc, element_, o_.position + 8 + bytes_of(element_) * k);
   }
   // Element start + i * step for i < count, in elements of this view; the caller has brought them into range.

@@ -25,10 +25,10 @@ class map_view {
 
   map_view() = default;
   static result<map_view> of(const object& o) {
-    if (o.h.kind != kind::map) return {errc::wrong_type, "a map", o.position};
+    if (o.h().kind != kind::map) return {errc::wrong_type, "a map", o.position};
     map_view m;
     m.o_ = o;
-    m.flavour_ = static_cast<typed::flavour>(o.h.sub & ~kMultiFlag);
+    m.flavour_ = static_cast<typed::flavour>(o.h().sub & ~kMultiFlag);
     m.keys_ = load_word(o.at() + 8);
     m.low_ = load_word(o.at() + 16);
     const std::uint64_t form = load_word(o.at() + 24);
@@ -36,7 +36,7 @@ class map_view {
     m.shift_ = static_cast<unsigned>(form & 0xff), m.hash_bits_ = static_cast<unsigned>(form >> 8 & 0xff);
     m.entry_ = entry_bytes(m.flavour_);
     // buckets was measured against the blob, but may have changed since: measured again.
-    const std::uint64_t room = o.doc->bytes - o.position - kMapHeadBytes, n = o.h.count,
+    const std::uint64_t room = o.doc->bytes - o.position - kMapHeadBytes, n = o.h().count,
                         width = n < UINT32_MAX ? 4 : 8;
     if (m.shift_ > 63 || m.hash_bits_ < 1 || m.hash_bits_ > 64 || m.keys_ > n || n * m.entry_ > room ||
         m.buckets_ >= (room - n * m.entry_) / width || (n && m.buckets_ == 0))
@@ -44,10 +44,10 @@ class map_view {
     return m;
   }
 
-  std::uint64_t size() const { return keys_; }          // distinct keys
-  std::uint64_t entries() const { return o_.h.count; }  // values
-  bool empty() const { return o_.h.count == 0; }
-  bool is_multi() const { return o_.h.sub & kMultiFlag; }
+  std::uint64_t size() const { return keys_; }            // distinct keys
+  std::uint64_t entries() const { return o_.h().count; }  // values
+  bool empty() const { return o_.h().count == 0; }
+  bool is_multi() const { return o_.h().sub & kMultiFlag; }
   typed::flavour flavour() const { return flavour_; }
   unsigned hash_bits() const { return hash_bits_; }
   const typed::object& object() const { return o_; }
@@ -72,17 +72,17 @@ class map_view {
     const std::uint64_t at = o_.position + kMapHeadBytes + i * entry_ + 8;
     switch (flavour_) {
       case typed::flavour::text:
-        return any_view::at_reference(*o_.doc, at, o_.h.depth);
+        return any_view::at_reference(*o_.doc, at, o_.h().depth);
       case typed::flavour::object:
       case typed::flavour::set:
-        return any_view::at_slot(*o_.doc, at, o_.h.depth);
+        return any_view::at_slot(*o_.doc, at, o_.h().depth);
       default:
         return any_view::at_scalar(*o_.doc, type::u64, at - 8);
     }
   }
   any_view value(std::uint64_t i) const {
     if (flavour_ == typed::flavour::set) return {};
-    return any_view::at_slot(*o_.doc, o_.position + kMapHeadBytes + (i + 1) * entry_ - 16, o_.h.depth);
+    return any_view::at_slot(*o_.doc, o_.position + kMapHeadBytes + (i + 1) * entry_ - 16, o_.h().depth);
   }
 
   // The first entry of a key, npos when there is none; next() gives the following ones. Errors: those of
@@ -178,19 +178,28 @@ class map_view {
     if (i < entries()) __builtin_prefetch(entry(i));
   }
 
- private:
-  const std::byte* entry(std::uint64_t i) const { return o_.at() + kMapHeadBytes + i * entry_; }
-
+  // The text an entry refers to; any i.
+  void prefetch_key(std::uint64_t i) const {
+    if (i >= entries()) return;
+    const std::byte* const from = entry(i) + 8;
+    __builtin_prefetch(
+        reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(from) + load_word(from)));
+  }
+  // The entry of `key`, whose hash is h, from entry i = lower(h) on; npos when there is none.
   result<std::uint64_t> scan_text(std::uint64_t i, std::uint64_t h, std::string_view key) const {
     for (; i < entries() && hash(i) == h; ++i) {
-      const auto o = follow(*o_.doc, o_.position + kMapHeadBytes + i * entry_ + 8, o_.h.depth);
+      const auto o = follow(*o_.doc, o_.position + kMapHeadBytes + i * entry_ + 8, o_.h().depth);
       if (!o) return o.error();
-      if (o->h.kind != kind::text || o->h.sub != kCodecNone)
+      if (o->h().kind != kind::text || o->h().sub != kCodecNone)
         return {errc::wrong_type, "a key that is text", o->position};
-      if (std::string_view(reinterpret_cast<const char*>(o->at() + 8), o->h.count) == key) return i;
+      if (std::string_view(reinterpret_cast<const char*>(o->at() + 8), o->h().count) == key) return i;
     }
     return npos;
   }
+
+ private:
+  const std::byte* entry(std::uint64_t i) const { return o_.at() + kMapHeadBytes + i * entry_; }
+
   result<std::uint64_t> scan(std::uint64_t i, std::uint64_t h, const std::string& canonical) const {
     for (; i < entries() && hash(i) == h; ++i) {
       key_writer w;
@@ -210,7 +219,7 @@ inline result<map_view> any_view::map() const {
   if (!is_reference()) return mismatch("a map");
   const auto o = object();
   if (!o) return o.error();
-  if (o->h.kind == kind::map && (o->h.sub & ~kMultiFlag) == static_cast<unsigned>(typed::flavour::set))
+  if (o->h().kind == kind::map && (o->h().sub & ~kMultiFlag) == static_cast<unsigned>(typed::flavour::set))
     return {errc::wrong_type, "a map, not a set", o->position};
   return map_view::of(*o);
 }

@@ -62,13 +62,16 @@ class string_map : public detail::map_base<V, Trust> {
   // The entry of each key, npos where there is none; the cache misses of many look-ups overlap. Throws
   // `failure`.
   void find_many(std::span<const std::string_view> keys, std::span<std::uint64_t> out) const {
-    constexpr std::size_t kBatch = 16;
-    std::uint64_t hashes[kBatch];
+    constexpr std::size_t kBatch = 32;
+    std::uint64_t hashes[kBatch], first[kBatch];
+    const map_view& m = this->m_;
     for (std::size_t from = 0; from < keys.size(); from += kBatch) {
       const std::size_t n = std::min(kBatch, keys.size() - from);
-      for (std::size_t i = 0; i < n; ++i) this->m_.prefetch_directory(hashes[i] = hash_text(keys[from + i]));
-      for (std::size_t i = 0; i < n; ++i) this->m_.prefetch_entry(hashes[i]);
-      for (std::size_t i = 0; i < n; ++i) out[from + i] = this->m_.find(keys[from + i]).value();
+      for (std::size_t i = 0; i < n; ++i) m.prefetch_directory(hashes[i] = hash_text(keys[from + i]));
+      for (std::size_t i = 0; i < n; ++i) m.prefetch_entry(hashes[i]);
+      for (std::size_t i = 0; i < n; ++i) m.prefetch_key(first[i] = m.lower(hashes[i]));
+      for (std::size_t i = 0; i < n; ++i)
+        out[from + i] = m.scan_text(first[i], hashes[i], keys[from + i]).value();
     }
   }
 };

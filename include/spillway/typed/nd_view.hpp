@@ -12,14 +12,14 @@ class nd_view {
  public:
   nd_view() = default;
   static result<nd_view> of(const object& o) {
-    if (o.h.kind != kind::nd) return {errc::wrong_type, "an n-d array", o.position};
+    if (o.h().kind != kind::nd) return {errc::wrong_type, "an n-d array", o.position};
     nd_view v;
     v.o_ = o;
-    v.element_ = static_cast<type>(o.h.sub);
+    v.element_ = static_cast<type>(o.h().sub);
     v.item_bytes_ = load_word(o.at() + 16);
-    v.data_ = detail::nd_data_at(o.position, o.h.count);
+    v.data_ = detail::nd_data_at(o.position, o.h().count);
     if (v.element_ == type::none) {
-      const auto name = any_view::at_reference(*o.doc, o.position + 8, o.h.depth).text();
+      const auto name = any_view::at_reference(*o.doc, o.position + 8, o.h().depth).text();
       if (!name) return name.error();
       const auto text = name->view();
       if (!text) return text.error();
@@ -30,7 +30,7 @@ class nd_view {
     // The shape is read once; its product was measured when the object was reached, and is again, now that it
     // is ours.
     unsigned __int128 bytes = v.item_bytes_;
-    for (std::uint64_t i = 0; i < o.h.count; ++i) {
+    for (std::uint64_t i = 0; i < o.h().count; ++i) {
       v.shape_.push_back(load_word(o.at() + 24 + 8 * i));
       bytes *= v.shape_.back();
       if (bytes > o.doc->bytes) bytes = static_cast<unsigned __int128>(o.doc->bytes) + 1;

@@ -11,14 +11,14 @@ class record_view {
  public:
   record_view() = default;
   static result<record_view> of(const object& o) {
-    if (o.h.kind != kind::record) return {errc::wrong_type, "a record", o.position};
+    if (o.h().kind != kind::record) return {errc::wrong_type, "a record", o.position};
     record_view v;
     v.o_ = o;
-    v.type_ = &o.doc->types[o.h.count];
+    v.type_ = &o.doc->types[o.h().count];
     return v;
   }
   const type_info& type() const { return *type_; }
-  std::uint64_t type_index() const { return o_.h.count; }
+  std::uint64_t type_index() const { return o_.h().count; }
   const typed::object& object() const { return o_; }
   std::size_t size() const { return type_->fields.size(); }
 
@@ -33,8 +33,8 @@ class record_view {
     const field_info& f = type_->fields[i];
     if (state(i) != state::set) return {};
     const std::uint64_t at = o_.position + f.offset;
-    if (is_slot(f.type)) return any_view::at_slot(*o_.doc, at, o_.h.depth);
-    if (is_reference(f.type)) return any_view::at_reference(*o_.doc, at, o_.h.depth);
+    if (is_slot(f.type)) return any_view::at_slot(*o_.doc, at, o_.h().depth);
+    if (is_reference(f.type)) return any_view::at_reference(*o_.doc, at, o_.h().depth);
     return any_view::at_scalar(*o_.doc, f.type, at);
   }
   // Errors: no_such, absent.
@@ -169,7 +169,7 @@ inline result<any_view> root(const blob& b) {
   if (!d.root) return {errc::absent, "a blob with a root"};
   const auto o = object_at(d, d.root, d.bytes, 256);
   if (!o) return o.error();
-  if (o->h.kind == kind::box) return any_view::at_slot(d, d.root + 8, o->h.depth);
+  if (o->h().kind == kind::box) return any_view::at_slot(d, d.root + 8, o->h().depth);
   return any_view::of_object(d, d.root);
 }
 
@@ -178,7 +178,7 @@ inline result<any_view> user_data(const blob& b) {
   if (!d.user_data) return {errc::absent, "a blob with user data"};
   const auto o = object_at(d, d.user_data, d.bytes, 256);
   if (!o) return o.error();
-  if (o->h.kind == kind::box) return any_view::at_slot(d, d.user_data + 8, o->h.depth);
+  if (o->h().kind == kind::box) return any_view::at_slot(d, d.user_data + 8, o->h().depth);
   return any_view::of_object(d, d.user_data);
 }
 

@@ -15,12 +15,12 @@ class set_view {
   static result<set_view> of(const object& o) {
     set_view v;
     v.o_ = o;
-    switch (o.h.kind) {
+    switch (o.h().kind) {
       case kind::set_sorted:
-        v.element_ = static_cast<type>(o.h.sub);
+        v.element_ = static_cast<type>(o.h().sub);
         if (!is_integer(v.element_) && !is_float(v.element_))
           return {errc::bad_tag, "a set of numbers", o.position};
-        v.size_ = o.h.count;
+        v.size_ = o.h().count;
         return v;
       case kind::set_bits:
         v.base_ = static_cast<std::int64_t>(load_word(o.at() + 8));
@@ -40,7 +40,7 @@ class set_view {
       default:
         return {errc::wrong_type, "a set", o.position};
     }
-    if (v.size_ > 64 * o.h.count) return {errc::contradiction, "no more members than bits", o.position};
+    if (v.size_ > 64 * o.h().count) return {errc::contradiction, "no more members than bits", o.position};
     return v;
   }
 
@@ -48,19 +48,19 @@ class set_view {
   bool empty() const { return size_ == 0; }
   const typed::object& object() const { return o_; }
   bool is_integers() const {
-    return o_.h.kind == kind::set_bits || o_.h.kind == kind::set_blocks ||
-           (o_.h.kind == kind::set_sorted && is_integer(element_));
+    return o_.h().kind == kind::set_bits || o_.h().kind == kind::set_blocks ||
+           (o_.h().kind == kind::set_sorted && is_integer(element_));
   }
 
   bool contains(std::int64_t v) const {
-    switch (o_.h.kind) {
+    switch (o_.h().kind) {
       case kind::set_bits: {
         const std::uint64_t bit = static_cast<std::uint64_t>(v) - static_cast<std::uint64_t>(base_);
-        return v >= base_ && bit / 64 < o_.h.count && word(bit / 64) >> bit % 64 & 1;
+        return v >= base_ && bit / 64 < o_.h().count && word(bit / 64) >> bit % 64 & 1;
       }
       case kind::set_blocks: {
-        const std::uint64_t i = lower(o_.h.count, [&](std::uint64_t k) { return block(k) < v >> 6; });
-        return i < o_.h.count && block(i) == v >> 6 && word(i) >> (v & 63) & 1;
+        const std::uint64_t i = lower(o_.h().count, [&](std::uint64_t k) { return block(k) < v >> 6; });
+        return i < o_.h().count && block(i) == v >> 6 && word(i) >> (v & 63) & 1;
       }
       default:
         return contains(any(v));
@@ -68,9 +68,9 @@ class set_view {
   }
   // Equal numbers are one member: 2.0 is in {1, 2}.
   bool contains(const any& v) const {
-    if (o_.h.kind == kind::map) return map_.contains(v);
+    if (o_.h().kind == kind::map) return map_.contains(v);
     const std::string key = key_of(v);
-    if (o_.h.kind != kind::set_sorted) {
+    if (o_.h().kind != kind::set_sorted) {
       if (key.size() != 10 || key[0] != kKeyInteger) return false;
       std::uint64_t magnitude;
       std::memcpy(&magnitude, key.data() + 2, 8);
@@ -120,8 +120,8 @@ class set_view {
   }
   // Every member of this set is one of the other.
   result<bool> subset_of(const set_view& other) const {
-    if (is_integers() && other.is_integers() && o_.h.kind != kind::set_sorted &&
-        other.o_.h.kind != kind::set_sorted)
+    if (is_integers() && other.is_integers() && o_.h().kind != kind::set_sorted &&
+        other.o_.h().kind != kind::set_sorted)
       return within(other);
     const auto mine = keys(), theirs = other.keys();
     if (!mine) return mine.error();
@@ -136,14 +136,14 @@ class set_view {
   // Blocks of 64 members, ascending, for sets of bits: f(block number, bits).
   template <class F>
   void for_each_block(F&& f) const {
-    for (std::uint64_t i = 0; i < o_.h.count; ++i)
-      f(o_.h.kind == kind::set_bits ? (base_ >> 6) + static_cast<std::int64_t>(i) : block(i), word(i));
+    for (std::uint64_t i = 0; i < o_.h().count; ++i)
+      f(o_.h().kind == kind::set_bits ? (base_ >> 6) + static_cast<std::int64_t>(i) : block(i), word(i));
   }
 
  private:
   friend class cursor;
   std::uint64_t word(std::uint64_t i) const {
-    return load_word(o_.at() + (o_.h.kind == kind::set_bits ? 24 : 16 + 8 * o_.h.count) + 8 * i);
+    return load_word(o_.at() + (o_.h().kind == kind::set_bits ? 24 : 16 + 8 * o_.h().count) + 8 * i);
   }
   std::int64_t block(std::uint64_t i) const {
     return static_cast<std::int64_t>(load_word(o_.at() + 16 + 8 * i));
@@ -165,14 +165,14 @@ class set_view {
     for_each_block([&](std::int64_t number, std::uint64_t bits) {
       if (bits == 0 || !all) return;
       std::uint64_t theirs = 0;
-      if (other.o_.h.kind == kind::set_bits) {
+      if (other.o_.h().kind == kind::set_bits) {
         const std::uint64_t i =
             static_cast<std::uint64_t>(number) - static_cast<std::uint64_t>(other.base_ >> 6);
-        if (i < other.o_.h.count) theirs = other.word(i);
+        if (i < other.o_.h().count) theirs = other.word(i);
       } else {
         const std::uint64_t i =
-            lower(other.o_.h.count, [&](std::uint64_t k) { return other.block(k) < number; });
-        if (i < other.o_.h.count && other.block(i) == number) theirs = other.word(i);
+            lower(other.o_.h().count, [&](std::uint64_t k) { return other.block(k) < number; });
+        if (i < other.o_.h().count && other.block(i) == number) theirs = other.word(i);
       }
       all = (bits & ~theirs) == 0;
     });
@@ -233,21 +233,21 @@ class set_view::cursor {
   explicit cursor(const set_view& s) : s_(s) {}
   bool next(any_view& out) {
     const auto& o = s_.o_;
-    if (o.h.kind == kind::set_sorted || o.h.kind == kind::map) {
+    if (o.h().kind == kind::set_sorted || o.h().kind == kind::map) {
       if (i_ >= s_.size_) return false;
-      out = o.h.kind == kind::map
+      out = o.h().kind == kind::map
                 ? s_.map_.key(i_)
                 : any_view::at_scalar(*o.doc, s_.element_, o.position + 8 + i_ * bytes_of(s_.element_));
       ++i_;
       return true;
     }
     while (bits_ == 0) {
-      if (i_ >= o.h.count) return false;
+      if (i_ >= o.h().count) return false;
       bits_ = s_.word(i_++);
     }
     const auto bit = static_cast<std::uint64_t>(std::countr_zero(bits_));
     bits_ &= bits_ - 1;
-    const std::uint64_t start = o.h.kind == kind::set_bits
+    const std::uint64_t start = o.h().kind == kind::set_bits
                                     ? static_cast<std::uint64_t>(s_.base_) + 64 * (i_ - 1)
                                     : static_cast<std::uint64_t>(s_.block(i_ - 1)) << 6;
     out = any_view::of_integer(*o.doc, static_cast<std::int64_t>(start + bit));

@@ -39,7 +39,7 @@ class verifier : verify_index {
       const auto bytes = object_bytes(d_, at, h, d_.bytes - at);
       if (!bytes) return bytes.error();
       if (visits_.size() == UINT32_MAX) return {errc::too_much, "fewer than 2^32 objects", at};
-      here_ = {&d_, at, h};
+      here_ = {&d_, at, w};
       visits_now_ = 1;
       if (h.depth > o_.max_depth) return {errc::too_deep, "a value less deep", at};
       if (auto s = object(); !s) return s;
@@ -67,7 +67,7 @@ class verifier : verify_index {
 
  private:
   status text_body() {
-    const head& h = here_.h;
+    const head h = here_.h();
     if (h.sub > kCodecLz4 || (h.kind == kind::buffer && h.sub))
       return {errc::bad_tag, "a known codec", here_.position};
     const text_view t(reinterpret_cast<const char*>(here_.at() + 8), h.count, h.sub != kCodecNone);
@@ -92,7 +92,7 @@ class verifier : verify_index {
   }
 
   status record_body() {
-    const type_info& t = d_.types[here_.h.count];
+    const type_info& t = d_.types[here_.h().count];
     const record_view r = record_view::of(here_).value();
     const std::uint64_t at = here_.position;
     const error contradiction{errc::contradiction, 0, at,
@@ -115,7 +115,7 @@ class verifier : verify_index {
       const field_info& f = t.fields[i];
       visits_now_ += 1;
       if (r.state(i) != state::set) {
-        complete_[here_.h.count] = false;
+        complete_[here_.h().count] = false;
         if (!zero(f.offset, f.offset + bytes_of(f.type))) return contradiction;
       } else if (is_slot(f.type)) {
         if (auto s = slot_at(at + f.offset, f.type); !s) return s;
@@ -137,13 +137,13 @@ class verifier : verify_index {
   }
 
   status array_body() {
-    const auto element = static_cast<type>(here_.h.sub & ~kTupleFlag);
+    const auto element = static_cast<type>(here_.h().sub & ~kTupleFlag);
     const std::byte* p = here_.at() + 8;
     if (element == type::boolean) {
-      for (std::uint64_t i = 0; i < here_.h.count; ++i)
+      for (std::uint64_t i = 0; i < here_.h().count; ++i)
         if (static_cast<unsigned>(p[i]) > 1) return {errc::bad_value, "bools of 0 or 1", here_.position};
     } else if (element == type::date) {
-      for (std::uint64_t i = 0; i < here_.h.count; ++i)
+      for (std::uint64_t i = 0; i < here_.h().count; ++i)
         if (!date{load<std::int32_t>(p + 4 * i)}.valid())
           return {errc::bad_value, "years from 1 to 9999", here_.position};
     }
@@ -152,8 +152,8 @@ class verifier : verify_index {
   }
 
   status list_body() {
-    const std::uint64_t at = here_.position, n = here_.h.count;
-    if (here_.h.sub & ~kTupleFlag) return {errc::bad_tag, "a list or a tuple", at};
+    const std::uint64_t at = here_.position, n = here_.h().count;
+    if (here_.h().sub & ~kTupleFlag) return {errc::bad_tag, "a list or a tuple", at};
     bool alike = n >= 16;
     std::uint64_t type = 0;
     for (std::uint64_t i = 0; i < n; ++i) {
@@ -171,7 +171,7 @@ class verifier : verify_index {
   }
 
   status object() {
-    const head& h = here_.h;
+    const head h = here_.h();
     const std::uint64_t at = here_.position;
     switch (h.kind) {
       case kind::text:

@@ -13,14 +13,14 @@ class verify_index : public verify_walk {
   using verify_walk::verify_walk;
 
   status set_body() {
-    const std::uint64_t n = here_.h.count, at = here_.position;
+    const std::uint64_t n = here_.h().count, at = here_.position;
     const std::byte* p = here_.at();
     const error unsorted{errc::unsorted, 0, at, "members in ascending order, each once", nullptr};
-    if (here_.h.kind == kind::set_sorted) {
-      if (here_.h.sub == static_cast<unsigned>(type::boolean) ||
-          here_.h.sub == static_cast<unsigned>(type::date))
+    if (here_.h().kind == kind::set_sorted) {
+      if (here_.h().sub == static_cast<unsigned>(type::boolean) ||
+          here_.h().sub == static_cast<unsigned>(type::date))
         return {errc::bad_tag, "a set of numbers", at};
-      const bool sorted = with_element(static_cast<type>(here_.h.sub), [&](auto like) {
+      const bool sorted = with_element(static_cast<type>(here_.h().sub), [&](auto like) {
         using S = decltype(like);
         for (std::uint64_t i = 1; i < n; ++i)
           if (!(load<S>(p + 8 + (i - 1) * sizeof(S)) < load<S>(p + 8 + i * sizeof(S)))) return false;
@@ -31,7 +31,7 @@ class verify_index : public verify_walk {
       return sorted ? status() : unsorted;
     }
     std::uint64_t members = 0;
-    if (here_.h.kind == kind::set_bits) {
+    if (here_.h().kind == kind::set_bits) {
       const auto base = static_cast<std::int64_t>(load_word(p + 8));
       for (std::uint64_t i = 0; i < n; ++i)
         members += static_cast<std::uint64_t>(std::popcount(load_word(p + 24 + 8 * i)));

@@ -41,7 +41,7 @@ class verify_walk {
     if (target >= here_.position) return {errc::forward, "a reference that points backward", from};
     if (!is_start(target)) return {errc::out_of_range, "a reference to the start of an object", from};
     const head h = head::of(load_word(d_.base + target));
-    if (h.depth >= here_.h.depth)
+    if (h.depth >= here_.h().depth)
       return {errc::too_deep, "an object less deep than the one that refers to it", from};
     if (h.kind == kind::schema || h.kind == kind::box) return {errc::bad_tag, "a reference to a value", from};
     visits_now_ += visits_[ordinal(target)];
@@ -84,7 +84,7 @@ class verify_walk {
   status slot_at(std::uint64_t at, type declared = type::any) {
     const slot s = load_slot(d_.base + at);
     visits_now_ += 1;
-    const any_view v = any_view::at_slot(d_, at, here_.h.depth);
+    const any_view v = any_view::at_slot(d_, at, here_.h().depth);
     const auto clean = [&](bool sub, bool aux) {
       return s.zero == 0 && (sub || s.sub == 0) && (aux || s.aux == 0);
     };

@@ -35,10 +35,10 @@ class view {
     return of(*o);
   }
   static result<view> of(const object& o) {
-    if (o.h.kind != kind::record) return {errc::wrong_type, "a record", o.position};
-    const plan& p = detail::plans_of<T>(*o.doc)->by_writer[o.h.count];
+    if (o.h().kind != kind::record) return {errc::wrong_type, "a record", o.position};
+    const plan& p = detail::plans_of<T>(*o.doc)->by_writer[o.h().count];
     if (p.problem.code != errc::ok) return p.problem;
-    return view(p, o.at(), o.h.depth, p.reading);
+    return view(p, o.at(), o.h().depth, p.reading);
   }
   explicit operator bool() const { return record_ != nullptr; }
 
@@ -115,7 +115,7 @@ class view {
 
   record_view dynamic() const { return record_view::of(object()).value(); }
   typed::object object() const {
-    return {plan_->doc, static_cast<std::uint64_t>(record_ - plan_->doc->base), head::of(load_word(record_))};
+    return {plan_->doc, static_cast<std::uint64_t>(record_ - plan_->doc->base), load_word(record_)};
   }
 
  private:
@@ -187,9 +187,9 @@ result<view<T, checked>> root(const blob& b) {
   if (!v) return v.error();
   const auto o = v->object();
   if (!o) return o.error();
-  if (o->h.kind != kind::record) return {errc::wrong_type, "a record", o->position};
+  if (o->h().kind != kind::record) return {errc::wrong_type, "a record", o->position};
   std::vector<std::pair<const void*, std::uint32_t>> seen;
-  if (const error e = detail::check_deep<T>(b.doc(), static_cast<std::uint32_t>(o->h.count), seen);
+  if (const error e = detail::check_deep<T>(b.doc(), static_cast<std::uint32_t>(o->h().count), seen);
       e.code != errc::ok)
     return e;
   return view<T, checked>::of(*o);
