@@ -2,7 +2,9 @@
 //
 // Sealed segments never change, so a second name for them is a copy. The active one is copied up to where its
 // records end. When a segment goes away in the middle of it (compaction), it begins again.
+#include <algorithm>
 #include <cstring>
+#include <filesystem>
 
 #include "libpool/segstore/manifest.h"
 #include "libpool/segstore/store_impl.h"
@@ -40,6 +42,16 @@ std::vector<std::string> names_in(int directory) {
   (void)os::list_names(
       directory, [](void* to, const char* name) { static_cast<Names*>(to)->all.emplace_back(name); }, &names);
   return names.all;
+}
+
+// Whether `path`, which need not exist, is the open directory or below it.
+bool is_inside(const std::string& path, int directory) {
+  namespace fs = std::filesystem;
+  std::error_code unknown;
+  const fs::path outer = fs::read_symlink("/proc/self/fd/" + std::to_string(directory), unknown),
+                 inner = fs::weakly_canonical(fs::absolute(path, unknown) / "", unknown);
+  return !outer.empty() &&
+         std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end()).first == outer.end();
 }
 
 }  // namespace
@@ -93,6 +105,8 @@ StoreStatus StoreImpl::backup_once(int to, bool& again) {
 
 StoreStatus StoreImpl::backup(const std::string& directory) {
   if (!is_open()) return closed();
+  if (is_inside(directory, reader_->directory()))
+    return {StoreCode::kInvalid, directory + ": a backup needs a directory outside the store"};
   Result<os::Fd> to = os::open_directory(directory.c_str(), true);
   if (!to) return failure(to.error(), directory);
   if (!names_in(to->get()).empty())

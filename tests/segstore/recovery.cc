@@ -211,6 +211,9 @@ TEST_CASE("backup while the store is written to is a store of its own with every
   stop = true;
   writer.join();
   CHECK(store.backup(dir / "s").code() == StoreCode::kInvalid);
+  CHECK(store.backup(dir / "s/sub/further").code() == StoreCode::kInvalid);
+  CHECK_FALSE(std::filesystem::exists(dir / "s/sub"));
+  must(store.backup(dir / "s2"));  // a name that begins the same is another directory
 }
 
 TEST_CASE("a clock that runs backwards changes nothing, for order comes from sequence numbers") {
