@@ -57,7 +57,8 @@ void Server::run() {
     });
   });
   while (!io_.stopped()) {
-    io_.run_one();
+    // Often the next request of somebody who has just had an answer.
+    if (!short_wait_.until([this] { return io_.poll_one() > 0; })) io_.run_one();
     arm_timer();
   }
 }

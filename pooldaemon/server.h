@@ -5,6 +5,7 @@
 #include <set>
 
 #include "base/os/shared_budget.h"
+#include "base/os/short_wait.h"
 #include "pooldaemon/log.h"
 #include "pooldaemon/session.h"
 #include "pooldaemon/store/cells.h"
@@ -61,6 +62,7 @@ class Server {
   uint64_t pool_id_ = os::random_number();
   uint64_t armed_ms_ = UINT64_MAX;
   uint64_t idle_since_ms_ = 0;
+  os::ShortWait short_wait_;
   bool stopping_ = false;
 };
 

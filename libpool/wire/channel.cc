@@ -85,11 +85,19 @@ Errno Channel::receive(Frame& frame, int timeout_ms) {
       case Assembler::Next::kIncomplete:
         break;
     }
-    if (timeout_ms >= 0 && !os::wait_readable(socket_.get(), timeout_ms)) return Errno(ETIMEDOUT);
     size_t capacity = 0;
     char* const room = assembler_.room(capacity);
     os::Received received;
-    if (Errno e = os::receive_some(socket_.get(), room, capacity, true, received); !e.ok()) return e;
+    Errno e(EAGAIN);
+    (void)short_wait_.until([&] {
+      e = os::receive_some(socket_.get(), room, capacity, /*wait=*/false, received);
+      return !(e == EAGAIN);
+    });
+    if (e == EAGAIN) {
+      if (timeout_ms >= 0 && !os::wait_readable(socket_.get(), timeout_ms)) return Errno(ETIMEDOUT);
+      e = os::receive_some(socket_.get(), room, capacity, /*wait=*/true, received);
+    }
+    if (!e.ok()) return e;
     if (received.bytes == 0) return Errno(ECONNRESET);
     assembler_.took(received);
   }

@@ -4,6 +4,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/os/short_wait.h"
 #include "base/os/socket.h"
 #include "libpool/wire/codec.h"
 #include "libpool/wire/message.h"
@@ -54,6 +55,7 @@ class Channel {
  private:
   os::Fd socket_;
   Assembler assembler_;
+  os::ShortWait short_wait_;
 };
 
 }  // namespace spillway::wire

@@ -67,7 +67,7 @@ TEST_CASE("spillway store: what cannot be is refused in words that say what can"
       {{"dump", dir / "n"}, "no store here"},
       {{"backup", dir / "n", dir / "b"}, "no store here"},
       {{"backup", at, dir / "full"}, "missing or empty"},
-      {{"backup", at, at}, "missing or empty"},
+      {{"backup", at, at}, "outside the store"},
       {{"bench", dir / "b", "--keys", "0"}, "a number above 0"},
       {{"stta", at}, "did you mean stat?"},
   };
