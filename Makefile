@@ -237,7 +237,7 @@ fuzz:
 soak: tests
 	scripts/soak $(BUILD)
 	FUZZ_INPUTS=1000000 scripts/fuzz typed
-	SPILLWAY_SOAK=$${SOAK_FACTOR:-50} SPILLWAY_KILLS=200 TEST_TIMEOUT=36000 scripts/run-tests $(BUILD) segstore pool \
+	SPILLWAY_SOAK=$${SOAK_FACTOR:-50} SPILLWAY_KILLS=200 TEST_TIMEOUT=36000 scripts/run-tests $(BUILD) segstore pool preload \
 	  $(if $(PYTHON_PACKAGE),python)
 demo: deps
 	+$(MAKE) --no-print-directory $(PRELOAD_LIB) $(BUILD)/bin/exm
