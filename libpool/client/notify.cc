@@ -29,9 +29,12 @@ void State::listen(std::shared_ptr<Session> session, std::unique_ptr<wire::Chann
                                                      : kTickMs);
       if (session->dead) return;
       if (ready & 2) os::clear_wakeup(session->wakeup.get());
-      if (has_pending_) {
+      // What it was woken for may have gone with a call of the program's by now.
+      if (has_pending_ || ready & 2) {
         quiet = 0;
         ticking_ = true;
+      }
+      if (has_pending_) {
         if (ready == 0 || urgent_) {
           std::lock_guard lock(refs_mutex_);
           urgent_ = false;
