@@ -1,11 +1,18 @@
 // Very many blocks, and many threads that exchange them.
+#include <cstdlib>
+
 #include "tests/support/catch.h"
 #include "tests/support/victims.h"
 
 using namespace spillway::test;
 
 TEST_CASE("a hundred thousand large blocks do not run into vm.max_map_count and give their memory back") {
-  ok_on_every_backing("many_large_blocks", {"64k"}, {"SPILLWAY_THRESHOLD=64k"});
+  for (const std::string& backing : kBackings) {
+    // Disk space is reserved for each of them, which takes minutes while others write: both ways of spilling
+    // only in the soak.
+    if (backing == "managed" && std::getenv("SPILLWAY_SOAK") == nullptr) continue;
+    require_ok(run_victim(backing, "many_large_blocks", {"64k"}, {"SPILLWAY_THRESHOLD=64k"}));
+  }
 }
 TEST_CASE("16 threads that exchange blocks find no corruption and no growth") {
   for (const std::string& backing : kBackings) {
