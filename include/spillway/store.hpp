@@ -289,8 +289,8 @@ class SPILLWAY_API Store {
   // Rewrites every segment that has dead records in it. Reads and writes go on.
   StoreStatus compact();
   StoreResult<StoreState> state() const;
-  // A store of its own in `directory` (missing or empty) with all that was written before: sealed segments
-  // become hard links, or copies on another file system. Works while others write.
+  // A store of its own in `directory` (missing or empty, not inside this one) with all that was written
+  // before: sealed segments become hard links, or copies on another file system. Works while others write.
   StoreStatus backup(const std::string& directory) const;
 
  private:
