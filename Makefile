@@ -17,7 +17,8 @@ OPT      ?= $(if $(SANITIZE),-Og,-O2)
 DEBUG    ?= -g1
 WARN     := -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wimplicit-fallthrough $(if $(WERROR),-Werror)
 SAN      := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
-CPPFLAGS := -I. -Iinclude -D_GNU_SOURCE -DSPILLWAY_TYPED_LZ4
+# xxHash insists on being inlined through pointers, which -Og does not do.
+CPPFLAGS := -I. -Iinclude -D_GNU_SOURCE -DSPILLWAY_TYPED_LZ4 $(if $(SANITIZE),-DXXH_NO_INLINE_HINTS=1)
 CXXFLAGS  = -std=c++20 $(OPT) $(DEBUG) $(WARN) $(SAN) -MMD -MP
 CFLAGS    = -std=gnu11 $(OPT) $(DEBUG) -Wall -Wextra $(if $(WERROR),-Werror) -MMD -MP
 LDFLAGS  := $(SAN) -pthread

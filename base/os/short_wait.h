@@ -1,8 +1,9 @@
 // short_wait.h - waiting for another process for a moment without sleeping.
 //
-// Putting a processor to sleep and waking it takes as long as most answers do, 25 us each way in a virtual machine. So who expects an
-// answer soon looks for it again and again, and leaves the processor to whoever wants it meanwhile. Who looked in vain does
-// without for a while, twice as long every time: a machine that is busy loses little by it.
+// Putting a processor to sleep and waking it takes as long as most answers do, 25 us each way in a virtual
+// machine. So who expects an answer soon looks for it again and again, and leaves the processor to whoever
+// wants it meanwhile. Who looked in vain does without for a while, twice as long every time: a machine that
+// is busy loses little by it.
 #pragma once
 #include <sched.h>
 
