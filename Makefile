@@ -45,7 +45,7 @@ $(UNITS)/$(1).cc: $(3) $(sort $(dir $(3))) Makefile
 endef
 
 # What is loaded into programs. The exported functions are apart: the unit tests, and their sanitizer builds, link the others.
-PRELOAD_EXPORTS := $(addprefix libpreload/,interpose.cc small.cc spillable_heap.cc exm_api.cc preload_api.cc memory_calls.cc lifecycle.cc)
+PRELOAD_EXPORTS := $(addprefix libpreload/,interpose.cc small.cc thread_cache.cc spillable_heap.cc exm_api.cc preload_api.cc memory_calls.cc lifecycle.cc)
 $(eval $(call unit,base,$(PIC),$(wildcard base/core/*.cc base/os/*.cc)))
 $(eval $(call unit,libpreload/pager,$(PIC),$(wildcard libpreload/pager/*.cc)))
 $(eval $(call unit,libpreload/inner,$(PIC),$(filter-out $(PRELOAD_EXPORTS) libpreload/pager/%,$(wildcard libpreload/*.cc libpreload/*/*.cc))))

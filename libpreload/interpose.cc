@@ -1,6 +1,6 @@
-// The exported malloc family. A hook is: guard, act, forward. A small block is jemalloc's after one compare
-// of the size (malloc) or one look into the page map (free): no lock, no system call, nothing of ours is
-// written.
+// The exported malloc family. A hook is: guard, act, forward. A small block comes from jemalloc's cache of
+// the thread and goes there, or is jemalloc's after one compare of the size (malloc) or one look into the
+// page map (free): no lock, no system call, nothing of ours is written.
 //
 // operator new and delete are not here on purpose: every C++ runtime implements them over malloc,
 // aligned_alloc and free, and a failure must throw the program's own std::bad_alloc, through its own
@@ -15,6 +15,7 @@
 #include "libpreload/settings.h"
 #include "libpreload/small.h"
 #include "libpreload/spillable_heap.h"
+#include "libpreload/thread_cache.h"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 #define LIKELY(x) __builtin_expect(!!(x), 1)
@@ -23,10 +24,6 @@
 
 namespace spillway {
 namespace {
-
-// The block this thread freed last, unless it allocated since: freeing it again is the commonest double free,
-// and jemalloc would hand the block out twice. One store in malloc, one compare in free.
-thread_local void* last_freed __attribute__((tls_model("initial-exec"))) = nullptr;
 
 // jemalloc's, whoever asks.
 bool is_plain(size_t bytes) { return LIKELY(bytes < settings.plain_below_bytes); }
@@ -65,14 +62,20 @@ __attribute__((noinline)) void* allocate_other(size_t bytes, size_t alignment, b
   os::die("%s(): %p is not the start of an allocated block", function, p);
 }
 
+void expect_live(const char* function, const void* p) {
+  if (settings.knows_thread_cache) ThreadCache::mine().expect_live(function, p);
+}
+
 __attribute__((noinline)) void free_other(void* p) {
+  if (is_small(p)) {
+    expect_live("free", p);
+    return jemalloc_free(p);
+  }
   if (p == nullptr) return;
   Region* region = LargeHeap::block_at(p);
   if (region == nullptr) not_a_block("free", p);
   large_heap.release(*region);
 }
-
-__attribute__((noinline, noreturn)) void freed_twice(void* p) { os::die("free(): %p was freed twice", p); }
 
 __attribute__((noinline)) void* realloc_other(void* p, size_t bytes, const void* caller) {
   ensure_started();
@@ -105,7 +108,6 @@ __attribute__((noinline)) void* realloc_other(void* p, size_t bytes, const void*
 }
 
 void* aligned(size_t alignment, size_t bytes, const void* caller) {
-  last_freed = nullptr;
   if (bytes == 0) bytes = 1;  // or jemalloc forgets about the alignment
   if (!is_plain(bytes)) return allocate_other(bytes, alignment, false, caller);
   return jemalloc_memalign(alignment, bytes);
@@ -116,24 +118,19 @@ void* aligned(size_t alignment, size_t bytes, const void* caller) {
 
 using namespace spillway;
 
-// Each within one cache line.
 EXPORT __attribute__((aligned(64))) void* malloc(size_t bytes) {
-  last_freed = nullptr;
+  if (LIKELY(bytes < settings.cached_below_bytes))
+    if (void* block = ThreadCache::mine().take(bytes); LIKELY(block != nullptr)) return block;
   if (!is_plain(bytes)) return allocate_other(bytes, 0, false, CALLER);
   return jemalloc_malloc(bytes);
 }
 
 EXPORT __attribute__((aligned(64))) void free(void* p) {
-  if (LIKELY(is_small(p))) {
-    if (UNLIKELY(p == last_freed)) freed_twice(p);
-    last_freed = p;
-    return jemalloc_free(p);
-  }
+  if (LIKELY(settings.knows_thread_cache) && LIKELY(ThreadCache::mine().put(p))) return;
   free_other(p);
 }
 
 EXPORT void* calloc(size_t count, size_t size) {
-  last_freed = nullptr;
   size_t bytes;
   if (UNLIKELY(__builtin_mul_overflow(count, size, &bytes))) return out_of_memory();
   if (!is_plain(bytes)) return allocate_other(bytes, 0, true, CALLER);
@@ -141,17 +138,15 @@ EXPORT void* calloc(size_t count, size_t size) {
 }
 
 static void* reallocate(void* p, size_t bytes, const void* caller) {
-  if (p == nullptr) {
-    last_freed = nullptr;
-    return is_plain(bytes) ? jemalloc_malloc(bytes) : allocate_other(bytes, 0, false, caller);
-  }
+  if (p == nullptr) return is_plain(bytes) ? jemalloc_malloc(bytes) : allocate_other(bytes, 0, false, caller);
   if (bytes == 0) {  // as glibc
     free(p);
     return nullptr;
   }
-  if (UNLIKELY(p == last_freed)) freed_twice(p);
-  last_freed = nullptr;
-  if (LIKELY(is_small(p) && is_plain(bytes))) return jemalloc_realloc(p, bytes);
+  if (LIKELY(is_small(p))) {
+    expect_live("realloc", p);
+    if (is_plain(bytes)) return jemalloc_realloc(p, bytes);
+  }
   return realloc_other(p, bytes, caller);
 }
 

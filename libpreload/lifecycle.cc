@@ -13,6 +13,7 @@
 #include "libpreload/small.h"
 #include "libpreload/spillable_heap.h"
 #include "libpreload/stats.h"
+#include "libpreload/thread_cache.h"
 
 namespace spillway {
 namespace {
@@ -49,6 +50,7 @@ void start() {
   trace.configure(settings.trace_file);
   jemalloc_free(jemalloc_malloc(1));  // which registers jemalloc's handlers, if nothing was allocated yet
   pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
+  if (ThreadCache::is_laid_out_like_this()) settings.use_thread_cache(ThreadCache::kMostBytes + 1);
   if (settings.stats) stats.start();
   if (settings.spills_small)
     spillable_heap.open();  // the last: from here on requests wait for us to be through

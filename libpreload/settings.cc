@@ -1,5 +1,6 @@
 #include "libpreload/settings.h"
 
+#include <algorithm>
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
@@ -58,6 +59,18 @@ void Settings::warn(const char* format, ...) const {
 void Settings::set_threshold(uint64_t bytes) {
   threshold_bytes = bytes;
   if (!looks_at_all_) plain_below_bytes = bytes;
+  cached_below_bytes = std::min(cacheable_below_bytes_, plain_below_bytes);
+}
+
+void Settings::look_at_all() {
+  looks_at_all_ = true;
+  plain_below_bytes = cached_below_bytes = 0;
+}
+
+void Settings::use_thread_cache(uint64_t below_bytes) {
+  knows_thread_cache = true;
+  cacheable_below_bytes_ = below_bytes;
+  cached_below_bytes = std::min(below_bytes, plain_below_bytes);
 }
 
 void Settings::read_environment() {

@@ -16,6 +16,10 @@ struct Settings {
   // too. Not atomic, which would cost malloc() two instructions: who sees the old value makes one more block
   // the old way.
   uint64_t plain_below_bytes = 4 * kMiB;
+  // Of those, requests below this are looked for in the thread's cache (thread_cache.h), and all blocks are
+  // put there: 0 and false until it is known how to.
+  uint64_t cached_below_bytes = 0;
+  bool knows_thread_cache = false;
   std::atomic<uint64_t> limit_bytes = 0;  // 0: the kernel decides what stays in memory
   // Of the budget that this user's programs share.
   uint32_t weight = 100;
@@ -41,15 +45,15 @@ struct Settings {
   void read_environment();
   void set_threshold(uint64_t bytes);
   // All requests are looked at from now on (spillable_heap.h).
-  void look_at_all() {
-    looks_at_all_ = true;
-    plain_below_bytes = 0;
-  }
+  void look_at_all();
+  // Requests below so many bytes may be looked for in the thread's cache from now on.
+  void use_thread_cache(uint64_t below_bytes);
   // A line on stderr unless quiet.
   void warn(const char* format, ...) const __attribute__((format(printf, 2, 3)));
 
  private:
   bool looks_at_all_ = false;
+  uint64_t cacheable_below_bytes_ = 0;
 };
 
 // The one of the process. The threshold is valid before read_environment(), everything else after it.

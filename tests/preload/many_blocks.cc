@@ -28,3 +28,8 @@ TEST_CASE("threads that exchange blocks find no corruption where files cannot be
   require_ok(run_victim("file", "threads_exchange_blocks", {"4", "2000"},
                         {"SPILLWAY_THRESHOLD=64k", "SPILLWAY_MASK=punch"}));
 }
+TEST_CASE("a thread that only frees what another allocates may meet the same block again and again") {
+  for (const std::string& backing : kBackings)
+    for (const char* bytes : {"16", "5000", "20000", "100000", "1M", "5M"})
+      require_ok(run_victim(backing, "only_frees", {"300", bytes}));
+}

@@ -28,11 +28,20 @@ void expect_abort(const std::string& kind, const std::string& function, const st
 TEST_CASE("freeing a large block twice ends in a message and abort") {
   expect_abort("large-twice", "free", "was freed twice");
 }
-TEST_CASE("freeing a small block twice at once ends in a message and abort") {
-  expect_abort("small-twice", "free", "was freed twice");
+TEST_CASE("freeing a small block twice in a row ends in a message and abort") {
+  for (const char* kind : {"small-twice", "small-twice-later", "medium-twice"})
+    expect_abort(kind, "free", "was freed twice");
 }
-TEST_CASE("freeing a block of some pages twice at once ends in a message and abort") {
-  expect_abort("medium-twice", "free", "was freed twice");
+TEST_CASE(
+    "freeing a block below the threshold that is too large for the thread's cache twice, or an address "
+    "inside, ends in a message and abort") {
+  for (const char* kind : {"uncached-twice", "uncached-interior"})
+    expect_abort(kind, "free", "was freed twice, or is not the start of an allocated block");
+}
+TEST_CASE("resizing a freed block below the threshold ends in a message and abort") {
+  expect_abort("realloc-small-freed", "realloc", "was freed twice");
+  expect_abort("realloc-uncached-freed", "realloc",
+               "was freed twice, or is not the start of an allocated block");
 }
 TEST_CASE("freeing an address inside a large block ends in a message and abort") {
   for (const char* kind : {"interior", "interior-by-one", "end"})

@@ -32,8 +32,30 @@ int main(int argc, char** argv) {
     free_twice(large);
   } else if (is("small-twice")) {
     free_twice(40);
+  } else if (is("small-twice-later")) {
+    char* p = must_malloc(40);
+    announce(p);
+    free(hidden(p));
+    free(must_malloc(400));
+    free(hidden(p));
   } else if (is("medium-twice")) {
-    free_twice(40000);
+    free_twice(20000);
+  } else if (is("uncached-twice")) {
+    free_twice(400000);
+  } else if (is("uncached-interior")) {
+    char* p = must_malloc(400000);
+    announce(p + 200000);
+    free(hidden(p + 200000));
+  } else if (is("realloc-small-freed")) {
+    char* p = must_malloc(40);
+    announce(p);
+    free(hidden(p));
+    p = static_cast<char*>(realloc(hidden(p), 100));
+  } else if (is("realloc-uncached-freed")) {
+    char* p = must_malloc(400000);
+    announce(p);
+    free(hidden(p));
+    p = static_cast<char*>(realloc(hidden(p), 500000));
   } else if (is("interior")) {
     char* p = must_malloc(large);
     announce(p + 4096);
