@@ -9,6 +9,7 @@
 // value. Three words, trivially copyable, no allocation. Threads: any number of readers; set, add and
 // compare_exchange are atomic.
 #pragma once
+#include <algorithm>
 #include <bit>
 
 #include "spillway/typed/access.hpp"
@@ -53,8 +54,7 @@ class view {
     using I = typename detail::unwrap<member_type<M>>::inner;
     if constexpr (std::is_arithmetic_v<I>) {
       constexpr detail::native_field f = detail::kNativeLayout<T>.fields[index<M>()];
-      if ((std::is_same_v<Trust, proven> && reading_ == reading::complete) ||
-          (reading_ != reading::planned && f.is_set(record_))) [[likely]]
+      if (reading_ == reading::complete || (reading_ == reading::native && f.is_set(record_))) [[likely]]
         return load<I>(record_ + f.offset);
     }
     return get_slow<M>(plan_, record_, depth_);
@@ -157,8 +157,10 @@ class view {
   }
   any_view raw(const field_plan& f) const {
     const std::uint64_t at = static_cast<std::uint64_t>(record_ - plan_->doc->base) + f.offset;
-    if (is_slot(f.written)) return any_view::at_slot(*plan_->doc, at, depth_);
-    if (is_reference(f.written)) return any_view::at_reference(*plan_->doc, at, depth_);
+    // What it says of itself may have changed, so it is not all that counts.
+    const unsigned depth = std::min<unsigned>(depth_, head::of(load_word(record_)).depth);
+    if (is_slot(f.written)) return any_view::at_slot(*plan_->doc, at, depth);
+    if (is_reference(f.written)) return any_view::at_reference(*plan_->doc, at, depth);
     return any_view::at_scalar(*plan_->doc, f.written, at);
   }
   template <auto M>
@@ -175,7 +177,7 @@ class view {
 
   const plan* plan_ = nullptr;
   const std::byte* record_ = nullptr;
-  std::uint16_t depth_ = 256;
+  std::uint16_t depth_ = 256;  // at most
   typed::reading reading_ = reading::planned;
 };
 
