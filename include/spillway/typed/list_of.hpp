@@ -20,7 +20,7 @@ namespace detail {
 struct record_start {
   std::uint64_t usual[2] = {}, slack[2] = {};  // a byte may differ from the usual one in this much
 
-  bool is_at(const std::byte* record) const {
+  [[gnu::always_inline]] bool is_at(const std::byte* record) const {
     using bytes [[gnu::vector_size(16)]] = unsigned char;
     using words [[gnu::vector_size(16)]] = std::uint64_t;
     bytes seen, wanted, most;
