@@ -312,6 +312,26 @@ TEST_CASE("a failed add leaves nothing behind, and what follows is intact") {
   CHECK(*typed::root(blob)->list()->at(1)->text()->view() == "a text that stays in the blob");
 }
 
+TEST_CASE("of thousands of objects that were taken back none is referred to again, of the others all are") {
+  const auto text = [](const char* what, int i) { return what + std::to_string(i); };
+  typed::memory_sink out;
+  typed::builder b(out);
+  std::vector<typed::ref> kept;
+  for (int i = 0; i < 3000; ++i) kept.push_back(b.text(text("kept ", i)));
+  const std::uint64_t position = out.position();
+  {
+    const auto save = b.savepoint();
+    for (int i = 0; i < 5000; ++i) (void)b.text(text("gone ", i));
+  }
+  REQUIRE(out.position() == position);
+  for (int i = 0; i < 3000; ++i) REQUIRE(b.text(text("kept ", i)) == kept[static_cast<std::size_t>(i)]);
+  REQUIRE(out.position() == position);
+  for (int i = 4999; i >= 0; --i) {
+    const std::uint64_t end = out.position();
+    REQUIRE(b.text(text("gone ", i)).position == end);
+  }
+}
+
 TEST_CASE("a table of dedupe hashes that is full starts anew and stays right") {
   const Bytes bytes = build(
       [](typed::builder& b) {

@@ -135,3 +135,36 @@ TEST_CASE("references of a list that are damaged after it was opened are refused
     CHECK(refused(offset));
   }
 }
+
+TEST_CASE(
+    "a record that is damaged after its list was opened is read as it is alone, whatever became of it") {
+  const auto damage = [](Bytes bytes, auto like, auto member) {
+    using Record = decltype(like);
+    constexpr auto kMember = decltype(member)::value;
+    const typed::blob blob = bytes.open();
+    const auto list = typed::root<std::vector<Record>>(blob).value();
+    std::byte* const start = bytes.data.data() + list.raw()[3].object()->position;
+    for (unsigned at = 0; at < 16; ++at)
+      for (unsigned value = 0; value < 256; ++value) {
+        const std::byte was = start[at];
+        start[at] = static_cast<std::byte>(value);
+        const auto listed = list[3];
+        const auto alone = typed::as<Record>(list.raw()[3]);
+        CAPTURE(at, value);
+        REQUIRE(listed.code() == alone.code());
+        if (listed) {
+          const auto field = listed->template get<kMember>(), same = alone->template get<kMember>();
+          REQUIRE(field.code() == same.code());
+          if (field) REQUIRE(*field == *same);
+        }
+        start[at] = was;
+      }
+  };
+  damage(points(20, false), Point(), std::integral_constant<decltype(&Point::weight), &Point::weight>());
+  const Bytes others = build([](typed::builder& b) {
+    typed::list_builder list(b);
+    for (int i = 0; i < 20; ++i) list.add(Other{i});
+    return list.finish();
+  });
+  damage(others, Other(), std::integral_constant<decltype(&Other::y), &Other::y>());
+}

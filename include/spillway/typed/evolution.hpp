@@ -28,7 +28,8 @@ struct field_plan {
 
 // How the fields of a record are found, from the quickest way to the most general.
 enum class reading : std::uint8_t {
-  complete,  // as native, and verify() saw that every field of all these records is set
+  complete,  // as native, and every field is set: verify() saw that of all these records, or a list of this
+             // one
   native,    // the writer's fields are the reader's, and lie where layout.hpp puts them
   planned,   // as the plan says
 };

@@ -293,6 +293,14 @@ inline std::uint64_t load_word(const std::byte* p) {
   return *reinterpret_cast<const volatile std::uint64_t*>(p);
 }
 
+// The value, which the compiler may not compute again: what was loaded in the plain way, which leaves it free
+// to keep all else that it knows, is not loaded again between a check and the use.
+template <class T>
+T once(T value) {
+  asm("" : "+r"(value));
+  return value;
+}
+
 template <class T>
 T load(const std::byte* p) {
   T value;

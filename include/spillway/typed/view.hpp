@@ -9,6 +9,7 @@
 // value. Three words, trivially copyable, no allocation. Threads: any number of readers; set, add and
 // compare_exchange are atomic.
 #pragma once
+#include <algorithm>
 #include <bit>
 
 #include "spillway/typed/access.hpp"
@@ -53,11 +54,10 @@ class view {
     using I = typename detail::unwrap<member_type<M>>::inner;
     if constexpr (std::is_arithmetic_v<I>) {
       constexpr detail::native_field f = detail::kNativeLayout<T>.fields[index<M>()];
-      if ((std::is_same_v<Trust, proven> && reading_ == reading::complete) ||
-          (reading_ != reading::planned && f.is_set(record_))) [[likely]]
+      if (how() == reading::complete || (how() == reading::native && f.is_set(record_))) [[likely]]
         return load<I>(record_ + f.offset);
     }
-    return get_slow<M>(plan_, record_, depth_);
+    return get_slow<M>(plan_, record_, depth());
   }
   // The value, or `other` when the field is absent or null; throws what else get() would answer.
   template <auto M, class X>
@@ -122,7 +122,10 @@ class view {
   template <class, class>
   friend class list_of;
   view(const plan& p, const std::byte* record, unsigned depth, typed::reading how)
-      : plan_(&p), record_(record), depth_(static_cast<std::uint16_t>(depth)), reading_(how) {}
+      : plan_(&p), record_(record), known_(depth | static_cast<std::uint64_t>(how) << 32) {}
+
+  unsigned depth() const { return static_cast<std::uint32_t>(known_); }
+  typed::reading how() const { return static_cast<typed::reading>(known_ >> 32); }
 
   template <auto M>
   static constexpr std::size_t index() {
@@ -157,8 +160,10 @@ class view {
   }
   any_view raw(const field_plan& f) const {
     const std::uint64_t at = static_cast<std::uint64_t>(record_ - plan_->doc->base) + f.offset;
-    if (is_slot(f.written)) return any_view::at_slot(*plan_->doc, at, depth_);
-    if (is_reference(f.written)) return any_view::at_reference(*plan_->doc, at, depth_);
+    // What it says of itself may have changed, so it is not all that counts.
+    const unsigned below = std::min<unsigned>(depth(), head::of(load_word(record_)).depth);
+    if (is_slot(f.written)) return any_view::at_slot(*plan_->doc, at, below);
+    if (is_reference(f.written)) return any_view::at_reference(*plan_->doc, at, below);
     return any_view::at_scalar(*plan_->doc, f.written, at);
   }
   template <auto M>
@@ -175,8 +180,9 @@ class view {
 
   const plan* plan_ = nullptr;
   const std::byte* record_ = nullptr;
-  std::uint16_t depth_ = 256;
-  typed::reading reading_ = reading::planned;
+  // The depth, at most, and how it is read. In one word, because views are copied: what was stored in pieces
+  // is loaded as a whole only when it has been written, which waits for all cache misses before it.
+  std::uint64_t known_ = 0;
 };
 
 // The root of a blob as a described type. Errors: incompatible and wrong_type, with the field's or type's

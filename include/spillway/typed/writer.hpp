@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "spillway/typed/content_table.hpp"
 #include "spillway/typed/draft.hpp"
 #include "spillway/typed/hash.hpp"
 #include "spillway/typed/sink.hpp"
@@ -32,7 +33,8 @@ constexpr std::uint64_t align_elements(std::uint64_t bytes) { return bytes >= 25
 
 class object_writer {
  public:
-  object_writer(sink& out, const build_options& options) : out_(out), options_(options) {}
+  object_writer(sink& out, const build_options& options)
+      : out_(out), dedupe_(options.dedupe), table_(options.dedupe_bytes) {}
 
   sink& out() { return out_; }
   std::uint64_t objects() const { return objects_; }
@@ -47,11 +49,11 @@ class object_writer {
     std::memcpy(d.bytes.data(), &word, 8);
     const ref made{0, h.depth, h.kind};
     // Drafts of many megabytes are hardly ever equal, and comparing them is not free.
-    const bool dedupe = options_.dedupe && d.bytes.size() <= (64 << 20);
+    const bool dedupe = dedupe_ && d.bytes.size() <= (64 << 20);
     std::uint64_t hash = 0;
     if (dedupe) {
-      hash = hash64(d.bytes.data(), d.bytes.size(), kSeedContent) | 1;
-      if (const std::uint64_t at = find(hash, d)) {
+      hash = hash64(d.bytes.data(), d.bytes.size(), kSeedContent);
+      if (const std::uint64_t at = table_.find(hash, [&](std::uint64_t seen) { return same(seen, d); })) {
         ++shared_;
         return {at, made.depth, made.kind};
       }
@@ -62,7 +64,10 @@ class object_writer {
     out_.append(d.bytes.data(), d.bytes.size());
     out_.pad(round_up(d.bytes.size(), 8) - d.bytes.size());
     ++objects_;
-    if (dedupe) remember(hash, at);
+    if (dedupe) {
+      table_.insert(hash, at);
+      if (saves_) log_.push_back({hash, at});
+    }
     return {at, made.depth, made.kind};
   }
 
@@ -83,7 +88,7 @@ class object_writer {
     void rollback() {
       if (!writer_) return;
       while (writer_->log_.size() > log_) {
-        writer_->forget(writer_->log_.back());
+        writer_->table_.forget(writer_->log_.back().hash, writer_->log_.back().at);
         writer_->log_.pop_back();
       }
       writer_->out_.truncate(position_);
@@ -105,10 +110,8 @@ class object_writer {
 
  private:
   struct entry {
-    std::uint64_t hash = 0, at = 0;  // hash 0: free; at 0: forgotten
+    std::uint64_t hash, at;
   };
-
-  using table = std::vector<entry, detail::huge_page_allocator<entry>>;
 
   static void relate(draft& d, std::uint64_t where, std::uint64_t from) {
     std::uint64_t target;
@@ -117,12 +120,6 @@ class object_writer {
     std::memcpy(d.bytes.data() + where, &target, 8);
   }
 
-  std::uint64_t find(std::uint64_t hash, const draft& d) {
-    if (table_.empty()) return 0;
-    for (std::size_t i = hash >> 1 & mask(); table_[i].hash; i = (i + 1) & mask())
-      if (table_[i].hash == hash && table_[i].at && same(table_[i].at, d)) return table_[i].at;
-    return 0;
-  }
   bool same(std::uint64_t at, const draft& d) {
     if (out_.position() - at < d.bytes.size()) return false;
     compare_.resize(d.bytes.size());
@@ -135,39 +132,11 @@ class object_writer {
     }
     return std::memcmp(compare_.data(), d.bytes.data(), compare_.size()) == 0;
   }
-  void remember(std::uint64_t hash, std::uint64_t at) {
-    if (table_.empty()) table_.resize(1024);
-    if (used_ * 4 >= table_.size() * 3) grow();
-    insert({hash, at});
-    if (saves_) log_.push_back({hash, at});
-  }
-  void insert(entry e) {
-    std::size_t i = e.hash >> 1 & mask();
-    while (table_[i].hash) i = (i + 1) & mask();
-    table_[i] = e;
-    ++used_;
-  }
-  void forget(entry e) {
-    if (table_.empty()) return;
-    for (std::size_t i = e.hash >> 1 & mask(); table_[i].hash; i = (i + 1) & mask())
-      if (table_[i].hash == e.hash && table_[i].at == e.at) return void(table_[i].at = 0);
-  }
-  void grow() {
-    table old = std::move(table_);
-    const bool full = old.size() * 2 * sizeof(entry) > options_.dedupe_bytes;
-    table_.assign(full ? old.size() : old.size() * 2, {});
-    used_ = 0;
-    if (full) return;
-    for (const entry& e : old)
-      if (e.hash && e.at) insert(e);
-  }
-  std::size_t mask() const { return table_.size() - 1; }
 
   sink& out_;
-  build_options options_;
-  table table_;
-  std::size_t used_ = 0;
-  std::vector<entry> log_;
+  bool dedupe_;
+  content_table table_;
+  std::vector<entry> log_;  // what was remembered since the first savepoint
   unsigned saves_ = 0;
   std::vector<std::byte> compare_;
   std::uint64_t objects_ = 0, shared_ = 0;
