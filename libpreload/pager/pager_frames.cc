@@ -353,6 +353,17 @@ void Pager::loaded(Extent& extent, Errno error, bool is_newer) {
     became_staged(extent);
 }
 
+namespace {
+
+// Pages of the frame that are not there are filled in when they are read. Not by the write: it would wait for
+// them with the file's lock, which another thread may wait for with the pager's, and so the one that fills.
+void fill_holes(const char* frame) {
+  for (uint64_t at = 0; at < kExtentBytes; at += kPageBytes)
+    (void)*static_cast<const volatile char*>(frame + at);
+}
+
+}  // namespace
+
 // Looks whether the extent has changed, and writes it. Called with the lock, which it gives up meanwhile.
 void Pager::store(Extent& extent) {
   PagedChunk& chunk = *extent.chunk;
@@ -360,7 +371,9 @@ void Pager::store(Extent& extent) {
   const char* frame = slot_address(extent.slot);
   const uint8_t file_before = extent.file;
   const Digest in_file = file_before != 0 ? Digest{extent.digest[0], extent.digest[1]} : Digest{};
+  const bool has_holes = !whole_[extent.slot];
   lock_.unlock();
+  if (has_holes) fill_holes(frame);
   // With nothing to compare it to, it can wait until the extent is read: then the disk is what is waited for.
   const bool compares = in_file != Digest{};
   const Digest digest = compares ? Digest::of(frame, kExtentBytes) : Digest{};
