@@ -41,6 +41,11 @@ void wait(const std::atomic<uint32_t>& word, uint32_t value) {
   syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, value, nullptr, nullptr, 0);
 }
 
+void wake_one(const std::atomic<uint32_t>& word) {
+  KeepErrno keep;
+  syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, 1, nullptr, nullptr, 0);
+}
+
 void wake_all(const std::atomic<uint32_t>& word) {
   KeepErrno keep;
   syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, INT32_MAX, nullptr, nullptr, 0);

@@ -18,6 +18,7 @@ void wake_all_shared(void* address);
 
 // Within the process. wait() returns when *address is no longer `value`, or for no reason.
 void wait(const std::atomic<uint32_t>& word, uint32_t value);
+void wake_one(const std::atomic<uint32_t>& word);
 void wake_all(const std::atomic<uint32_t>& word);
 
 }  // namespace spillway::os

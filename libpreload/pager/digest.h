@@ -14,6 +14,8 @@ struct Digest {
   static Digest of_zeroes();
 };
 
+bool is_all_zero(const void* data, uint64_t bytes);
+
 // Of 4 KiB, in 64 bits: it is kept for every page that is in memory.
 uint64_t digest_of_page(const void* page);
 

@@ -229,6 +229,7 @@ void Pager::want(Extent& extent) {
 }
 
 void Pager::read_ahead(Extent& extent) {
+  serve_pending();  // a frame for who waits comes first
   PagedChunk& chunk = *extent.chunk;
   const auto index = static_cast<int64_t>(chunk.offset(extent) >> kExtentShift);
   const Streams::Ahead ahead = streams_.on_fault(&chunk, index, std::min(kLargestWindow, slots_ / 3));
@@ -241,7 +242,7 @@ void Pager::read_ahead(Extent& extent) {
         next.state == State::kStored || next.state == State::kScattered || next.state == State::kEmpty;
     if (!useful || next.pending || (sparse_ > 0 && next.state != State::kEmpty)) continue;
     const uint16_t slot = take_frame(/*for_demand=*/false);
-    if (slot == 0) return;
+    if (slot == 0) return streams_.fell_short(ahead, i);
     if (!load(next, slot)) continue;
     ++counters_.read_ahead;
     trace.note(TraceKind::kReadAhead, next);
@@ -300,7 +301,7 @@ bool Pager::load(Extent& extent, uint16_t slot) {
     to_read_.push_front(extent);
   else
     to_read_.push_back(extent);
-  wake_workers();
+  wake_worker();
   return true;
 }
 

@@ -173,6 +173,7 @@ class Pager {
   void work();
   bool work_once();
   void wake_workers();
+  void wake_worker();
   void set_budget();
   void look_at_memory();
   void make_progress();
@@ -309,6 +310,7 @@ class Pager {
   Counters counters_;
 
   std::atomic<uint32_t> work_there_ = 0;  // counts up; workers wait for it
+  int idle_workers_ = 0;                  // about to wait, or waiting
   Request request_;
   std::atomic<uint32_t> started_ = 0;  // 1: the first thread is ready; 2: it failed
   Errno start_error_;

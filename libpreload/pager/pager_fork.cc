@@ -116,7 +116,7 @@ void Pager::start_anew() {
   frozen_ = false;
   request_.work = Work::kNone;
   staging_ = nursery_ = {};
-  frames_ = under_way_ = garbage_count_ = vacant_count_ = 0;
+  frames_ = under_way_ = idle_workers_ = garbage_count_ = vacant_count_ = 0;
   holes_ = 0;
   shared_ = 0;
   waiting_count_ = 0;

@@ -63,8 +63,11 @@ uint16_t Pager::take_frame(bool for_demand) {
   if (own_frames() < allowed_frames() && budget_.is_stale()) look_at_memory();
   if (own_frames() < allowed_frames())
     if (const uint16_t slot = make_frame(); slot != 0) return slot;
+  // What was read ahead will be touched next: taken for that, it would be read twice, and a stream that has
+  // lost one extent loses each one after it in the same way. Who waits gets what is on its way out.
+  const bool takes_ahead = for_demand && under_way_ == 0 && to_write_.empty();
   for (Extent* e = staged_clean_.front(); e != nullptr; e = staged_clean_.after(e)) {
-    if (e->ahead && !for_demand) continue;
+    if (e->ahead && !takes_ahead) continue;
     unlist(*e);
     leave_slot(*e);
     not_in_memory(*e);
@@ -216,7 +219,7 @@ bool Pager::evict(Extent& extent) {
   extent.state = State::kStaged;
   extent.clean = false;
   to_write_.push_back(extent);
-  wake_workers();
+  wake_worker();
   return true;
 }
 
@@ -350,24 +353,40 @@ void Pager::loaded(Extent& extent, Errno error, bool is_newer) {
     became_staged(extent);
 }
 
+namespace {
+
+// Pages of the frame that are not there are filled in when they are read. Not by the write: it would wait for
+// them with the file's lock, which another thread may wait for with the pager's, and so the one that fills.
+void fill_holes(const char* frame) {
+  for (uint64_t at = 0; at < kExtentBytes; at += kPageBytes)
+    (void)*static_cast<const volatile char*>(frame + at);
+}
+
+}  // namespace
+
 // Looks whether the extent has changed, and writes it. Called with the lock, which it gives up meanwhile.
 void Pager::store(Extent& extent) {
   PagedChunk& chunk = *extent.chunk;
   const uint64_t offset = chunk.offset(extent);
   const char* frame = slot_address(extent.slot);
   const uint8_t file_before = extent.file;
+  const Digest in_file = file_before != 0 ? Digest{extent.digest[0], extent.digest[1]} : Digest{};
+  const bool has_holes = !whole_[extent.slot];
   lock_.unlock();
-  const Digest digest = Digest::of(frame, kExtentBytes);
+  if (has_holes) fill_holes(frame);
+  // With nothing to compare it to, it can wait until the extent is read: then the disk is what is waited for.
+  const bool compares = in_file != Digest{};
+  const Digest digest = compares ? Digest::of(frame, kExtentBytes) : Digest{};
+  const bool is_zero = compares ? digest == digest_of_zeroes_ : is_all_zero(frame, kExtentBytes);
   lock_.lock();
 
-  const bool is_zero = digest == digest_of_zeroes_;
   Errno error;
   if (!extent.dropped && !extent.wanted) {
     if (is_zero) {
       ++counters_.zeroes;
       trace.note(TraceKind::kZero, extent);
       forget_file(extent);
-    } else if (file_before != 0 && digest == Digest{extent.digest[0], extent.digest[1]}) {
+    } else if (compares && digest == in_file) {
       ++counters_.unchanged;
       trace.note(TraceKind::kUnchanged, extent);
     } else if (compress(extent, frame)) {

@@ -43,6 +43,10 @@ void Streams::on_scattered_fault() {
   if (++scattered_ % kScatteredPerStream == 0) oldest() = {};
 }
 
+void Streams::fell_short(const Ahead& ahead, int count) {
+  if (ahead.stream >= 0) streams_[ahead.stream].front = ahead.first + (count - 1) * ahead.step;
+}
+
 Streams::Ahead Streams::on_fault(const void* chunk, int64_t index, int most) {
   ++clock_;
   Stream* const s = std::find_if(streams_, streams_ + kStreams,
@@ -60,14 +64,14 @@ Streams::Ahead Streams::on_fault(const void* chunk, int64_t index, int most) {
     const int64_t first = s->front + s->step;
     int count = 0;
     for (; missing > 0 && count < kLongestGap; ++count) missing -= !is_here_(chunk, s->front += s->step);
-    return {first, s->step, count};
+    return {first, s->step, count, static_cast<int>(s - streams_)};
   }
   if (Stream* second = beginning(chunk, index)) {
     *second = {chunk, index, index - second->at, index, 1, clock_};
     // A step of one is a stream at once; a stride must be seen twice.
     if (std::abs(second->step) > 1) return {};
     second->front = index + second->step;
-    return {second->front, second->step, 1};
+    return {second->front, second->step, 1, static_cast<int>(second - streams_)};
   }
   oldest() = {chunk, index, 0, index, 0, clock_};
   return {};

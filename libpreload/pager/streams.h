@@ -21,12 +21,15 @@ class Streams {
     int64_t first = 0;
     int64_t step = 0;
     int count = 0;
+    int stream = -1;
   };
   // Whether a stream comes by there next: forward ones enter an extent at its beginning, backward ones at its
   // end.
   bool expects(const void* chunk, int64_t index, bool at_beginning, bool at_end) const;
   // A thread had to wait for an extent (or to have it moved back). `most`: the largest window.
   Ahead on_fault(const void* chunk, int64_t index, int most);
+  // Of what is to be read ahead only the first `count` could be: the rest is for the next time.
+  void fell_short(const Ahead& ahead, int count);
   // A fault on no stream's way. Streams that have ended are forgotten, so that chance does not lead to them.
   void on_scattered_fault();
   // That were recognised so far.

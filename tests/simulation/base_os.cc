@@ -68,6 +68,7 @@ void leave_this_thread_running() {}
 void wait(const std::atomic<uint32_t>& word, uint32_t value) {
   Kernel::now().wait_for(&word, [&] { return word != value; });
 }
+void wake_one(const std::atomic<uint32_t>& word) { Kernel::now().wake(&word, 1); }
 void wake_all(const std::atomic<uint32_t>& word) { Kernel::now().wake(&word); }
 
 // --- the machine

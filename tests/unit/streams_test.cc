@@ -49,6 +49,18 @@ TEST_CASE("a stream is read further ahead the longer it goes on, and nothing of 
   CHECK(farthest == 39 + kMost);
   for (int64_t index = 2; index <= farthest; ++index) CHECK(seen.count(index) == 1);
 }
+TEST_CASE("what could not be read ahead is asked for the next time") {
+  Streams streams{never_here};
+  read_ahead(streams, {0, 1, 2, 3});
+  const Streams::Ahead cut = streams.on_fault(&kChunk, 4, kMost);
+  REQUIRE(cut.count > 1);
+  streams.fell_short(cut, 1);
+  CHECK(streams.on_fault(&kChunk, 5, kMost).first == cut.first + cut.step);
+  const Streams::Ahead nothing = streams.on_fault(&kChunk, 6, kMost);
+  REQUIRE(nothing.count > 0);
+  streams.fell_short(nothing, 0);
+  CHECK(streams.on_fault(&kChunk, 7, kMost).first == nothing.first);
+}
 TEST_CASE("a stride must be seen twice") {
   Streams streams{never_here};
   CHECK(read_ahead(streams, {0, 5}).empty());
