@@ -168,3 +168,26 @@ TEST_CASE(
   });
   damage(others, Other(), std::integral_constant<decltype(&Other::y), &Other::y>());
 }
+
+TEST_CASE("a record that is changed under a view is looked at again before it is given out as an object") {
+  Bytes bytes = points(20, false);
+  const typed::blob blob = bytes.open();
+  const auto list = typed::root<std::vector<Point>>(blob).value();
+  const auto point = list[3].value();
+  CHECK(point.dynamic().type_index() == point.object().h().count);
+  std::byte* const start = bytes.data.data() + point.object().position;
+  unsigned refused = 0;
+  for (unsigned at = 0; at < 8; ++at)
+    for (unsigned value = 0; value < 256; ++value) {
+      const std::byte was = start[at];
+      start[at] = static_cast<std::byte>(value);
+      try {
+        (void)point.dynamic();
+      } catch (const typed::failure&) {
+        ++refused;
+      }
+      start[at] = was;
+    }
+  CHECK(refused > 1000);
+  CHECK(point.dynamic().type_index() == point.object().h().count);
+}

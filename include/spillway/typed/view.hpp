@@ -114,8 +114,11 @@ class view {
   T clone() const;
 
   record_view dynamic() const { return record_view::of(object()).value(); }
+  // Looks at the record's header again. Throws `failure` when somebody has changed it to one that reaches too
+  // far.
   typed::object object() const {
-    return {plan_->doc, static_cast<std::uint64_t>(record_ - plan_->doc->base), load_word(record_)};
+    const document& d = *plan_->doc;
+    return object_at(d, static_cast<std::uint64_t>(record_ - d.base), d.bytes, depth() + 1).value();
   }
 
  private:
