@@ -2,11 +2,10 @@
 //
 // A get waits for two cache misses, the bucket and the record. Whatever of the next gets fits into the
 // processor's window behind them is done meanwhile, their misses too. How many fit goes by steps: on a Zen 4
-// a loop of gets took 220 ns each while two fitted, at 250 instructions of which 130 wrote a register, and
-// takes 150 since three do, at 190 and 85; at 195 and 91 it still took 180. So instructions count that would
-// not otherwise. Everything is in one function without calls, the result is stored once, what a compiler
-// keeps from one part to another costs a push and a pop, and what is out of the ordinary is
-// Reader::get_slowly's.
+// a loop of gets took 200 to 220 ns each while two fitted, at 250 instructions of which 130 wrote a register,
+// and takes 150 to 170 since three do, at 186 and 86. So instructions count that would not otherwise.
+// Everything is in one function without calls, the result is stored once, what a compiler keeps from one part
+// to another costs a push and a pop, and what is out of the ordinary is Reader::get_slowly's.
 #include "libpool/segstore/store_impl.h"
 
 namespace spillway {
@@ -96,23 +95,23 @@ inline StoreResult<Value> get_quickly(const QuickView* view, std::string_view ke
 
   // 2. The segment, pinned. An empty slot, of tag 0, says byte 0, where a header is.
   const uint64_t word = load(*slot);
-  const Location at = location_of(word);
-  Mapping* const mapping = view->rows[at.row].load(std::memory_order_acquire);
+  const uint64_t row = row_of(word), offset = offset_of(word);
+  Mapping* const mapping = view->rows[row].load(std::memory_order_acquire);
   if (mapping == nullptr || (!kIsShort && word == 0)) [[unlikely]]
     return otherwise(nullptr);
   PinBlock* const mine = my_pins;
   if (mine == nullptr) [[unlikely]]
     return otherwise(nullptr);
-  if (!mapping->pin_for_record(*mine, at.offset)) [[unlikely]]
+  if (!mapping->pin_for_record(*mine, offset)) [[unlikely]]
     return otherwise(mapping);
   constexpr uint64_t kHead = sizeof(RecordHeader);
   static_assert(kHead + 16 < kFirstRecord, "the head of a short key at byte 0 is not behind the header");
-  if (!mapping->has_after_header(at.offset, kHead + key.size())) [[unlikely]]
+  if (!mapping->has_after_header(offset, kHead + key.size())) [[unlikely]]
     return otherwise(mapping);
 
   // 3. The record. Where a small value begins and ends is in the header, which is a miss away: the lines are
   // asked for before that is known.
-  const char* const record = mapping->bytes().base + at.offset;
+  const char* const record = mapping->bytes().base + offset;
   __builtin_prefetch(record + 64);
   __builtin_prefetch(record + 128);
   RecordHeader header;
@@ -123,7 +122,7 @@ inline StoreResult<Value> get_quickly(const QuickView* view, std::string_view ke
   const uint32_t difference = header.key_and_flags ^ (static_cast<uint32_t>(key.size()) + kPut);
   if ((difference & (kWhat | (kIsShort ? kAlignment : 0))) != 0) [[unlikely]]
     return kIsShort && (difference & kWhat) == 0 ? get_aligned(mapping, view, key) : otherwise(mapping);
-  uint64_t value_at = at.offset + kHead + key.size();
+  uint64_t value_at = offset + kHead + key.size();
   if (!kIsShort) value_at = round_up(value_at, header.alignment());
   // It cannot be kValueInHeader then: that is more than a segment has.
   if (!same(mapping)->has_after_header(value_at, header.value_bytes)) [[unlikely]]
@@ -141,7 +140,7 @@ inline StoreResult<Value> get_quickly(const QuickView* view, std::string_view ke
   // 4. It is the slot's, as in Reader::look.
   if (!is_still(*slot, word)) [[unlikely]]
     return otherwise(mapping);
-  if (!is_still(view->segments[at.row].file_id, mapping->file_id())) [[unlikely]]
+  if (!is_still(view->segments[row].file_id, mapping->file_id())) [[unlikely]]
     return otherwise(mapping);
   memcpy(&header.sequence_delta, record + offsetof(RecordHeader, sequence_delta), sizeof(uint32_t));
   const char* const value = kIsShort ? record + same(key.size()) + kHead : mapping->bytes().base + value_at;

@@ -65,10 +65,9 @@ inline uint64_t slot_word(uint32_t hash, Location at) {
   return static_cast<uint64_t>(hash >> 10) << kTagShift | static_cast<uint64_t>(at.row) << kPlaceBits |
          at.offset / kGrid;
 }
-inline Location location_of(uint64_t slot) {
-  return {static_cast<uint32_t>(slot >> kPlaceBits) & (kRows - 1),
-          (slot & ((uint64_t{1} << kPlaceBits) - 1)) * kGrid};
-}
+inline uint64_t row_of(uint64_t slot) { return slot >> kPlaceBits & (kRows - 1); }
+inline uint64_t offset_of(uint64_t slot) { return (slot & ((uint64_t{1} << kPlaceBits) - 1)) * kGrid; }
+inline Location location_of(uint64_t slot) { return {static_cast<uint32_t>(row_of(slot)), offset_of(slot)}; }
 
 // Of a word that is not 0. std::countr_zero's result is an int, which compilers then extend.
 inline uint64_t lowest_bit(uint64_t bits) {
