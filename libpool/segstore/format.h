@@ -107,8 +107,29 @@ struct TableEntry {
 inline constexpr uint32_t kTableRemove = uint32_t{1} << 31;
 inline constexpr uint64_t kTableFromAverage = 512;  // bytes a record: denser segments are scanned as fast
 
+inline uint64_t load_word(const char* at) {
+  uint64_t word;
+  memcpy(&word, at, sizeof word);
+  return word;
+}
+
 inline uint64_t hash_of(std::string_view key, uint64_t seed) {
   return XXH3_64bits_withSeed(key.data(), key.size(), seed);
+}
+// The same for keys of 9 to 16 bytes, whose case is chosen, and whose share of the seed is worked out,
+// beforehand: XXH3_len_9to16_64b of xxHash 0.8.
+struct ShortKeySeed {
+  uint64_t low = 0, high = 0;  // what a key's first and last eight bytes are mixed with
+  ShortKeySeed() = default;
+  explicit ShortKeySeed(uint64_t seed)
+      : low((XXH_readLE64(XXH3_kSecret + 24) ^ XXH_readLE64(XXH3_kSecret + 32)) + seed),
+        high((XXH_readLE64(XXH3_kSecret + 40) ^ XXH_readLE64(XXH3_kSecret + 48)) - seed) {}
+};
+inline bool is_short_key(std::string_view key) { return key.size() - 9 <= 16 - 9; }
+inline uint64_t hash_of_short(std::string_view key, const ShortKeySeed& seed) {
+  const uint64_t low = load_word(key.data()) ^ seed.low;
+  const uint64_t high = load_word(key.data() + key.size() - 8) ^ seed.high;
+  return XXH3_avalanche(key.size() + XXH_swap64(low) + high + XXH3_mul128_fold64(low, high));
 }
 inline uint32_t index_hash(uint64_t hash) { return static_cast<uint32_t>(hash); }
 

@@ -34,6 +34,16 @@
 namespace spillway::segstore {
 
 inline uint64_t load(const uint64_t& word) { return __atomic_load_n(&word, __ATOMIC_ACQUIRE); }
+// The same as load(word) == value, in one instruction, which compilers do not make of an atomic load.
+inline bool is_still(const uint64_t& word, uint64_t value) {
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__)
+  bool is_same;
+  asm volatile("cmpq %2, %1" : "=@cce"(is_same) : "m"(word), "r"(value) : "memory");
+  return is_same;
+#else
+  return load(word) == value;
+#endif
+}
 inline void store(uint64_t& word, uint64_t value) { __atomic_store_n(&word, value, __ATOMIC_RELEASE); }
 inline void add(uint64_t& word, uint64_t value) {
   store(word, load(word) + value);
@@ -55,9 +65,19 @@ inline uint64_t slot_word(uint32_t hash, Location at) {
   return static_cast<uint64_t>(hash >> 10) << kTagShift | static_cast<uint64_t>(at.row) << kPlaceBits |
          at.offset / kGrid;
 }
-inline Location location_of(uint64_t slot) {
-  return {static_cast<uint32_t>(slot >> kPlaceBits) & (kRows - 1),
-          (slot & ((uint64_t{1} << kPlaceBits) - 1)) * kGrid};
+inline uint64_t row_of(uint64_t slot) { return slot >> kPlaceBits & (kRows - 1); }
+inline uint64_t offset_of(uint64_t slot) { return (slot & ((uint64_t{1} << kPlaceBits) - 1)) * kGrid; }
+inline Location location_of(uint64_t slot) { return {static_cast<uint32_t>(row_of(slot)), offset_of(slot)}; }
+
+// Of a word that is not 0. std::countr_zero's result is an int, which compilers then extend.
+inline uint64_t lowest_bit(uint64_t bits) {
+#ifdef __x86_64__
+  uint64_t number;
+  asm("rep bsfq %1, %0" : "=r"(number) : "r"(bits) : "cc");  // tzcnt where there is one: the same if not 0
+  return number;
+#else
+  return static_cast<uint64_t>(std::countr_zero(bits));
+#endif
 }
 
 struct alignas(64) Bucket {
@@ -68,15 +88,7 @@ struct alignas(64) Bucket {
   // predicted, and a wrong guess costs more than looking at all. A hint: load the slot for what it says.
   unsigned matches(uint64_t tag) const {
 #if defined(__SSE2__) && !defined(__SANITIZE_THREAD__)
-    // Each half of a 16-byte load is a load of its own as far as other processes can tell. Of four slots the
-    // upper halves, side by side, begin with the tags.
-    const auto* pairs = reinterpret_cast<const __m128*>(slots);
-    const __m128i wanted = _mm_set1_epi32(static_cast<int>(tag));
-    const auto four = [&](int i) {
-      const __m128i upper = _mm_castps_si128(_mm_shuffle_ps(pairs[i], pairs[i + 1], 0xDD));
-      return _mm_cmpeq_epi32(_mm_srli_epi32(upper, kTagShift - 32), wanted);
-    };
-    const __m128i eight = _mm_packs_epi32(four(0), four(2));
+    const __m128i eight = compared(tag);
     const auto bits = static_cast<unsigned>(_mm_movemask_epi8(_mm_packs_epi16(eight, eight)));
     return bits & ((1u << kSlots) - 1);  // the last one is `next`
 #else
@@ -86,6 +98,33 @@ struct alignas(64) Bucket {
     return bits;
 #endif
   }
+  // The first slot with this tag in as few instructions as it takes; null: none.
+  const uint64_t* first_match(uint64_t tag) const {
+#if defined(__SSE2__) && !defined(__SANITIZE_THREAD__)
+    const auto bits = static_cast<unsigned>(_mm_movemask_epi8(compared(tag)));  // two for each slot
+    if ((bits & ((1u << 2 * kSlots) - 1)) == 0) [[unlikely]]
+      return nullptr;
+    return reinterpret_cast<const uint64_t*>(reinterpret_cast<const char*>(slots) + 4 * lowest_bit(bits));
+#else
+    const unsigned bits = matches(tag);
+    return bits == 0 ? nullptr : slots + std::countr_zero(bits);
+#endif
+  }
+
+ private:
+#if defined(__SSE2__) && !defined(__SANITIZE_THREAD__)
+  // Eight lanes of 16 bits, the last one for `next`. Each half of a 16-byte load is a load of its own as far
+  // as other processes can tell. Of four slots the upper halves, side by side, begin with the tags.
+  __m128i compared(uint64_t tag) const {
+    const auto* pairs = reinterpret_cast<const __m128*>(slots);
+    const __m128i wanted = _mm_set1_epi32(static_cast<int>(tag));
+    const auto four = [&](int i) {
+      const __m128i upper = _mm_castps_si128(_mm_shuffle_ps(pairs[i], pairs[i + 1], 0xDD));
+      return _mm_cmpeq_epi32(_mm_srli_epi32(upper, kTagShift - 32), wanted);
+    };
+    return _mm_packs_epi32(four(0), four(2));
+  }
+#endif
 };
 static_assert(sizeof(Bucket) == 64);
 

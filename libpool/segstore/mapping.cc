@@ -53,7 +53,7 @@ Objects& objects() {
 // ones.
 void Mapping::wait_for_sum() { const std::lock_guard lock(objects().mutex); }
 
-void Mapping::let_go_if_unheld() {
+void Mapping::let_go() {
   const std::lock_guard lock(objects().mutex);
   unmap_if_unheld();
 }
@@ -94,7 +94,7 @@ Maps::~Maps() {
       Mapping& mapping = all.first[number];
       if (mapping.owner_ != this) continue;
       mapping.owner_ = nullptr;
-      if (mapping.state_.load(std::memory_order_relaxed) == Mapping::kLive) live.push_back(&mapping);
+      if (mapping.is_live()) live.push_back(&mapping);
     }
     all.free.insert(all.free.end(), free_.begin(), free_.end());
   }
@@ -134,8 +134,9 @@ Result<Mapping*> Maps::map(uint64_t file_id, const StoreId& store) {
   mapping->owner_ = this;
   mapping->range_ = *range;
   mapping->bytes_ = bytes;
+  mapping->bytes_after_header_ = bytes.header.is_solo != 0 ? 0 : bytes.bytes - kFirstRecord;
   mapping->verified_ = static_cast<std::atomic<uint64_t>*>(verified);
-  mapping->set_whole(Mapping::Whole::kNotTried);
+  mapping->was_tried_.store(false, std::memory_order_relaxed);
   mapping->records_verified_.store(0, std::memory_order_relaxed);
   mapping->file_id_.store(file_id, std::memory_order_release);
   change_pins(mapping->number_, 1);

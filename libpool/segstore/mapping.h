@@ -4,7 +4,8 @@
 // closed) lets it go as soon as nobody holds it: the last one out unmaps. Nothing outside the process knows:
 // the kernel keeps an unlinked file as long as anybody maps it, and a killed process holds nothing.
 //
-// Live -> Going (no new pins) -> a barrier in all threads -> Retired (the sum of pins is exact) -> Free.
+// Live [-> Whole: every checksum was compared] -> Going (no new pins) -> a barrier in all threads -> Retired
+// (the sum of pins is exact) -> Free.
 //
 // Always: a Mapping object is never freed, so that a reader may try to pin one that is being retired, and
 // find out. Objects are used again, by the same Maps as long as that lives; file_id tells for what. Threads:
@@ -29,34 +30,46 @@ class alignas(64) Mapping {
   // False: it is going away; look it up again.
   bool try_pin() {
     change_pins(number_, 1);
-    if (state_.load(std::memory_order_seq_cst) == kLive) [[likely]]
+    if (is_live()) [[likely]]
       return true;
     unpin();
     return false;
   }
-  // Pins it, which try_pin gives up again if this says false. For threads that have pinned before.
-  bool is_live_pinned() {
-    change_pins(number_, 1);
-    return state_.load(std::memory_order_seq_cst) == kLive;
+  // Pins it, which try_pin gives up again if this says false: it may go away, or the record's checksums were
+  // not compared yet. For threads that have pinned before.
+  bool pin_for_record(PinBlock& mine, uint64_t offset) {
+    change_pins(mine, number_, 1);
+    const uint32_t state = state_.load(std::memory_order_seq_cst);
+    return state == kWhole || (state == kLive && has_bit(offset));
   }
   // For who holds a pin already, in whatever thread.
   void pin_again() {
     change_pins(number_, 1);
-    if (state_.load(std::memory_order_seq_cst) != kLive) wait_for_sum();
+    if (!is_live()) wait_for_sum();
   }
   void unpin() {
-    change_pins(number_, ~uint32_t{0});
-    if (state_.load(std::memory_order_seq_cst) != kLive) [[unlikely]]
-      let_go_if_unheld();
+    change_pins(number_, -1);
+    if (!is_live()) [[unlikely]]
+      let_go();
   }
+  // The same in two parts, for who has no room for calls. False: let_go() must follow.
+  bool unpin_quickly(PinBlock& mine) {
+    change_pins(mine, number_, -1);
+    return is_live();
+  }
+  void let_go();
   uint64_t file_id() const { return file_id_.load(std::memory_order_acquire); }
   const SegmentBytes& bytes() const { return bytes_; }
+  // Whether `bytes` from the offset on lie in the segment behind its header. Fewer than a header has, if the
+  // offset may be that of the header. Of a file that is one value: never, as its record is not like others.
+  bool has_after_header(uint64_t offset, uint64_t bytes) const {
+    return offset + bytes - kFirstRecord <= bytes_after_header_;
+  }
 
   // Whether this process has compared the value's checksum: once is enough, as published bytes do not change.
   // Records take more than 16 bytes, so each has a bit of its own. Memory only where it is used.
   bool is_verified(uint64_t offset) const {
-    return whole_.load(std::memory_order_relaxed) == Whole::kVerified ||
-           (verified_[offset >> 10].load(std::memory_order_relaxed) >> (offset >> 4 & 63) & 1) != 0;
+    return state_.load(std::memory_order_relaxed) == kWhole || has_bit(offset);
   }
   void set_verified(uint64_t offset) {
     verified_[offset >> 10].fetch_or(uint64_t{1} << (offset >> 4 & 63), std::memory_order_relaxed);
@@ -64,27 +77,37 @@ class alignas(64) Mapping {
   }
   // About how many records that was said of.
   uint64_t records_verified() const { return records_verified_.load(std::memory_order_relaxed); }
-  // Of every record: a get need not look up its bit, which is a cache miss.
-  enum class Whole : uint8_t { kNotTried, kVerified, kDamaged };
-  void set_whole(Whole is) { whole_.store(is, std::memory_order_relaxed); }
-  Whole whole() const { return whole_.load(std::memory_order_relaxed); }
+  // Live -> Whole: so it is of every record, and a get need not look up its bit, which is a cache miss. Not
+  // if it is going away.
+  void set_whole() {
+    uint32_t expected = kLive;
+    (void)state_.compare_exchange_strong(expected, kWhole);
+  }
+  // Whether somebody looks, or has looked, at every record.
+  bool was_tried() const { return was_tried_.load(std::memory_order_relaxed); }
+  void set_tried() { was_tried_.store(true, std::memory_order_relaxed); }
 
  private:
   friend class Maps;
-  enum State : uint32_t { kFree, kLive, kGoing, kRetired };
+  static constexpr uint32_t kLiveBit = 1;
+  enum State : uint32_t { kFree = 0, kGoing = 2, kRetired = 4, kLive = kLiveBit, kWhole = kLiveBit | 2 };
 
+  bool is_live() const { return (state_.load(std::memory_order_seq_cst) & kLiveBit) != 0; }
+  bool has_bit(uint64_t offset) const {
+    return (verified_[offset >> 10].load(std::memory_order_relaxed) >> (offset >> 4 & 63) & 1) != 0;
+  }
   void wait_for_sum();
-  void let_go_if_unheld();
   void unmap_if_unheld();
 
   std::atomic<uint32_t> state_{kFree};
-  std::atomic<Whole> whole_{Whole::kNotTried};
   const uint32_t number_;
   std::atomic<uint64_t> file_id_{0};
   std::atomic<uint64_t>* verified_ = nullptr;
+  uint64_t bytes_after_header_ = 0;
   SegmentBytes bytes_;
   PageRange range_;
   Maps* owner_ = nullptr;  // null: it is no more
+  std::atomic<bool> was_tried_{false};
   std::atomic<uint64_t> records_verified_{0};
 };
 

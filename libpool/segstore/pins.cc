@@ -62,7 +62,7 @@ thread_local AtThreadEnd at_thread_end;
 
 void start_pins() { (void)blocks(); }
 
-void change_pins_slowly(uint32_t mapping, uint32_t by) {
+void change_pins_slowly(uint32_t mapping, int32_t by) {
   Blocks& b = blocks();
   if (b.has_barrier && !at_thread_end.has_ended) {
     const std::lock_guard lock(b.mutex);
@@ -75,7 +75,7 @@ void change_pins_slowly(uint32_t mapping, uint32_t by) {
     }
   }
   if (my_pins != nullptr) return change_pins(mapping, by);
-  b.shared->counts[mapping].fetch_add(by, std::memory_order_seq_cst);
+  b.shared->counts[mapping].fetch_add(static_cast<uint32_t>(by), std::memory_order_seq_cst);
 }
 
 bool barrier_for_pins() {

@@ -17,6 +17,7 @@ namespace {
 
 constexpr uint32_t kMostMapped = 30'000;  // the kernel allows a process 65,530
 constexpr uint64_t kWaitForWriterMs = 60'000;
+constexpr uint64_t kNoGeneration = UINT64_MAX;  // no view has it
 
 }  // namespace
 
@@ -30,6 +31,21 @@ std::shared_ptr<View> make_view(Index index, uint64_t generation, std::string pa
   view->rows = &(*view->table)[0];
   view->index_path = std::move(path);
   return view;
+}
+
+QuickView::QuickView(Reader& of, const View& view, const uint64_t* newest_generation)
+    : newest(newest_generation),
+      generation(view.generation),
+      short_seed(view.index.header().hash_seed),
+      header(&view.index.header()),
+      main(&view.index.main_bucket(0)),
+      rows(view.rows),
+      segments(&view.index.row(0)),
+      overflow(&view.index.overflow_bucket(0)),
+      reader(&of) {
+  const auto bits = static_cast<unsigned>(std::bit_width(Index::buckets_of(view.index.state())));
+  small = (uint64_t{1} << (bits - 1)) - 1;
+  large = (uint64_t{1} << bits) - 1;
 }
 
 std::thread start_thread(std::function<void()> body) {
@@ -47,7 +63,10 @@ StoreStatus failure(Errno error, const std::string& what) {
 }
 
 Reader::Reader(os::Fd directory, std::string path, Heal heal)
-    : path_(std::move(path)), maps_(std::move(directory)), heal_(std::move(heal)) {}
+    : path_(std::move(path)),
+      maps_(std::move(directory)),
+      heal_(std::move(heal)),
+      generation_(&kNoGeneration) {}
 
 Reader::~Reader() {
   {
@@ -209,12 +228,42 @@ View* Reader::adopt(std::shared_ptr<View> fresh) {
     before->index.blank();
     before->table->retire_if([](uint32_t, const Mapping&) { return true; });
   }
-  if (!control_.is_open())
-    if (Result<Control> control = Control::open(directory())) {
-      control_ = std::move(*control);
-      generation_.store(&control_.block().generation, std::memory_order_release);
-    }
+  if (!control_.is_open()) open_control();
+  make_quick();
   return view;
+}
+
+// Under refresh_mutex_, like adopt.
+void Reader::make_quick() {
+  const View* const view = current_.load(std::memory_order_acquire);
+  if (view == nullptr) return;
+  quick_views_.push_back(
+      std::make_unique<QuickView>(*this, *view, generation_.load(std::memory_order_acquire)));
+  quick_.store(quick_views_.back().get());
+  if (has_quick_ended_.load()) quick_.store(nullptr);  // whichever of the two comes second sees the other
+}
+
+void Reader::renew_quick() {
+  // Who waited would wait for the watcher, which looks through whole segments; in a forked child, for ever.
+  const std::unique_lock lock(refresh_mutex_, std::try_to_lock);
+  const QuickView* const now = quick();
+  if (!lock || now == nullptr) return;
+  const uint64_t buckets = Index::buckets_of(load(now->header->state));
+  if (buckets <= now->small || buckets > now->large) make_quick();  // else somebody was quicker
+}
+
+void Reader::end_quick_gets() {
+  has_quick_ended_.store(true);
+  quick_.store(nullptr);
+}
+
+void Reader::open_control() {
+  Result<Control> control = Control::open(directory());
+  if (!control) return;
+  control_ = std::move(*control);
+  const uint64_t* const generation = &control_.block().generation;
+  generation_.store(generation, std::memory_order_release);
+  make_quick();
 }
 
 StoreResult<std::shared_ptr<View>> Reader::attach() {
@@ -242,12 +291,7 @@ StoreStatus Reader::refresh() {
   const std::lock_guard lock(refresh_mutex_);
   const uint64_t deadline = os::monotonic_ms() + kWaitForWriterMs;
   for (;;) {
-    if (!control_.is_open()) {
-      if (Result<Control> control = Control::open(directory())) {
-        control_ = std::move(*control);
-        generation_.store(&control_.block().generation, std::memory_order_release);
-      }
-    }
+    if (!control_.is_open()) open_control();
     View* const now = current_.load(std::memory_order_acquire);
     if (!control_.is_open()) {
       if (now != nullptr) return {};  // nobody has ever written since: the private view holds
@@ -289,9 +333,8 @@ void Reader::verify_what_is_hot(View& view) {
     const uint32_t number = next_row_to_verify_++ % rows;
     const SegmentRow& row = view.index.row(number);
     Mapping* const mapping = (*view.table)[number].load(std::memory_order_acquire);
-    if (mapping == nullptr || mapping->whole() != Mapping::Whole::kNotTried ||
-        (load(row.flags) & kSealed) == 0 || mapping->records_verified() * 4 < load(row.live_records) * 3 ||
-        !mapping->try_pin())
+    if (mapping == nullptr || mapping->was_tried() || (load(row.flags) & kSealed) == 0 ||
+        mapping->records_verified() * 4 < load(row.live_records) * 3 || !mapping->try_pin())
       continue;
     bool all_intact = mapping->file_id() == load(row.file_id);
     const auto check = [&](const Record& record) {
@@ -300,7 +343,8 @@ void Reader::verify_what_is_hot(View& view) {
     if (all_intact)
       scan_records(mapping->bytes(), load(row.used), -1, check,
                    [&](uint64_t, uint64_t) { all_intact = false; });
-    mapping->set_whole(all_intact ? Mapping::Whole::kVerified : Mapping::Whole::kDamaged);
+    mapping->set_tried();
+    if (all_intact) mapping->set_whole();
     mapping->unpin();
     return;
   }

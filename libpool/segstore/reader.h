@@ -38,6 +38,28 @@ struct ValueMaker {
 
 namespace segstore {
 
+struct View;
+class Reader;
+
+// What a quick get reads of a view, side by side, and worked out as far as it is the same for all gets. Never
+// changes.
+struct alignas(64) QuickView {
+  QuickView(Reader& reader, const View& view, const uint64_t* newest_generation);
+
+  const uint64_t* newest;  // the generation there is now, in CONTROL
+  uint64_t generation;     // the view's own
+  ShortKeySeed short_seed;
+  const IndexHeader* header;
+  const Bucket* main;
+  std::atomic<Mapping*>* rows;
+  const SegmentRow* segments;
+  // While there are more buckets than `small` and not more than `large`, a hash's is `hash & large`, or
+  // `hash & small` where that one is not there yet.
+  uint64_t small, large;
+  const Bucket* overflow;
+  Reader* reader;
+};
+
 struct View {
   Index index;
   uint64_t generation = 0;
@@ -64,8 +86,12 @@ class Reader {
 
   // A get whatever happens; Store::get does by itself what is common.
   StoreResult<Value> get_slowly(std::string_view key);
-  // Null: there is another one, or none yet.
-  View* current_if_newest() const;
+  // Null: there is none yet, or the store is closed. Perhaps there is another one by now.
+  const QuickView* quick() const { return quick_.load(std::memory_order_acquire); }
+  // The index has grown out of the sizes that quick() is for. May leave it to the next who asks.
+  void renew_quick();
+  // The store was closed: from now on there is none.
+  void end_quick_gets();
   // The view in use; a new one when the index has been replaced.
   StoreResult<View*> view();
   // The view that the writer made or attached.
@@ -88,6 +114,8 @@ class Reader {
 
  private:
   StoreStatus refresh();
+  void open_control();
+  void make_quick();
   StoreResult<std::shared_ptr<View>> attach();
   void watch_retired();
   void verify_what_is_hot(View& view);
@@ -96,13 +124,15 @@ class Reader {
   Maps maps_;
   Heal heal_;
   Control control_;
-  static constexpr uint64_t kNoGeneration = UINT64_MAX;      // no view has it
-  std::atomic<const uint64_t*> generation_{&kNoGeneration};  // in control_, if there is one
+  std::atomic<const uint64_t*> generation_;  // in control_, if there is one
   std::atomic<View*> current_{nullptr};
+  std::atomic<const QuickView*> quick_{nullptr};
+  std::atomic<bool> has_quick_ended_{false};
   std::atomic<uint64_t> latest_ms_{0};
 
   std::mutex refresh_mutex_;
   std::vector<std::shared_ptr<View>> views_;
+  std::vector<std::unique_ptr<QuickView>> quick_views_;  // all, as a get may be under way with each
 
   uint32_t next_row_to_verify_ = 0;  // the watcher's
   std::mutex watcher_mutex_;

@@ -23,8 +23,6 @@ const std::string& StoreStatus::message() const {
 
 void StoreStatus::raise() const { throw StoreError(*this); }
 
-void Value::unpin() { pin_->unpin(); }
-
 void Batch::put(std::string_view key, std::string_view value, const PutOptions& options) {
   writes_.push_back({true, std::string(key), std::string(value), options});
 }
@@ -149,6 +147,7 @@ StoreImpl::~StoreImpl() {
 }
 
 StoreStatus StoreImpl::close() {
+  reader_->end_quick_gets();
   if (!open_.exchange(false) || is_forked()) return {};
   std::shared_ptr<Writes> writes;
   {
