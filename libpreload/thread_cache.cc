@@ -50,8 +50,10 @@ bool ThreadCache::works_for(size_t bytes) {
   return false;
 }
 
-void ThreadCache::freed_twice(const char* function, const void* block) {
-  os::die("%s(): %p was freed twice", function, block);
+void ThreadCache::expect_not_cached(const Bin& bin, const char* function, const void* block) {
+  // No top: the thread has no cache yet.
+  if (bin.top != nullptr && low_bits(bin.top) != bin.empty && *bin.top == block)
+    os::die("%s(): %p was freed twice", function, block);
 }
 
 void ThreadCache::not_live(const char* function, const void* block) {

@@ -65,7 +65,7 @@ class ThreadCache {
     if (__builtin_expect(deallocated >= next_deallocation_event_, 0)) return false;
     Bin& bin = bins_[size_class];
     void** const top = bin.top;
-    if (__builtin_expect(*top == block, 0)) freed_twice("free", block);
+    if (__builtin_expect(*top == block, 0)) expect_not_cached(bin, "free", block);
     if (__builtin_expect(low_bits(top) == bin.full, 0)) return false;
     top[-1] = block;
     bin.top = top - 1;
@@ -80,9 +80,7 @@ class ThreadCache {
     if (pages.key != key_of(block)) return;
     const uint64_t page = pages.at(block);
     if (!is_allocated(page)) not_live(function, block);
-    if (class_of(page) >= je_nhbins) return;
-    void* const* const top = bins_[class_of(page)].top;
-    if (top != nullptr && *top == block) freed_twice(function, block);
+    if (class_of(page) < je_nhbins) expect_not_cached(bins_[class_of(page)], function, block);
   }
 
  private:
@@ -97,7 +95,8 @@ class ThreadCache {
       return __atomic_load_n(&words[address(block) >> 12 & 0x3ffff], __ATOMIC_RELAXED);
     }
   };
-  // Free blocks of a class: a stack that grows downwards.
+  // Free blocks of a class: a stack that grows downwards. Below it lies another class's, so that what an
+  // empty one has on top may be anything.
   struct Bin {
     void** top;
     uint64_t requests;  // only for statistics: not counted here
@@ -121,7 +120,7 @@ class ThreadCache {
   const Pages& pages_around(const void* block) const { return pages_[address(block) >> 30 & 15]; }
 
   bool works_for(size_t bytes);
-  [[noreturn]] static void freed_twice(const char* function, const void* block);
+  static void expect_not_cached(const Bin& bin, const char* function, const void* block);
   [[noreturn]] static void not_live(const char* function, const void* block);
 
   char before_[432];

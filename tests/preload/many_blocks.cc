@@ -33,3 +33,6 @@ TEST_CASE("a thread that only frees what another allocates may meet the same blo
     for (const char* bytes : {"16", "5000", "20000", "100000", "1M", "5M"})
       require_ok(run_victim(backing, "only_frees", {"300", bytes}));
 }
+TEST_CASE("memory may have blocks of one size after another, and each may be freed at once") {
+  for (const std::string& backing : kBackings) require_ok(run_victim(backing, "sizes_take_turns"));
+}
