@@ -1,7 +1,10 @@
 // scale.cc - the largest values and keys, and many of them: small here, at full size in `make soak`.
 #include <cstdlib>
 
+#include <fstream>
+
 #include "tests/segstore/support.h"
+#include "tests/support/memory_cap.h"
 
 using namespace spillway;
 using namespace spillway::test;
@@ -32,6 +35,44 @@ TEST_CASE("a value of a gigabyte under a key of 64 KiB is one file, read in plac
   Store again = must(Store::open(dir / "s", quick(dir)));
   CHECK(must(again.get(key)).view() == value);
   CHECK(must(again.remove(key)));
+}
+
+TEST_CASE("values of a store far larger than memory are read in place, within the memory there is") {
+  if (!MemoryCap::possible()) return;
+  ScratchDir dir;
+  const uint64_t cap_bytes = uint64_t{48} << 20, value_bytes = uint64_t{3} << 20;  // a file each
+  const uint64_t values = (at_full_size() ? 20 : 4) * cap_bytes / value_bytes;
+  const auto word = [](uint64_t value, uint64_t at) { return (value << 40) ^ (at * 0x9E3779B97F4A7C15); };
+  {
+    Store store = must(Store::open(dir / "s", quick(dir)));
+    std::vector<uint64_t> words(value_bytes / sizeof(uint64_t));
+    for (uint64_t n = 0; n < values; ++n) {
+      for (uint64_t at = 0; at < words.size(); ++at) words[at] = word(n, at);
+      must(store.put(key_of(n), {reinterpret_cast<const char*>(words.data()), value_bytes}));
+    }
+    must(store.close());
+  }
+  MemoryCap cap(cap_bytes);
+  Child reader([&] {
+    std::ofstream(cap.procs_file()) << ::getpid() << std::flush;
+    Store store = must(Store::open_reader(dir / "s"));
+    std::vector<Value> held;
+    for (uint64_t n = 0; n < values; ++n) held.push_back(must(store.get(key_of(n))));
+    for (uint64_t n = 0; n < values; ++n) {
+      const auto* words = reinterpret_cast<const uint64_t*>(held[n].data());
+      for (uint64_t at = 0; at < value_bytes / sizeof *words; ++at)
+        if (words[at] != word(n, at)) return 1;
+      if (must(store.get(key_of(n))).data() != held[n].data()) return 2;
+    }
+    // All held at once, and they would not fit: nothing of them is a copy.
+    std::ifstream status("/proc/self/status");
+    for (std::string line; std::getline(status, line);)
+      if (line.starts_with("RssAnon:") && std::stoull(line.substr(8)) > 16 << 10) return 3;
+    return 0;
+  });
+  CHECK(reader.wait() == 0);
+  CHECK(cap.oom_kills() == 0);
+  CHECK(cap.peak_bytes() <= cap_bytes);
 }
 
 TEST_CASE("many small keys: all found after reopening, and the index takes at most 16 bytes for each") {
