@@ -66,8 +66,9 @@ StoreStatus Writer::publish_solo(Solo& solo, uint64_t sequence, Location& at, ui
   files_.step("solo:header");
   const os::Piece copy{&file.header, sizeof file.header};
   const os::Piece front[2] = {copy, {head.bytes.data(), head.bytes.size()}};
-  Errno e = files_.write(file.fd.get(), &copy, 1, file.capacity - sizeof file.header);
-  if (e.ok()) e = files_.write(file.fd.get(), front, 2, 0);
+  // The copy second: with it alone, after a kill between the two, the file would be taken for a damaged one.
+  Errno e = files_.write(file.fd.get(), front, 2, 0);
+  if (e.ok()) e = files_.write(file.fd.get(), &copy, 1, file.capacity - sizeof file.header);
   if (!e.ok()) return failure(e, reader_.path() + "/" + segment_name(file.id));
   file.row = static_cast<uint32_t>(row);
   file.records = 1;
