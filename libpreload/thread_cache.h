@@ -54,7 +54,8 @@ class ThreadCache {
     return block;
   }
 
-  // True: done. False: no block that jemalloc gave out, or one that it has to free itself.
+  // True: done. False: no block that jemalloc gave out, or one that it has to free itself after
+  // expect_live().
   bool put(void* block) {
     const Pages& pages = pages_around(block);
     if (__builtin_expect(pages.key != key_of(block), 0)) return false;
@@ -65,7 +66,9 @@ class ThreadCache {
     if (__builtin_expect(deallocated >= next_deallocation_event_, 0)) return false;
     Bin& bin = bins_[size_class];
     void** const top = bin.top;
-    if (__builtin_expect(*top == block, 0)) expect_not_cached(bin, "free", block);
+    // The same block again, if the bin is not empty: expect_live() looks. A call from here would cost
+    // registers.
+    if (__builtin_expect(*top == block, 0)) return false;
     if (__builtin_expect(low_bits(top) == bin.full, 0)) return false;
     top[-1] = block;
     bin.top = top - 1;
