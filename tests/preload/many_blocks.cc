@@ -36,3 +36,7 @@ TEST_CASE("a thread that only frees what another allocates may meet the same blo
 TEST_CASE("memory may have blocks of one size after another, and each may be freed at once") {
   for (const std::string& backing : kBackings) require_ok(run_victim(backing, "sizes_take_turns"));
 }
+TEST_CASE("all is the same where jemalloc has no caches of threads") {
+  for (const char* victim : {"sizes_take_turns", "any_function_takes_any_block", "small_blocks"})
+    require_ok(run_victim("plain", victim, {}, {"MALLOC_CONF=tcache:false"}));
+}
