@@ -1,19 +1,24 @@
 // support.h - stores of a test's own, other processes, and a model of what a store must hold.
 #pragma once
+#include <fcntl.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstring>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <random>
 #include <set>
 #include <spillway/store.hpp>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "tests/support/catch.h"
@@ -63,11 +68,49 @@ inline std::map<std::string, std::string> all_of(const Store& store) {
   return all;
 }
 
+#ifdef __SANITIZE_ADDRESS__
+// The address sanitizer of this compiler does not take its allocator's locks around a fork: a child of a
+// process with threads can find one taken for ever. Such a child hangs here: all sizes of blocks, and a
+// thread, which has a cache of its own.
+inline void take_allocator_locks() {
+  std::thread([] {
+    std::vector<std::unique_ptr<char[]>> blocks;
+    for (size_t bytes = 16; bytes <= 256 << 10; bytes += std::max<size_t>(16, bytes / 8))
+      for (int count = 0; count < 300 && count * bytes <= 256 << 10; ++count)
+        blocks.push_back(std::make_unique<char[]>(bytes));
+  }).join();
+}
+
+inline pid_t fork_process() {
+  for (;;) {
+    int ready[2];
+    if (::pipe2(ready, O_CLOEXEC) != 0) return -1;
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+      take_allocator_locks();
+      if (::write(ready[1], "", 1) != 1) ::_exit(98);
+      ::close(ready[0]);
+      ::close(ready[1]);
+      return 0;
+    }
+    ::close(ready[1]);
+    pollfd it{ready[0], POLLIN, 0};
+    const bool is_ready = pid < 0 || ::poll(&it, 1, 20'000) == 1;
+    ::close(ready[0]);
+    if (is_ready) return pid;
+    ::kill(pid, SIGKILL);
+    ::waitpid(pid, nullptr, 0);
+  }
+}
+#else
+inline pid_t fork_process() { return ::fork(); }
+#endif
+
 // A forked process that runs `body` and ends with what it returns. Killed with the test.
 class Child {
  public:
   explicit Child(const std::function<int()>& body) {
-    pid_ = ::fork();
+    pid_ = fork_process();
     if (pid_ == 0) {
       int status = 99;
       try {
