@@ -90,7 +90,7 @@ using access_t = typename decltype(detail::access_of<U, Trust>())::type;
 // A stored value as what U is read as. Errors: wrong_type, value_range, null_value, and those of damaged
 // bytes.
 template <class U, class Trust = checked>
-result<access_t<U, Trust>> as(const any_view& v) {
+[[gnu::always_inline]] inline result<access_t<U, Trust>> as(const any_view& v) {
   using namespace detail;
   using I = typename unwrap<U>::inner;
   using A = access_t<U, Trust>;

@@ -307,6 +307,17 @@ T load(const std::byte* p) {
   std::memcpy(&value, p, sizeof value);
   return value;
 }
+// Whether `n` bytes are the same; for those of the length of usual keys without a call.
+inline bool same_bytes(const std::byte* a, const char* b, std::size_t n) {
+  if (n < 8 || n > 32) return std::memcmp(a, b, n) == 0;
+  std::uint64_t x, y, other = 0;
+  for (std::size_t i = 0; i < n; i += 8) {
+    const std::size_t at = i < n - 8 ? i : n - 8;
+    std::memcpy(&x, a + at, 8), std::memcpy(&y, b + at, 8);
+    other |= x ^ y;
+  }
+  return other == 0;
+}
 // A stored bool of another process may be any byte; only 1 is true.
 template <>
 inline bool load<bool>(const std::byte* p) {

@@ -21,7 +21,7 @@ class map_base {
   std::uint64_t entries() const { return m_.entries(); }
   bool empty() const { return m_.empty(); }
   any_view key_at(std::uint64_t i) const { return m_.key(i); }
-  result<value> value_at(std::uint64_t i) const { return as<V, Trust>(m_.value(i)); }
+  [[gnu::always_inline]] result<value> value_at(std::uint64_t i) const { return as<V, Trust>(m_.value(i)); }
   const map_view& raw() const { return m_; }
 
  protected:
@@ -54,7 +54,11 @@ class string_map : public detail::map_base<V, Trust> {
     out.m_ = *m;
     return out;
   }
-  result<access_t<V, Trust>> find(std::string_view key) const { return base::at(this->m_.find(key)); }
+  [[gnu::always_inline]] result<access_t<V, Trust>> find(std::string_view key) const {
+    if (const std::uint64_t i = this->m_.find_usual(hash_text(key), key); i != map_view::npos) [[likely]]
+      return this->value_at(i);
+    return base::at(this->m_.find(key));
+  }
   bool contains(std::string_view key) const {
     const auto i = this->m_.find(key);
     return i && *i != map_view::npos;
