@@ -188,6 +188,7 @@ class State {
   void forget_buffers();
   Failure lease_of(Session& session, Answer& answer, Lease*& lease);
   void trim_cache(std::vector<uint32_t>& slots);
+  bool let_go(uint64_t session_id, uint32_t slot);
   void tell_released(uint64_t session, uint32_t slot);
   void let_go_of_cached(Session& session, spillway_ref ref);
 

@@ -134,7 +134,8 @@ Failure State::lease_of(Session& session, Answer& answer, Lease*& result) {
       result = lease.release();
     }
   }
-  for (uint32_t slot : too_many) tell_released(session.id, slot);
+  for (uint32_t slot : too_many)
+    if (!let_go(session.id, slot)) tell_released(session.id, slot);
   return {};
 }
 
@@ -180,6 +181,7 @@ void State::unpin(Lease* lease) {
       if (id != by_id_.end() && id->second == lease) return;
     }
   }
+  bool is_wanted = false;
   {
     std::lock_guard lock(leases_mutex_);
     if (old_.erase(lease)) {
@@ -193,11 +195,12 @@ void State::unpin(Lease* lease) {
       if ((seen & wire::kPinMask) != 0 || (seen & wire::kRevoked))
         return;  // pinned again, or listen() does it
     while (!word.compare_exchange_weak(seen, wire::kRevoked));
+    is_wanted = seen & wire::kWanted;
     by_slot_.erase(found);
     if (auto id = by_id_.find(lease->ref.id); id != by_id_.end() && id->second == lease) by_id_.erase(id);
     delete lease;
   }
-  tell_released(session, slot);
+  if (is_wanted || !let_go(session, slot)) tell_released(session, slot);
 }
 
 // Of the session that ended: what is pinned stays readable until it is unpinned.
@@ -235,6 +238,16 @@ void State::tell_released(uint64_t session_id, uint32_t slot) {
   pending_ += message;
   has_pending_ = urgent_ = true;
   os::wake(session->wakeup.get());
+}
+
+// Without a message: the daemon finds it in the ring when it wants the room. Waking a thread for it would
+// take the processor from the program, and where all are busy that is for a time slice.
+bool State::let_go(uint64_t session_id, uint32_t slot) {
+  const std::shared_ptr<Session> session = living_session();
+  if (!session || session->id != session_id || !announce(*session, {wire::kLetGo, 0, slot})) return false;
+  std::lock_guard lock(refs_mutex_);
+  if (!has_pending_.exchange(true) && !ticking_) os::wake(session->wakeup.get());
+  return true;
 }
 
 void State::retain(spillway_ref ref) {
