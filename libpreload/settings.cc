@@ -56,6 +56,11 @@ void Settings::warn(const char* format, ...) const {
   os::say("%s", text);
 }
 
+const char* Settings::Path::keep(const char* value) {
+  snprintf(text, sizeof text, "%s", value);
+  return text;
+}
+
 void Settings::set_threshold(uint64_t bytes) {
   threshold_bytes = bytes;
   if (!looks_at_all_) plain_below_bytes = bytes;
@@ -135,11 +140,11 @@ void Settings::read_environment() {
   }
   if (Variable v = variable("SPILLWAY_STATS"); is_true(v)) {
     stats = true;
-    stats_file = strcmp(v.value, "1") == 0 ? nullptr : v.value;
+    stats_file = strcmp(v.value, "1") == 0 ? nullptr : stats_path_.keep(v.value);
   }
-  if (Variable v = variable("SPILLWAY_TRACE")) trace_file = v.value;
+  if (Variable v = variable("SPILLWAY_TRACE")) trace_file = trace_path_.keep(v.value);
   if (Variable v = variable("SPILLWAY_DIR", "TMPDIR")) {
-    directory = v.value;
+    directory = directory_path_.keep(v.value);
     directory_name = v.name;
   }
   if (Variable v = variable("SPILLWAY_MASK")) {

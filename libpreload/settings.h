@@ -52,8 +52,16 @@ struct Settings {
   void warn(const char* format, ...) const __attribute__((format(printf, 2, 3)));
 
  private:
+  // Programs write over their environment, to change what ps shows of them: what is wanted later is a copy.
+  // One character more than a path may have, so that what is too long stays so.
+  struct Path {
+    char text[4097] = "";
+    const char* keep(const char* value);
+  };
+
   bool looks_at_all_ = false;
   uint64_t cacheable_below_bytes_ = 0;
+  Path stats_path_, trace_path_, directory_path_;
 };
 
 // The one of the process. The threshold is valid before read_environment(), everything else after it.

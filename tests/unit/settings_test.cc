@@ -20,20 +20,21 @@ namespace {
 // The settings that these variables alone give, and what was said about them.
 struct ReadSettings {
   ReadSettings(std::initializer_list<std::pair<const char*, const char*>> environment) {
+    std::vector<std::pair<bool, std::string>> before;
     for (const char* name : kNames) {
-      const char* before = getenv(name);
-      before_.emplace_back(before != nullptr, before != nullptr ? before : "");
+      const char* value = getenv(name);
+      before.emplace_back(value != nullptr, value != nullptr ? value : "");
       unsetenv(name);
     }
     for (const auto& [name, value] : environment) setenv(name, value, 1);
     test::CaughtStderr caught;
     settings.read_environment();
     said = caught.text();
-  }
-  // Not earlier: settings point into the environment.
-  ~ReadSettings() {
-    for (size_t i = 0; i < before_.size(); ++i)
-      before_[i].first ? setenv(kNames[i], before_[i].second.c_str(), 1) : unsetenv(kNames[i]);
+    // As programs do to change what ps shows of them.
+    for (const auto& [name, value] : environment)
+      for (char* text = getenv(name); *text != '\0'; ++text) *text = '\0';
+    for (size_t i = 0; i < before.size(); ++i)
+      before[i].first ? setenv(kNames[i], before[i].second.c_str(), 1) : unsetenv(kNames[i]);
   }
   ReadSettings(const ReadSettings&) = delete;
   ReadSettings& operator=(const ReadSettings&) = delete;
@@ -47,7 +48,6 @@ struct ReadSettings {
       "SPILLWAY_THRESHOLD", "SPILLWAY_LIMIT", "SPILLWAY_BACKING", "SPILLWAY_DIR",   "SPILLWAY_STATS",
       "SPILLWAY_CHILD_COW", "SPILLWAY_TRACE", "SPILLWAY_MASK",    "SPILLWAY_QUIET", "EXM_THRESHOLD",
       "EXM_CHILD_COW",      "TMPDIR",         "SPILLWAY_COMPRESS"};
-  std::vector<std::pair<bool, std::string>> before_;
 };
 
 bool says(const std::string& text, std::vector<const char*> words) {
