@@ -98,7 +98,7 @@ void Compaction::choose() {
 StoreStatus Compaction::create(uint64_t capacity, uint64_t base_sequence) {
   w_.files_.step("compact:create");
   const uint64_t id = w_.next_file_id_++;
-  StoreResult<std::shared_ptr<OpenSegment>> made = w_.begin_segment(capacity, id, base_sequence);
+  StoreResult<std::shared_ptr<OpenSegment>> made = w_.begin_segment(capacity, id, base_sequence, true);
   if (!made && made.status().code() == StoreCode::kNoSpace) {
     // The reserve is there for this: it becomes the copies' room.
     const std::lock_guard lock(w_.append_mutex_);
@@ -106,7 +106,7 @@ StoreStatus Compaction::create(uint64_t capacity, uint64_t base_sequence) {
     if (Errno e = w_.files_.unlink(w_.directory_, kReserve); !e.ok())
       return failure(e, w_.reader_.path() + "/RESERVE");
     const uint64_t taken = std::exchange(w_.reserve_bytes_, 0);
-    made = w_.begin_segment(capacity, id, base_sequence);
+    made = w_.begin_segment(capacity, id, base_sequence, true);
     (void)w_.make_reserve(taken - (made ? capacity : 0));  // there is none, then, until there is room
   }
   if (!made) return made.status();
@@ -172,7 +172,7 @@ StoreStatus Compaction::copy() {
   }
   if (result.ok()) result = write_out(buffer_at + buffer.size());
 
-  // 3. Its footer, and all of it on the device.
+  // 3. All of it on the device, before the footer says so.
   if (result.ok()) {
     output_->used = used;
     const std::string body = builder.body(used);
@@ -180,6 +180,7 @@ StoreStatus Compaction::copy() {
     const os::Piece body_piece{body.data(), body.size()}, footer_piece{&footer, sizeof footer};
     w_.files_.step("compact:footer");
     Errno e = w_.files_.write(output_->fd.get(), &body_piece, 1, used);
+    if (e.ok()) e = w_.files_.flush(output_->fd.get());
     if (e.ok()) e = w_.files_.write(output_->fd.get(), &footer_piece, 1, footer_offset(capacity));
     if (e.ok()) e = w_.files_.flush(output_->fd.get());
     if (e.ok()) e = w_.files_.flush_directory(w_.directory_);

@@ -3,7 +3,8 @@
 // Segments with much that is dead are victims: what lives in them is copied to a new segment, with the
 // sequence numbers it had, and they are unlinked. Order: copies on the device -> everything on the device
 // that made the rest dead -> slots pointed to the copies -> manifest without the victims -> unlink. A crash
-// anywhere in between leaves records twice, which is harmless, or a file that the manifest no longer counts.
+// anywhere in between leaves copies without a footer, which a recovery removes, records twice, which is
+// harmless, or a file that the manifest no longer counts.
 //
 // A remove is kept as long as another segment may hold an older put of its key.
 #pragma once

@@ -48,7 +48,8 @@ struct SegmentHeader {
   uint64_t hash_seed = 0;
   uint64_t file_id = 0;
   uint64_t base_sequence = 0;  // records hold the difference
-  uint32_t is_solo = 0;        // one record, of any length
+  uint16_t is_solo = 0;        // one record, of any length
+  uint16_t holds_copies = 0;   // a compaction's: nothing counts before its footer is there
   uint32_t crc = 0;            // of all before
   uint64_t value_bytes = 0;    // solo only
 };

@@ -13,6 +13,7 @@ StoreResult<std::unique_ptr<Recovered>> Recovery::run() {
       scan(segment);
   accept_solo_batches();
   cut_at_first_gap();
+  tell_torn_from_damaged();
   if (in_.files != nullptr)
     if (StoreStatus bad = mend(); !bad.ok()) return bad;
   if (StoreStatus bad = build(); !bad.ok()) return bad;

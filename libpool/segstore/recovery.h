@@ -2,8 +2,8 @@
 //
 // Sealed segments say in their footers what they hold; others are read from front to back. The highest
 // sequence number of a key wins, wherever it lies. For the writer it also mends: records that do not count
-// (a batch without its end, what came after a write that a power cut took) are blotted out, segments are
-// flushed and sealed, files that were dropped are removed.
+// (a batch without its end, what came after a write that a power cut took) are blotted out, torn ends wiped,
+// segments flushed and sealed, files that were dropped or never finished removed.
 //
 // What counts after a power cut: everything up to the first missing sequence number, and everything that was
 // known to be on the device. While the machine has stayed up, nothing can be missing but by damage, and then

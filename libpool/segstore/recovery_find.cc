@@ -47,6 +47,13 @@ StoreStatus Recovery::find_segments() {
       segment.is_sealed = read_footer(segment.bytes, segment.footer);
       if (segment.is_sealed) known_durable_ = std::max(known_durable_, segment.footer.max_sequence);
     }
+  // Copies that were never finished: what they are copies of is still there, for no manifest names the
+  // copies.
+  std::erase_if(segments_, [&](const FoundSegment& segment) {
+    if (segment.bytes.header.holds_copies == 0 || segment.is_sealed || !segment.is_new) return false;
+    orphans_.push_back(segment.id);
+    return true;
+  });
   return {};
 }
 

@@ -24,7 +24,8 @@ void Recovery::look_at_solo(FoundSegment& segment) {
   if (!read_record(segment.bytes, kFirstRecord, record) ||
       record.at.key + record.header.key_bytes() > segment.head.size() ||
       !header_is_intact(segment.bytes, record)) {
-    segment.is_damaged = true;
+    // With only the copy of its header on the device when the power went, it is one that does not count.
+    segment.is_damaged = !machine_was_restarted() || segment.bytes.header.base_sequence <= known_durable_;
     return;
   }
   const uint64_t full = hash_of(record.key(), out_->manifest.hash_seed);
@@ -50,10 +51,8 @@ void Recovery::scan(FoundSegment& segment) {
     for (const FoundRecord& item : pending) segment.blot.push_back(item.offset);
     pending.clear();
   };
-  const uint64_t end =
-      segment.bytes.bytes > 2 * sizeof(Footer) ? footer_offset(segment.bytes.bytes) : segment.bytes.bytes;
   segment.used = scan_records(
-      segment.bytes, end, segment.fd.get(),
+      segment.bytes, records_end(segment.bytes.bytes), segment.fd.get(),
       [&](const Record& record) {
         if (record.header.type() == RecordType::kBatchEnd) {
           BatchEnd batch;
@@ -95,19 +94,19 @@ void Recovery::scan(FoundSegment& segment) {
           segment.items.push_back(item);
         }
       },
-      [&](uint64_t, uint64_t) { segment.is_damaged = true; });
+      [&](uint64_t from, uint64_t) { segment.first_gap = std::min(segment.first_gap, from); });
   drop_pending();
   // The writer died in the middle of the last one; if that was acknowledged as durable, it is damage instead.
   if (!segment.items.empty() && !segment.items.back().intact && !segment.items.back().in_batch &&
       segment.items.back().sequence > known_durable_) {
     segment.blot.push_back(segment.items.back().offset);
-    segment.used = segment.items.back().offset;
     segment.items.pop_back();
   }
   const ControlBlock* control = in_.control;
   segment.stays_open = control != nullptr && control->is_clean != 0 &&
                        control->active_file_id == segment.id && control->active_used == segment.used &&
-                       segment.blot.empty() && !machine_was_restarted();
+                       segment.blot.empty() && !machine_was_restarted() &&
+                       (segment.first_gap == UINT64_MAX || segment.first_gap < segment.used);
 }
 
 // A large value of a batch counts with the batch's end record, or once a manifest has named it.
@@ -170,6 +169,46 @@ void Recovery::cut_at_first_gap() {
   }
   // Known to be on the device, but not found: damage. Numbers are not given twice.
   out_->last_sequence = last;
+}
+
+// The writer begins a record when the one before is written, so what a kill left of the last one lies behind
+// all that count, and so does, after a power cut, whatever it left of those that were not on the device. The
+// numbers tell that from damage: what is lost there would have had the next ones, and had it been
+// acknowledged, one of them would be known to be on the device or have others after it, though none that the
+// next segment begins with. Large values have theirs in other files; where a compaction has removed one of
+// those since, it is called damage.
+void Recovery::tell_torn_from_damaged() {
+  std::vector<uint64_t> numbers;
+  for (const FoundSegment& segment : segments_)
+    for (const FoundRecord& item : segment.items) numbers.push_back(item.sequence);
+  std::sort(numbers.begin(), numbers.end());
+  numbers.erase(std::unique(numbers.begin(), numbers.end()), numbers.end());
+  const bool is_durable_known = in_.control != nullptr && in_.control->boot_id[0] != '\0';
+  bool skips_a_number = false;
+  for (FoundSegment& segment : segments_) {
+    if (segment.is_sealed || segment.is_solo()) continue;
+    uint64_t end = kFirstRecord, last = segment.bytes.header.base_sequence - 1;
+    for (const FoundRecord& item : segment.items) {
+      end = std::max(end, item.offset + item.bytes);
+      last = std::max(last, item.sequence);
+    }
+    const bool has_gap = segment.first_gap != UINT64_MAX;
+    if (!has_gap && segment.used <= end) continue;
+    uint64_t most = out_->last_sequence;  // that a record of this segment could have
+    for (const FoundSegment& other : segments_)
+      if (!other.is_solo() && other.bytes.header.base_sequence > last)
+        most = std::min(most, other.bytes.header.base_sequence - 1);
+    const auto found = std::upper_bound(numbers.begin(), numbers.end(), most) -
+                       std::upper_bound(numbers.begin(), numbers.end(), last);
+    const bool is_one_missing = last + static_cast<uint64_t>(found) < most;
+    // Copies keep old numbers, so those tell nothing of them.
+    const bool can_tell = !has_gap || (is_durable_known && segment.bytes.header.holds_copies == 0);
+    segment.is_damaged = segment.first_gap < end || is_one_missing || !can_tell;
+    if (!segment.is_damaged) segment.used = end;
+    skips_a_number = skips_a_number || (segment.is_damaged && segment.first_gap >= end && !is_one_missing);
+  }
+  // So that one is missing from now on: were it given to the next record, this would look torn next time.
+  if (skips_a_number) ++out_->last_sequence;
 }
 
 }  // namespace spillway::segstore

@@ -1,5 +1,6 @@
 // recovery_mend.cc - the files become what was found to count: blotted out, flushed, sealed, removed.
 #include <algorithm>
+#include <cstring>
 
 #include "libpool/segstore/recovery_steps.h"
 
@@ -31,6 +32,28 @@ StoreStatus Recovery::seal(FoundSegment& segment) {
   return {};
 }
 
+// What lies behind the last record that counts. From the back, so that a kill in between leaves no value
+// without the header that tells its length: a value may hold what looks like a record.
+StoreStatus Recovery::wipe_end(FoundSegment& segment) {
+  static const char zeroes[kPageBytes] = {};
+  const uint64_t end = records_end(segment.bytes.bytes);
+  std::vector<std::pair<uint64_t, uint64_t>> ranges;
+  for (uint64_t at = segment.used; at < end;) {
+    if (at % kPageBytes == 0)
+      at = std::max(at, round_down(os::next_data(segment.fd.get(), at, end), kPageBytes));
+    const uint64_t bytes = std::min(round_up(at + 1, kPageBytes), end) - at;
+    if (memcmp(segment.bytes.base + at, zeroes, bytes) != 0) ranges.emplace_back(at, bytes);
+    at += bytes;
+  }
+  std::reverse(ranges.begin(), ranges.end());
+  for (const auto& [at, bytes] : ranges) {
+    const os::Piece piece{zeroes, bytes};
+    if (Errno e = in_.files->write(segment.fd.get(), &piece, 1, at); !e.ok())
+      return failure(e, in_.path + "/" + segment_name(segment.id));
+  }
+  return {};
+}
+
 // For the writer: the files become what was found to count.
 StoreStatus Recovery::mend() {
   Files& files = *in_.files;
@@ -38,7 +61,10 @@ StoreStatus Recovery::mend() {
     if (segment.is_sealed || segment.stays_open) continue;
     files.step("recover:mend");
     static const RecordHeader nothing{};
+    if (!segment.is_solo() && !segment.is_damaged)
+      if (StoreStatus bad = wipe_end(segment); !bad.ok()) return bad;
     for (const uint64_t offset : segment.blot) {
+      if (!segment.is_damaged && offset >= segment.used) continue;  // wiped
       const os::Piece piece{&nothing, sizeof nothing};
       if (Errno e = files.write(segment.fd.get(), &piece, 1, offset); !e.ok())
         return failure(e, in_.path + "/" + segment_name(segment.id));

@@ -50,8 +50,9 @@ struct FoundSegment {
   Footer footer;
   bool is_sealed = false, is_new = false, is_damaged = false, stays_open = false;
   uint64_t used = 0, row = 0;
-  std::vector<FoundRecord> items;  // unsealed: what counts
-  std::vector<uint64_t> blot;      // offsets of records that do not
+  uint64_t first_gap = UINT64_MAX;  // unsealed: where the first bytes lie that are no record
+  std::vector<FoundRecord> items;   // unsealed: what counts
+  std::vector<uint64_t> blot;       // offsets of records that do not
 
   bool is_solo() const { return bytes.header.is_solo != 0; }
 };
@@ -70,7 +71,9 @@ class Recovery {
   void scan(FoundSegment& segment);
   void accept_solo_batches();
   void cut_at_first_gap();
+  void tell_torn_from_damaged();
   StoreStatus mend();
+  StoreStatus wipe_end(FoundSegment& segment);
   StoreStatus seal(FoundSegment& segment);
   StoreStatus build();
   StoreStatus insert(FoundSegment& segment, const FoundRecord* items, size_t count);

@@ -64,6 +64,10 @@ uint64_t footer_room(uint64_t records, uint64_t used);
 inline uint64_t footer_offset(uint64_t file_bytes) {
   return file_bytes - sizeof(SegmentHeader) - sizeof(Footer);
 }
+// Records of an unsealed segment lie before this, whatever became of the file's length.
+inline uint64_t records_end(uint64_t file_bytes) {
+  return file_bytes > 2 * sizeof(Footer) ? footer_offset(file_bytes) : file_bytes;
+}
 
 // The header at the front or, where that is damaged, its copy at the end.
 bool read_either_header(const char* base, uint64_t bytes, SegmentHeader& header);

@@ -111,7 +111,7 @@ class Writer final : public Writes {
   StoreStatus make_segment_room(uint64_t bytes, uint64_t records, bool for_remove);
   StoreStatus rotate(uint64_t bytes, bool for_remove);
   StoreResult<std::shared_ptr<OpenSegment>> begin_segment(uint64_t capacity, uint64_t id,
-                                                          uint64_t base_sequence);
+                                                          uint64_t base_sequence, bool holds_copies = false);
   uint64_t wanted_capacity() const;
   StoreStatus append(const std::string& bytes, std::string_view value, uint64_t records);
   void set_row(const OpenSegment& segment, uint64_t flags);

@@ -16,7 +16,7 @@ uint64_t Writer::wanted_capacity() const {
 }
 
 StoreResult<std::shared_ptr<OpenSegment>> Writer::begin_segment(uint64_t capacity, uint64_t id,
-                                                                uint64_t base_sequence) {
+                                                                uint64_t base_sequence, bool holds_copies) {
   const std::string name = segment_name(id);
   Result<os::Fd> fd = files_.create(directory_, name.c_str(), capacity);
   if (!fd)
@@ -29,6 +29,7 @@ StoreResult<std::shared_ptr<OpenSegment>> Writer::begin_segment(uint64_t capacit
   segment->header.hash_seed = manifest_.hash_seed;
   segment->header.file_id = id;
   segment->header.base_sequence = base_sequence;
+  segment->header.holds_copies = holds_copies ? 1 : 0;
   segment->salt = segment_salt(manifest_.store, id);
   seal_segment_header(segment->header);
   const os::Piece piece{&segment->header, sizeof(SegmentHeader)};
