@@ -178,34 +178,48 @@ void Recovery::cut_at_first_gap() {
 // next segment begins with. Large values have theirs in other files; where a compaction has removed one of
 // those since, it is called damage.
 void Recovery::tell_torn_from_damaged() {
+  struct End {
+    FoundSegment* segment;
+    uint64_t offset, last;  // behind the last record that counts; its number
+  };
+  std::vector<End> ends;
+  uint64_t lowest = UINT64_MAX;
+  for (FoundSegment& segment : segments_) {
+    if (segment.is_sealed || segment.is_solo()) continue;
+    End end{&segment, kFirstRecord, segment.bytes.header.base_sequence - 1};
+    for (const FoundRecord& item : segment.items) {
+      end.offset = std::max(end.offset, item.offset + item.bytes);
+      end.last = std::max(end.last, item.sequence);
+    }
+    if (segment.first_gap == UINT64_MAX && segment.used <= end.offset) continue;
+    lowest = std::min(lowest, end.last);
+    ends.push_back(end);
+  }
+  if (ends.empty()) return;
   std::vector<uint64_t> numbers;
   for (const FoundSegment& segment : segments_)
-    for (const FoundRecord& item : segment.items) numbers.push_back(item.sequence);
+    for (const FoundRecord& item : segment.items)
+      if (item.sequence > lowest) numbers.push_back(item.sequence);
   std::sort(numbers.begin(), numbers.end());
   numbers.erase(std::unique(numbers.begin(), numbers.end()), numbers.end());
   const bool is_durable_known = in_.control != nullptr && in_.control->boot_id[0] != '\0';
   bool skips_a_number = false;
-  for (FoundSegment& segment : segments_) {
-    if (segment.is_sealed || segment.is_solo()) continue;
-    uint64_t end = kFirstRecord, last = segment.bytes.header.base_sequence - 1;
-    for (const FoundRecord& item : segment.items) {
-      end = std::max(end, item.offset + item.bytes);
-      last = std::max(last, item.sequence);
-    }
-    const bool has_gap = segment.first_gap != UINT64_MAX;
-    if (!has_gap && segment.used <= end) continue;
+  for (const End& end : ends) {
+    FoundSegment& segment = *end.segment;
     uint64_t most = out_->last_sequence;  // that a record of this segment could have
     for (const FoundSegment& other : segments_)
-      if (!other.is_solo() && other.bytes.header.base_sequence > last)
+      if (!other.is_solo() && other.bytes.header.base_sequence > end.last)
         most = std::min(most, other.bytes.header.base_sequence - 1);
     const auto found = std::upper_bound(numbers.begin(), numbers.end(), most) -
-                       std::upper_bound(numbers.begin(), numbers.end(), last);
-    const bool is_one_missing = last + static_cast<uint64_t>(found) < most;
+                       std::upper_bound(numbers.begin(), numbers.end(), end.last);
+    const bool is_one_missing = end.last + static_cast<uint64_t>(found) < most;
     // Copies keep old numbers, so those tell nothing of them.
-    const bool can_tell = !has_gap || (is_durable_known && segment.bytes.header.holds_copies == 0);
-    segment.is_damaged = segment.first_gap < end || is_one_missing || !can_tell;
-    if (!segment.is_damaged) segment.used = end;
-    skips_a_number = skips_a_number || (segment.is_damaged && segment.first_gap >= end && !is_one_missing);
+    const bool can_tell =
+        segment.first_gap == UINT64_MAX || (is_durable_known && segment.bytes.header.holds_copies == 0);
+    segment.is_damaged = segment.first_gap < end.offset || is_one_missing || !can_tell;
+    if (!segment.is_damaged) segment.used = end.offset;
+    skips_a_number =
+        skips_a_number || (segment.is_damaged && segment.first_gap >= end.offset && !is_one_missing);
   }
   // So that one is missing from now on: were it given to the next record, this would look torn next time.
   if (skips_a_number) ++out_->last_sequence;
