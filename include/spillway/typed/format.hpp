@@ -307,9 +307,10 @@ T load(const std::byte* p) {
   std::memcpy(&value, p, sizeof value);
   return value;
 }
-// Whether `n` bytes are the same; for those of the length of usual keys without a call.
+// Whether `n` bytes are the same; for those of the length of usual keys without a call. An empty text may
+// have no memory at all, which memcmp() does not take.
 inline bool same_bytes(const std::byte* a, const char* b, std::size_t n) {
-  if (n < 8 || n > 32) return std::memcmp(a, b, n) == 0;
+  if (n < 8 || n > 32) return n == 0 || std::memcmp(a, b, n) == 0;
   std::uint64_t x, y, other = 0;
   for (std::size_t i = 0; i < n; i += 8) {
     const std::size_t at = i < n - 8 ? i : n - 8;

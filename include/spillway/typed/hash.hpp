@@ -29,7 +29,6 @@ constexpr std::uint64_t hash_end(std::uint64_t state) {
   return hash_fold(state ^ kHash0, kHash1) ^ state >> 29;
 }
 
-// Words are little-endian; the last one is filled with zeros.
 // The last 1 to 7 of `all` bytes as a little-endian number. Only by loads and shifts: bytes copied into a
 // word would be read back before they are stored, and that waits for every cache miss before it, so that
 // look-ups would not overlap.
@@ -48,6 +47,7 @@ inline std::uint64_t last_word(const char* p, std::size_t bytes, std::size_t all
   return byte(0) | byte(bytes / 2) | byte(bytes - 1);
 }
 
+// Words are little-endian; the last one is filled with zeros.
 inline std::uint64_t hash64(const void* data, std::size_t bytes, std::uint64_t seed) {
   const char* p = static_cast<const char*>(data);
   std::uint64_t state = hash_begin(seed, bytes), word;

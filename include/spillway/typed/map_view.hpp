@@ -170,8 +170,8 @@ class map_view {
   }
   // i <= buckets()
   std::uint64_t directory(std::uint64_t i) const {
-    return entries() < UINT32_MAX ? load<std::uint32_t>(directory_ + 4 * i)
-                                  : load<std::uint64_t>(directory_ + 8 * i);
+    return entries() < UINT32_MAX ? once(load<std::uint32_t>(directory_ + 4 * i))
+                                  : load_word(directory_ + 8 * i);
   }
   // For batches: brings the directory entry of a key, then its first index entry, into the cache.
   void prefetch_directory(std::uint64_t h) const {
@@ -192,7 +192,7 @@ class map_view {
   [[gnu::always_inline]] std::uint64_t find_usual(std::uint64_t h, std::string_view key) const {
     const std::uint64_t bucket = (h - low_) >> shift_;
     if (bucket >= buckets_) return npos;
-    std::uint64_t i = load<std::uint32_t>(directory_ + 4 * bucket);
+    std::uint64_t i = once(load<std::uint32_t>(directory_ + 4 * bucket));
     if (i >= counted_) return npos;
     constexpr std::uint64_t kEntry = entry_bytes(typed::flavour::text);
     const std::byte* const first = entries_ + i * kEntry;
@@ -201,13 +201,12 @@ class map_view {
     for (std::uint64_t n = 0; n < kCounted; ++n) below += load_word(first + n * kEntry) < h;
     i += below;
     const std::byte* const from = entries_ + i * kEntry + 8;
-    // What is referred to lies before.
-    const std::uint64_t back = -load_word(from), before = o_.position + kMapHeadBytes + i * kEntry + 8;
-    if (load_word(from - 8) != h || back % 8 || back > before || back < 8 + key.size()) return npos;
+    // What is referred to lies before, and behind the header.
+    const std::uint64_t back = -load_word(from),
+                        room = o_.position + kMapHeadBytes + i * kEntry + 8 - kHeaderBytes;
+    if (load_word(from - 8) != h || back % 8 || back > room || back < 8 + key.size()) return npos;
     const std::byte* const text = from - back;
-    constexpr std::uint64_t kAnyDepth = head{kind::padding, 0, 0xff, 0}.word();
-    if ((load_word(text) | kAnyDepth) != (head{kind::text, kCodecNone, 0, key.size()}.word() | kAnyDepth))
-      return npos;
+    if (load_word(text) != head{kind::text, kCodecNone, 0, key.size()}.word()) return npos;
     return same_bytes(text + 8, key.data(), key.size()) ? i : npos;
   }
   // The text an entry refers to; any i.
