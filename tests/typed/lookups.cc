@@ -89,10 +89,13 @@ TEST_CASE("keys of 0 to 40 bytes are found in maps of every small size, and noth
       const auto proven = *typed::root<Map>(bytes.verify());
       CAPTURE(n, first);
       REQUIRE(checked.size() == n);
+      std::size_t usual = 0;
       for (std::size_t i = 0; i < n; ++i) {
+        usual += checked.raw().find_usual(typed::hash_text(keys[i]), keys[i]) != map_view::npos;
         REQUIRE(look(checked, keys[i]) == static_cast<std::int64_t>(i));
         REQUIRE(look(proven, keys[i]) == static_cast<std::int64_t>(i));
       }
+      if (n >= 20) REQUIRE(4 * usual >= 3 * n);  // all but the last entries and crowded ranges
       const auto absent = [&](const std::string& key) {
         if (std::find(keys.begin(), keys.end(), key) != keys.end()) return;
         CAPTURE(key);
@@ -227,4 +230,25 @@ TEST_CASE(
     }
     for (const std::uint64_t low : {std::uint64_t{0}, UINT64_MAX, std::uint64_t{1} << 63}) with(at + 16, low);
   }
+}
+
+TEST_CASE("a key that lies at no multiple of 8 is refused, even where its bytes look like a text") {
+  const std::string wanted = "eight by";
+  std::string disguise = "....";
+  const std::uint64_t word = typed::head{typed::kind::text, typed::kCodecNone, 0, wanted.size()}.word();
+  disguise.append(reinterpret_cast<const char*>(&word), 8);
+  disguise += wanted;
+  for (char& c : disguise) CHECK((c & 0x80) == 0);  // a text that may be stored
+  std::vector<std::string> keys = {wanted, disguise};
+  for (std::size_t i = 0; i < 20; ++i) keys.push_back(key_of_length(20 + i));
+  Bytes bytes = map_of(keys);
+  const auto m = *typed::root<Map>(bytes.open());
+  REQUIRE(look(m, wanted) == 0);
+  const std::uint64_t entries = m.raw().object().position + typed::kMapHeadBytes;
+  const auto reference = [&](const std::string& key) { return entries + 32 * m.raw().find(key).value() + 8; };
+  const std::uint64_t from = reference(wanted), other = reference(disguise),
+                      text = other + peek<std::uint64_t>(bytes.data.data() + other), to = text + 8 + 4 - from;
+  std::memcpy(bytes.data.data() + from, &to, sizeof to);
+  CHECK(m.find(wanted).code() == errc::misaligned);
+  CHECK_FALSE(m.contains(wanted));
 }

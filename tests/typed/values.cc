@@ -272,6 +272,14 @@ TEST_CASE("maps take keys of every type, and equal numbers are one key") {
   CHECK_FALSE(m.contains(any(8)));
   CHECK_FALSE(m.contains(any(typed::any_list{{1, "a", nullptr}})));
   CHECK_THROWS_AS(m.find(any(typed::any_map{})), typed::failure);
+  // Keys as a program writes them are the same ones.
+  CHECK(*m.find("text") == *m.find(any("text")));
+  CHECK(*m.find(std::string("text")) == *m.find(any("text")));
+  CHECK(*m.find(-7) == *m.find(any(-7)));
+  CHECK(*m.find(-7) != typed::map_view::npos);
+  CHECK(*m.find(7) == *m.find(any(7)));
+  CHECK(*m.find(nullptr) == *m.find(any(nullptr)));
+  CHECK(*m.find(-1) == typed::map_view::npos);
 
   // true, 1, 1.0 and 1.00 come down to one entry, the last one.
   const Bytes ones = build_any(typed::any_map{{{true, "a"},

@@ -5,6 +5,7 @@
 // values of h. A look-up reads one directory pair and the two or so entries between. In bytes nobody has
 // proven, whatever the directory says stays within the entries.
 #pragma once
+#include <concepts>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -107,6 +108,14 @@ class map_view {
     if (flavour_ == typed::flavour::text || flavour_ == typed::flavour::approx) return npos;
     return find(any(key));
   }
+  // The same keys as a program writes them: without these, -1 would be 2^64 - 1, and "text" nobody's.
+  template <std::signed_integral I>
+  result<std::uint64_t> find(I key) const {
+    return key < 0 ? find(any(std::int64_t{key})) : find(static_cast<std::uint64_t>(key));
+  }
+  result<std::uint64_t> find(const std::string& key) const { return find(std::string_view(key)); }
+  result<std::uint64_t> find(const char* key) const { return find(std::string_view(key)); }
+  result<std::uint64_t> find(std::nullptr_t) const { return find(any(nullptr)); }
   result<std::uint64_t> find_hash(std::uint64_t h) const {  // approximate maps
     if (hash_bits_ < 64) h = h >> (64 - hash_bits_) << (64 - hash_bits_);
     const std::uint64_t i = lower(h);
