@@ -66,6 +66,18 @@ TEST_CASE("a build that is killed or fails half-way leaves nothing under the fin
   CHECK(bytes.verdict() == errc::bad_magic);
 }
 
+TEST_CASE("what a killed build of the same process number left behind is in nobody's way") {
+  const ScratchDir dir;
+  for (int i = 0; i < 1000; ++i)
+    dir.write("blob.building-" + std::to_string(::getpid()) + "-" + std::to_string(i), "left behind");
+  typed::file_sink out(dir / "blob");
+  typed::builder b(out);
+  b.finish(b.add(Address{"still built", 7}));
+  const auto blob = typed::blob::open(typed::map_file(dir / "blob")).value();
+  CHECK(*typed::root<Address>(blob)->get<&Address::number>() == 7);
+  CHECK(dir.files().size() == 1001);
+}
+
 TEST_CASE("blobs are built into and read from a part of a file, a memfd, an anonymous mapping") {
   const ScratchDir dir;
   const std::string path = dir.write("parts", std::string(4096, '#'));

@@ -197,21 +197,32 @@ class file_sink final : public sink {
     static std::atomic<unsigned> serial{0};
     return path_ + ".building-" + std::to_string(::getpid()) + "-" + std::to_string(serial++);
   }
+  // Another name when a build that was killed left one of this process number behind, as in containers.
+  template <class Make>
+  bool make_named(Make&& make) {
+    do {
+      temporary_ = temporary_name();
+      if (make(temporary_.c_str())) return true;
+    } while (errno == EEXIST);
+    const int error = errno;
+    temporary_.clear();
+    errno = error;
+    return false;
+  }
   void open_named() {
-    temporary_ = temporary_name();
-    file_ = detail::fd(::open(temporary_.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode_));
-    if (!file_) {
-      const int error = errno;
-      temporary_.clear();
-      detail::fail_io("creating " + path_, error);
-    }
+    const auto create = [&](const char* name) {
+      file_ = detail::fd(::open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode_));
+      return static_cast<bool>(file_);
+    };
+    if (!make_named(create)) detail::fail_io("creating " + path_);
   }
   // An unnamed file gets a name of its own first: linkat() cannot replace, rename() can.
   void link_unnamed() {
-    const std::string name = temporary_name(), self = "/proc/self/fd/" + std::to_string(file_.get());
-    if (::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW) != 0)
-      detail::fail_io("naming " + path_);
-    temporary_ = name;
+    const std::string self = "/proc/self/fd/" + std::to_string(file_.get());
+    const auto link = [&](const char* name) {
+      return ::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, name, AT_SYMLINK_FOLLOW) == 0;
+    };
+    if (!make_named(link)) detail::fail_io("naming " + path_);
   }
 
   detail::fd file_;
