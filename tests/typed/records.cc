@@ -254,6 +254,9 @@ struct Base {
 struct Derived : Base {
   std::string extra;
 };
+struct Hiding : Base {
+  std::int64_t own = 0;
+};
 }  // namespace
 template <>
 struct spillway::typed::describe<V1> {
@@ -283,6 +286,12 @@ template <>
 struct spillway::typed::describe<Derived> {
   static constexpr const char* name = "derived";
   static constexpr auto members = fields(base<Base>(), field<2>("extra", &Derived::extra));
+};
+
+template <>
+struct spillway::typed::describe<Hiding> {
+  static constexpr const char* name = "hiding";
+  static constexpr auto members = fields(base<Base>(), field<2>("id", &Hiding::own));
 };
 
 TEST_CASE("added, removed, reordered, renamed and widened fields are read across versions") {
@@ -329,4 +338,7 @@ TEST_CASE("base fields are part of the derived record, which is readable as its 
   const auto base = *typed::root<Base>(blob);
   CHECK(*base.get<&Base::id>() == 9);
   CHECK(blob.types().size() == 1);
+  // What no reader would open is not written.
+  CHECK_THROWS_WITH(build([](typed::builder& builder) { return builder.add(Hiding{}); }),
+                    Catch::Contains("hiding.id"));
 }

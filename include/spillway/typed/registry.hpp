@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "spillway/typed/blob.hpp"
@@ -58,6 +59,12 @@ class registry {
     type_info& t = types_[index];
     t.fields = std::move(fields);
     if (t.fields.size() > 65535) fail(errc::value_range, t.name + ": at most 65535 fields");
+    // Readers refuse such a schema, so it must not be written: a base's member is easily forgotten.
+    std::unordered_set<std::string> names;
+    for (const field_info& f : t.fields)
+      if (!names.insert(f.name).second)
+        fail(errc::duplicate,
+             t.name + "." + f.name + ": expected field names that differ, also from a base's");
     t.record_bytes = lay_out(
         t.fields.size(), [&](std::size_t i) { return t.fields[i].type; },
         [&](std::size_t i) -> std::uint32_t& { return t.fields[i].offset; });
