@@ -118,12 +118,19 @@ def _column_of(name: str, values: Any) -> Any:
     if not isinstance(values, numpy.ndarray):
         values = list(values)
         if any(isinstance(v, str) for v in values):
-            return TextColumn.of(values)
+            return _texts_of(name, values)
         values = numpy.array(values)
     if values.ndim != 1:
         raise ValueError(f"column {name!r}: expected one dimension, got {values.ndim}")
     if values.dtype.kind in "UO":
-        return TextColumn.of(v if v is None else v.item() if isinstance(v, numpy.generic) else v for v in values)
+        return _texts_of(name, (v.item() if isinstance(v, numpy.generic) else v for v in values))
     if values.dtype.kind not in "biufcmMS":
         raise TypeError(f"column {name!r}: cannot store {values.dtype}; expected numbers, dates or texts")
     return numpy.ascontiguousarray(values)
+
+
+def _texts_of(name: str, values: Iterable[Any]) -> TextColumn:
+    try:
+        return TextColumn.of(values)
+    except TypeError as e:
+        raise TypeError(f"column {name!r}: {e}; a column of numbers has no nulls (use nan)") from None

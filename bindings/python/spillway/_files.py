@@ -6,6 +6,7 @@ import mmap
 import operator
 import os
 import zipfile
+from io import UnsupportedOperation
 from typing import Any, Iterable, Iterator, Optional, Union
 
 from ._errors import IncompatibleError, TypedError
@@ -30,9 +31,17 @@ def open_blob(source: Source, offset: int = 0, size: int = 0, writable: bool = F
         return Blob.open_fd(source, offset, size, writable)
     if hasattr(source, "fileno") and not isinstance(source, mmap.mmap):
         source.flush() if hasattr(source, "flush") and source.writable() else None
-        return Blob.open_fd(source.fileno(), offset, size, writable)
+        return Blob.open_fd(_descriptor(source), offset, size, writable)
     _check_buffer(source)
     return Blob.open_buffer(source, offset, writable)
+
+
+def _descriptor(file: Any) -> int:
+    try:
+        return file.fileno()
+    except UnsupportedOperation:
+        raise TypeError(f"expected a file of the operating system, got {type(file).__name__}, which is in memory only; "
+                        "of such, spillway.dumps() makes the bytes and loads() reads them") from None
 
 
 @contextlib.contextmanager
@@ -80,11 +89,12 @@ def open(source: Source, cls: Optional[type] = None, *, offset: int = 0, size: i
     if cls is not None:
         if not isinstance(root, RecordView):
             raise IncompatibleError(f"expected a record {cls._spillway_spec[0]}, found {type(root).__name__}", "incompatible")
-        if root._type_name() != cls._spillway_spec[0]:
-            mine, theirs = {f[1] for f in cls._spillway_spec[1]}, set(root._fields())
+        found = RecordView._type_name(root)
+        if found != cls._spillway_spec[0]:
+            mine, theirs = {f[1] for f in cls._spillway_spec[1]}, set(RecordView._fields(root))
             if not mine <= theirs:
-                raise IncompatibleError(f"expected a record {cls._spillway_spec[0]}, found {root._type_name()}", "incompatible")
-        check_compatible(cls, blob._types(), root._type_name())
+                raise IncompatibleError(f"expected a record {cls._spillway_spec[0]}, found {found}", "incompatible")
+        check_compatible(cls, blob._types(), found)
     return root
 
 
@@ -102,15 +112,16 @@ def _builder(destination: Any, offset: int, options: dict) -> Builder:
     if isinstance(destination, int):
         return Builder.to_fd(destination, offset, **options)
     if hasattr(destination, "fileno") and not isinstance(destination, mmap.mmap):
+        number = _descriptor(destination)
         destination.flush()
-        return Builder.to_fd(destination.fileno(), offset, **options)
+        return Builder.to_fd(number, offset, **options)
     _check_buffer(destination)
     return Builder.to_buffer(destination, offset, **options)
 
 
 def dump(value: Any, destination: Any, *, offset: int = 0, user_data: Any = None, **options: Any) -> int:
     """Stores a value: in a new file, which appears under its path when it is complete; in an open file at `offset`; in a writable
-    buffer; or in an object of the pool (Pool.target()). Returns the size in bytes. Options: dedupe, compress, checksum, memory, scratch
+    buffer; or in an object of the pool (Pool.target()). `offset` is a multiple of 64, in a buffer of 8. Returns the size in bytes. Options: dedupe, compress, checksum, memory, scratch
     (see Builder)."""
     builder = _builder(destination, offset, options)
     if user_data is not None:

@@ -6,6 +6,7 @@ import datetime
 import decimal
 import itertools
 import json
+import reprlib
 import threading
 import zoneinfo
 from typing import Any, Iterable
@@ -19,17 +20,19 @@ from ._spillway import Blob, ListView, MapView, RecordView, SetView
 
 _MISSING = object()
 
+# Methods of a record's view are called as RecordView's: a field may have the name of any of them.
+
 
 def fields_of(record: Any) -> list[str]:
     """The names of a record's fields, of a view as its writer named them."""
     _check_record(record)
-    return record._fields() if isinstance(record, RecordView) else [f[1] for f in record._spillway_spec[1]]
+    return RecordView._fields(record) if isinstance(record, RecordView) else [f[1] for f in record._spillway_spec[1]]
 
 
 def state_of(record: Any, field: str) -> str:
     """'absent', 'null' or 'set'. AttributeError when the record has no such field."""
     if isinstance(record, RecordView):
-        return ("absent", "null", "set")[record._state(field)]
+        return ("absent", "null", "set")[RecordView._state(record, field)]
     if field not in fields_of(record):
         raise AttributeError(f"{type(record).__name__} has no field {field!r}")
     value = getattr(record, field, _MISSING)
@@ -45,7 +48,7 @@ def records_equal(a: Any, b: Any) -> Any:
     """Whether two records, or views of records, have the same name, fields, states and values."""
     if not isinstance(b, (Record, RecordView)) and not hasattr(type(b), "_spillway_spec"):
         return NotImplemented
-    name = lambda r: r._type_name() if isinstance(r, RecordView) else type(r)._spillway_spec[0]
+    name = lambda r: RecordView._type_name(r) if isinstance(r, RecordView) else type(r)._spillway_spec[0]
     if name(a) != name(b):
         return False
     values = lambda r: {f: getattr(r, f) for f in fields_of(r) if state_of(r, f) != "absent"}
@@ -64,8 +67,8 @@ def clone(value: Any) -> Any:
     """A native copy of a view, all the way down: lists, tuples, frozensets, dicts, and records of the class that declares them (a
     dict of the fields where there is none). Other values are given back as they are."""
     if isinstance(value, RecordView):
-        pairs = {f: clone(getattr(value, f)) for f in value._fields() if value._state(f) != 0}
-        cls = value._class()
+        pairs = {f: clone(getattr(value, f)) for f in RecordView._fields(value) if RecordView._state(value, f) != 0}
+        cls = RecordView._class(value)
         if cls is None:
             return pairs
         made = cls.__new__(cls)
@@ -107,7 +110,7 @@ def _brief(what: str, contents: Iterable[str], all_of_them: bool = True, between
 
 
 def _record_repr(self: RecordView) -> str:
-    return _brief(self._type_name(), (f"{f}={getattr(self, f)!r}" for f in self._fields() if self._state(f) != 0), between=" ")
+    return _brief(RecordView._type_name(self), (f"{f}={getattr(self, f)!r}" for f in RecordView._fields(self) if RecordView._state(self, f) != 0), between=" ")
 
 
 def _list_repr(self: ListView) -> str:
@@ -182,7 +185,8 @@ def _copy(self: MapView) -> dict:
 
 def _dir(self: RecordView) -> list[str]:
     """The fields, and what the class that declares them has beside."""
-    return sorted({*self._fields(), *dir(type(self)), *(dir(self._class()) if self._class() is not None else ())})
+    cls = RecordView._class(self)
+    return sorted({*RecordView._fields(self), *dir(type(self)), *(dir(cls) if cls is not None else ())})
 
 
 def _from_pickle(packed: bytes) -> Any:
@@ -207,7 +211,7 @@ def _equal(self: RecordView, other: Any) -> Any:
 
 
 def _position_hash(self: RecordView) -> int:
-    return hash((self._type_name(), self._position()))
+    return hash((RecordView._type_name(self), RecordView._position(self)))
 
 
 def _assign(cls: type, **members: Any) -> None:
@@ -280,9 +284,38 @@ def _dtype_from_json(text: str, item_bytes: int) -> numpy.dtype:
     return made
 
 
+def _packed_array(values: Any, element: str, field: str) -> numpy.ndarray:
+    """The numbers as an array of exactly that element type; OverflowError when one of them would become another."""
+    wrong = lambda: TypeError(f"{field}: expected a flat sequence of {element}, got {reprlib.repr(values)}")
+    beyond = lambda: OverflowError(f"{field}: a number that {element} cannot hold, in {reprlib.repr(values)}")
+    if isinstance(values, ListView) and element != "date":
+        values = values.numpy() if values.dtype is not None else list(values)
+    if element == "date":
+        if isinstance(values, str) or not isinstance(values, abc.Iterable):
+            raise wrong()
+        values = list(values)
+        if not all(isinstance(v, datetime.date) and not isinstance(v, datetime.datetime) for v in values):
+            raise wrong()
+        return numpy.array([v.toordinal() for v in values], numpy.int32) - numpy.int32(datetime.date(1970, 1, 1).toordinal())
+    try:
+        given = numpy.asarray(values)
+        if given.ndim != 1 or (given.size and given.dtype.kind not in ("b" if element == "bool" else "biufO")):
+            raise wrong()
+        with numpy.errstate(all="ignore"):
+            exact = numpy.ascontiguousarray(given, element)
+    except OverflowError:
+        raise beyond() from None
+    except (TypeError, ValueError):
+        raise wrong() from None
+    # Floats are rounded as any are, but not to infinity.
+    if (numpy.isinf(exact) & (given != exact)).any() if exact.dtype.kind == "f" else given.size and not numpy.array_equal(given, exact):
+        raise beyond()
+    return exact
+
+
 _spillway._register({
     "classes": classes, "Decimal": decimal.Decimal, "date": datetime.date, "datetime": datetime.datetime, "time": datetime.time,
     "timezone": datetime.timezone, "timedelta": datetime.timedelta, "ZoneInfo": zoneinfo.ZoneInfo, "Instant": Instant, "numpy": numpy,
-    "dtype_from_json": _dtype_from_json, "dtype_to_json": _dtype_to_json, "Record": Record, "TypedError": TypedError,
+    "dtype_from_json": _dtype_from_json, "dtype_to_json": _dtype_to_json, "packed_array": _packed_array, "Record": Record, "TypedError": TypedError,
     "IncompatibleError": IncompatibleError,
 })

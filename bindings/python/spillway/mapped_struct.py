@@ -106,14 +106,15 @@ class Schema:
         name = self._record._spillway_spec[0]
         if not isinstance(view, RecordView):
             raise IncompatibleError(f"expected a record {name}, found {type(view).__name__}", "incompatible")
-        if self.slot_keys and not set(self.slot_keys) & set(view._fields()):
-            raise IncompatibleError(f"expected a record {name}, found {view._type_name()}, which has none of its fields", "incompatible")
-        _fields.check_compatible(self._record, blob._types(), view._type_name())
+        found, fields = RecordView._type_name(view), RecordView._fields(view)
+        if self.slot_keys and not set(self.slot_keys) & set(fields):
+            raise IncompatibleError(f"expected a record {name}, found {found}, which has none of its fields", "incompatible")
+        _fields.check_compatible(self._record, blob._types(), found)
         if cls is None:
             return view
         made = cls.__new__(cls)
-        for slot in view._fields():
-            if view._state(slot) != 0:
+        for slot in fields:
+            if RecordView._state(view, slot) != 0:
                 setattr(made, slot, clone(getattr(view, slot)))
         return made
 

@@ -79,7 +79,7 @@ struct Ref {
 struct Helpers {
   py::object classes;  // name -> Record class
   py::object decimal, date, datetime, time, timezone, timedelta, zone_info, instant;
-  py::object numpy, dtype_from_json, dtype_to_json;
+  py::object numpy, dtype_from_json, dtype_to_json, packed_array;
   py::object record_base, record_equal, error, incompatible;
 };
 Helpers& helpers();
@@ -111,7 +111,8 @@ class Encoder {
   typed::ref mapping(py::handle value, unsigned level);
   typed::ref record(py::handle value, py::handle cls, unsigned level);
   typed::ref ndarray(py::handle value);
-  typed::ref packed_array(py::handle value, typed::type element, const char* field);
+  typed::ref packed_array(py::handle value, typed::type element, const std::string& field);
+  bool is_of(py::handle record, std::uint32_t declared);
   void put_field(typed::builder::record_draft& d, std::size_t i, py::handle value, unsigned level);
 
   static std::uint64_t next_id() {

@@ -104,19 +104,41 @@ typed::ref Encoder::record(py::handle v, py::handle cls, unsigned level) {
   return d.place();
 }
 
-typed::ref Encoder::packed_array(py::handle v, type element, const char* field) {
-  const py::object dtype = helpers().numpy.attr("dtype")(std::string(typed::name_of(element)));
-  const py::object source =
-      py::isinstance<ListView>(v) ? v.attr("numpy")() : py::reinterpret_borrow<py::object>(v);
-  const py::array natural = py::array::ensure(helpers().numpy.attr("asarray")(source));
-  const py::array exact = py::array::ensure(helpers().numpy.attr("ascontiguousarray")(natural, dtype));
-  if (!exact || exact.ndim() != 1)
-    throw py::type_error(std::string(field) + ": expected a flat sequence of numbers");
-  if (natural.size() && !helpers().numpy.attr("array_equal")(natural, exact).cast<bool>() &&
-      typed::is_integer(element))
-    fail(errc::value_range,
-         std::string(field) + ": a number that " + typed::name_of(element) + " cannot hold");
+typed::ref Encoder::packed_array(py::handle v, type element, const std::string& field) {
+  const auto exact =
+      py::array::ensure(helpers().packed_array(v, std::string(typed::name_of(element)), field));
   return b_.array(element, exact.data(), static_cast<std::uint64_t>(exact.size()));
+}
+
+namespace {
+
+bool is_iterable(py::handle v) {
+  const py::object it = py::reinterpret_steal<py::object>(PyObject_GetIter(v.ptr()));
+  if (!it && !PyErr_ExceptionMatches(PyExc_TypeError)) throw py::error_already_set();
+  PyErr_Clear();
+  return static_cast<bool>(it);
+}
+
+}  // namespace
+
+// Whether a record, or a view of one, is of a declared type: of its class, of one derived from it, or of its
+// name. A view whose class nobody has declared here may be of a derived one.
+bool Encoder::is_of(py::handle v, std::uint32_t declared) {
+  if (declared == typed::kNoType) return true;
+  const py::handle own = py::type::handle_of(v);
+  if (const auto known = types_.find(own.ptr()); known != types_.end() && known->second == declared)
+    return true;
+  const std::string& name = b_.registry().types()[declared].name;
+  py::object cls = py::reinterpret_borrow<py::object>(own);
+  if (py::isinstance<RecordView>(v)) {
+    const RecordView& r = v.cast<RecordView&>();
+    if (r.record.type().name == name || r.access->cls.is_none()) return true;
+    cls = r.access->cls;
+  }
+  if (py::tuple(cls.attr("_spillway_spec"))[0].cast<std::string>() == name) return true;
+  for (const auto& [known, index] : types_)
+    if (index == declared && PyObject_IsSubclass(cls.ptr(), known) == 1) return true;
+  return false;
 }
 
 void Encoder::put_field(typed::builder::record_draft& d, std::size_t i, py::handle v, unsigned level) {
@@ -184,7 +206,7 @@ void Encoder::put_field(typed::builder::record_draft& d, std::size_t i, py::hand
     }
     case type::array:
       if (f.element != type::none) {
-        d.bytes().put(at, packed_array(v, f.element, f.name.c_str()));
+        d.bytes().put(at, packed_array(v, f.element, d.type().name + "." + f.name));
         return d.mark_set(i);
       }
       break;
@@ -196,18 +218,19 @@ void Encoder::put_field(typed::builder::record_draft& d, std::size_t i, py::hand
       break;
   }
   // What a list, a set or a map may come from: any sequence, set or mapping of Python's, and views.
-  const auto view_of = [&](typed::kind k) { return py::isinstance<ListView>(v) && k == typed::kind::list; };
+  const bool is_list_view = py::isinstance<ListView>(v),
+             is_tuple_view = is_list_view && v.cast<ListView&>().list.is_tuple();
   py::object value = py::reinterpret_borrow<py::object>(v);
-  if (f.type == type::list && !PyList_Check(v.ptr()) && !view_of(typed::kind::list)) {
-    if (PyUnicode_Check(v.ptr()) || !PyIter_Check(py::iter(v).ptr())) throw wrong();
-    value = py::list(value);
-  } else if (f.type == type::list && view_of(typed::kind::list) && v.cast<ListView&>().list.is_tuple())
-    value = py::list(value);
-  else if (f.type == type::tuple && !PyTuple_Check(v.ptr()) &&
-           !(view_of(typed::kind::list) && v.cast<ListView&>().list.is_tuple()))
-    value = py::tuple(value);
+  const auto made_by = [&](PyTypeObject& native) {
+    if (PyUnicode_Check(v.ptr()) || !is_iterable(v)) throw wrong();
+    return py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(&native))(v);
+  };
+  if (f.type == type::list && !PyList_Check(v.ptr()) && (!is_list_view || is_tuple_view))
+    value = made_by(PyList_Type);
+  else if (f.type == type::tuple && !PyTuple_Check(v.ptr()) && !is_tuple_view)
+    value = made_by(PyTuple_Type);
   else if (f.type == type::set && !PyAnySet_Check(v.ptr()) && !py::isinstance<SetView>(v))
-    value = py::set(value);
+    value = made_by(PySet_Type);
   const Helpers& h = helpers();
   if ((f.type == type::record && !is(v, h.record_base) && !py::isinstance<RecordView>(v) &&
        !py::hasattr(py::type::handle_of(v), "_spillway_spec")) ||
@@ -215,6 +238,9 @@ void Encoder::put_field(typed::builder::record_draft& d, std::size_t i, py::hand
       (f.type == type::nd && !is(v, h.numpy.attr("ndarray"))) ||
       (f.type == type::decimal && !is(v, h.decimal)))
     throw wrong();
+  if (f.type == type::record && !is_of(v, f.record_type))
+    throw py::type_error(d.type().name + "." + f.name + ": expected record " +
+                         b_.registry().types()[f.record_type].name + ", got " + type_name(v));
   const item made = encode(value, level + 1);
   if (typed::is_slot(f.type)) {
     const bool fits = f.type == type::any ||

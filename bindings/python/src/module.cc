@@ -168,7 +168,7 @@ PYBIND11_MODULE(_spillway, m) {
     h.timezone = given["timezone"], h.timedelta = given["timedelta"], h.zone_info = given["ZoneInfo"],
     h.instant = given["Instant"];
     h.numpy = given["numpy"], h.dtype_from_json = given["dtype_from_json"],
-    h.dtype_to_json = given["dtype_to_json"];
+    h.dtype_to_json = given["dtype_to_json"], h.packed_array = given["packed_array"];
     h.record_base = given["Record"], h.error = given["TypedError"],
     h.incompatible = given["IncompatibleError"];
   });

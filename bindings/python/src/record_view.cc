@@ -272,6 +272,8 @@ int record_setattro(PyObject* self, PyObject* name, PyObject* value) {
     e.restore();
   } catch (py::builtin_exception& e) {
     e.set_error();
+  } catch (const std::exception& e) {
+    PyErr_SetString(PyExc_RuntimeError, e.what());
   }
   return -1;
 }

@@ -240,7 +240,23 @@ T number_of(py::handle v, const std::string& dtype) {
 }
 
 Ref build_array(Writer& w, const py::object& given, const py::object& values) {
-  const py::object wanted = helpers().numpy.attr("dtype")(given);
+  const char* const expected = "bool, int8 to int64, uint8 to uint64, float32, float64 or date";
+  if (PyUnicode_Check(given.ptr()) && PyUnicode_CompareWithASCIIString(given.ptr(), "date") == 0) {
+    typed::array_builder<std::int32_t> days(*w.builder, typed::type::date);
+    for (const py::handle v : py::iter(values)) {
+      if (!is(v, helpers().date) || is(v, helpers().datetime)) refuse("values", "dates", v);
+      days.add(date_of(v).days);
+    }
+    const Turn turn(w);
+    py::gil_scoped_release free;
+    return w.made(days.finish());
+  }
+  py::object wanted;
+  try {
+    wanted = helpers().numpy.attr("dtype")(given);
+  } catch (const py::error_already_set&) {
+    refuse("dtype", expected, given);
+  }
   for (int t = 1; t <= 11; ++t) {
     const auto element = static_cast<typed::type>(t);
     const std::string name(typed::name_of(element));
@@ -256,7 +272,7 @@ Ref build_array(Writer& w, const py::object& given, const py::object& values) {
       return w.made(out.finish());
     });
   }
-  refuse("dtype", "bool, int8 to int64, uint8 to uint64, float32 or float64", given);
+  refuse("dtype", expected, given);
 }
 
 Ref merge(Writer& w, const py::object& maps, const py::object& policy) {
