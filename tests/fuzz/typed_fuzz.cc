@@ -55,7 +55,15 @@ void read_all(const t::blob& b) {
   if (!outer) return;
   (void)outer->get<&Outer::id>();
   if (const auto text = outer->get<&Outer::text>()) (void)text->str(10000);
-  if (const auto table = outer->get<&Outer::table>()) (void)table->find("key");
+  if (const auto table = outer->get<&Outer::table>()) {
+    const std::string_view keys[] = {"key", "", "key number 3", "key number 11"};
+    for (const std::string_view key : keys) (void)table->find(key), (void)table->contains(key);
+    std::uint64_t found[std::size(keys)];
+    try {
+      table->find_many(keys, found);
+    } catch (const t::failure&) {
+    }
+  }
   if (const auto list = outer->get<&Outer::list>())
     for (std::uint64_t i = 0; i < list->size() && i < 50; ++i)
       if (const auto inner = (*list)[i]) (void)inner->get<&Inner::number>();
@@ -111,6 +119,9 @@ extern "C" std::size_t LLVMFuzzerCustomMutator(std::uint8_t* data, std::size_t s
     Outer o;
     o.text = "text of some length", o.list = {{"a", 1}, {"b", 2}}, o.table = {{"key", 1}, {"other key", 2}},
     o.set = {1, 2, 3, 700}, o.numbers = {1, 2};
+    // Enough for the usual way of looking up.
+    if (seed % 5 < 2)
+      for (int i = 0; i < 12; ++i) o.table["key number " + std::to_string(i)] = i;
     if (seed % 3 == 0) o.list.resize(20, {"c", 3});  // long enough for the quick way of proven lists
     o.anything = t::any_map{{{1, t::any_tuple{{true, 2.5}}},
                              {"d", t::decimal::parse("1.5").value()},
