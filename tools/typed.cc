@@ -56,8 +56,9 @@ int verify(const std::string& file, const blob& b, bool json) {
                     "\"types\": {}, \"checksum\": {}}}\n",
                     typed::json_quoted(file), d.version, d.bytes, holds, d.types.size(), d.checksummed));
   } else {
-    put(fmt::format("{}: whole: {} bytes, format version {}, holds a {}, {} record types{}\n", file, d.bytes,
-                    d.version, holds, d.types.size(), d.checksummed ? ", checksum right" : ""));
+    put(fmt::format("{}: whole: {} bytes, format version {}, holds a {}, {} record type{}{}\n", file, d.bytes,
+                    d.version, holds, d.types.size(), d.types.size() == 1 ? "" : "s",
+                    d.checksummed ? ", checksum right" : ""));
   }
   return 0;
 }
