@@ -1,13 +1,19 @@
 """Builds the extension beside the headers of this source tree: pip install --no-build-isolation bindings/python.
 
-Needs a C++20 compiler, pybind11 (python3-pybind11 or pybind11-dev) and liblz4; no network.
+Needs a C++20 compiler, pybind11 (python3-pybind11 or pybind11-dev) and liblz4; no network. A copy of this folder alone takes the
+headers that `make install` has put beside the compiler's own, or those in $SPILLWAY_INCLUDE.
 """
+import os
 import pathlib
 
 from setuptools import Extension, setup
 
 here = pathlib.Path(__file__).resolve().parent
-include = [str(here.parent.parent / "include")]
+places = [os.environ.get("SPILLWAY_INCLUDE", here.parent.parent / "include"), "/usr/local/include", "/usr/include"]
+include = [str(place) for place in places if (pathlib.Path(place) / "spillway/typed.hpp").exists()][:1]
+if not include:
+    raise SystemExit(f"setup.py: no spillway/typed.hpp in {', '.join(map(str, places))}; expected the folder where it lies, in "
+                     "bindings/python of the source tree, or the headers installed, or SPILLWAY_INCLUDE=DIR")
 try:
     import pybind11
     include.append(pybind11.get_include())
