@@ -91,7 +91,7 @@ inline int sealed_memfd(const char* name, std::span<const std::byte> data) {
   detail::write_at(file.get(), data.data(), data.size(), 0, "a memfd");
   if (::fcntl(file.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE) != 0)
     detail::fail_io("sealing a memfd");
-  return ::fcntl(file.get(), F_DUPFD_CLOEXEC, 0);
+  return file.release();
 }
 
 }  // namespace spillway::typed

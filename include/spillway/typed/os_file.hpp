@@ -35,6 +35,7 @@ class fd {
   ~fd() { reset(); }
   int get() const { return number_; }
   explicit operator bool() const { return number_ >= 0; }
+  int release() { return std::exchange(number_, -1); }  // the caller's to close
   int close() {  // 0, or what close() said: the last chance to hear of a failed write
     const int got = number_ < 0 ? 0 : ::close(number_);
     number_ = -1;
