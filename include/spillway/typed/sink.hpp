@@ -138,6 +138,9 @@ class file_sink final : public sink {
   }
   void patch(std::uint64_t at, const void* data, std::size_t bytes) override {
     flush();
+    // The header says that all the rest is there, after a power cut, too. (A file of our own has no name
+    // until all of it is.)
+    if (borrowed_ >= 0) make_durable();
     detail::write_at(number(), data, bytes, offset_ + at, path_);
   }
   void truncate(std::uint64_t position) override {
@@ -149,11 +152,7 @@ class file_sink final : public sink {
   }
   void commit() override {
     flush();
-    if (borrowed_ >= 0) {
-      if (durable_ && ::fsync(number()) != 0 && errno != EINVAL && errno != EROFS)
-        detail::fail_io("flushing " + path_);
-      return;
-    }
+    if (borrowed_ >= 0) return make_durable();
     if (::ftruncate(number(), static_cast<off_t>(position_)) != 0) detail::fail_io("sizing " + path_);
     if (::fsync(number()) != 0) detail::fail_io("flushing " + path_);
     if (temporary_.empty()) link_unnamed();
@@ -185,6 +184,12 @@ class file_sink final : public sink {
   void unmap() {
     if (mapping_) ::munmap(mapping_, mapping_skip_ + mapped_bytes_);
     mapping_ = nullptr, mapped_bytes_ = 0;
+  }
+
+  // What cannot be flushed (a pipe, a device) needs none.
+  void make_durable() {
+    if (durable_ && ::fsync(number()) != 0 && errno != EINVAL && errno != EROFS)
+      detail::fail_io("flushing " + path_);
   }
 
   int number() const { return borrowed_ >= 0 ? borrowed_ : file_.get(); }
