@@ -332,6 +332,26 @@ TEST_CASE("of thousands of objects that were taken back none is referred to agai
   }
 }
 
+TEST_CASE("a reference of another builder, or to what was rolled back, is refused at the end") {
+  typed::memory_sink out, other_out;
+  typed::builder b(out), other(other_out);
+  (void)other.add(any("so that what follows lies elsewhere in the other blob"));
+  const typed::ref foreign = other.add(any(typed::any_list{{any("a"), any("b")}}));
+  (void)b.add(any(
+      "a text that is long enough to have an object of its own, so that there is something at many places"));
+  CHECK_THROWS_WITH(b.finish(foreign), Catch::Contains("expected a reference that this builder gave"));
+  typed::ref gone;
+  {
+    const auto save = b.savepoint();
+    gone = b.add(any("a text that goes away again, however long it is"));
+  }
+  CHECK_THROWS_WITH(b.finish(gone), Catch::Contains("what is still there"));
+  const typed::ref mine = b.add(any(typed::any_list{{any("mine")}}));
+  b.finish(mine);
+  const Bytes bytes{out.take()};
+  CHECK(*typed::root(bytes.verify())->list()->at(0)->text()->view() == "mine");
+}
+
 TEST_CASE("a table of dedupe hashes that is full starts anew and stays right") {
   const Bytes bytes = build(
       [](typed::builder& b) {

@@ -180,7 +180,8 @@ class builder {
   // ---------------------------------------------------------------------------------------------------
   void set_user_data(const any& value) { user_data_ = add(value); }
 
-  // Writes the schema and the header and commits the sink. Returns the blob's size in bytes.
+  // Writes the schema and the header and commits the sink. Returns the blob's size in bytes. Errors: no_such
+  // for a root of another builder, or one that was rolled back.
   std::uint64_t finish(const ref& root);
   std::uint64_t finish(const any& root) { return finish(add(root)); }
 

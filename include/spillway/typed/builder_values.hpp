@@ -293,6 +293,17 @@ any any_of(T value) {
 
 inline std::uint64_t builder::finish(const ref& root) {
   if (finished_) fail(errc::read_only, "finish: this blob is finished");
+  // Of another builder, or of what was rolled back: nobody could open it.
+  if (root) {
+    std::uint64_t word = 0;
+    if (root.position % 8 == 0 && root.position >= kHeaderBytes &&
+        root.position + sizeof word <= writer_.out().position())
+      writer_.out().read(root.position, &word, sizeof word);
+    const head found = head::of(word);
+    if (found.kind == kind::padding || (root.kind != kind::padding && found.kind != root.kind) ||
+        found.depth != root.depth)
+      fail(errc::no_such, "finish: expected a reference that this builder gave, to what is still there");
+  }
   // 1. The schema, after all names it refers to.
   ref schema;
   if (!registry_.types().empty()) {
