@@ -11,6 +11,9 @@ namespace spillway::segstore {
 namespace {
 
 constexpr unsigned kManySmall = 24;
+// Where little is live, what a quick writer fills while a segment is sealed and compacted.
+constexpr uint64_t kSlack = 8 * kMiB;
+constexpr uint64_t kBriefSlackSegments = 4;
 
 }  // namespace
 
@@ -19,7 +22,15 @@ bool Writer::wants_compaction() const {
   return used > live + live / 2 + kMiB && used - live > 2 * kFirstRecord;
 }
 
-bool Writer::is_behind() const { return used_bytes_ > 2 * live_bytes_ + wanted_capacity(); }
+// Not before the compactor has anything to do: where little is live, the least that it begins at is more than
+// twice as much, and each put would wake it in vain.
+bool Writer::is_behind() const {
+  // What never reaches the disk is there for who must not wait.
+  const uint64_t slack = files_.lasts()
+                             ? std::max(wanted_capacity(), std::min(kSlack, options_.segment_bytes))
+                             : kBriefSlackSegments * options_.segment_bytes;
+  return wants_compaction() && used_bytes_ > 2 * live_bytes_ + slack;
+}
 
 // Before a write that adds: when the compactor is behind, until it has done something.
 void Writer::wait_for_compactor() {

@@ -25,6 +25,8 @@ class Files {
   virtual void release(int fd, uint64_t offset, uint64_t bytes);
   // The named step of a longer job begins.
   virtual void step(const char*) {}
+  // False: nobody opens the store after its writer has ended, so nothing of it need get to the device.
+  virtual bool lasts() const { return true; }
   // Which boot of the machine this is: what was not flushed before the last one may be gone.
   virtual std::string boot_id();
 

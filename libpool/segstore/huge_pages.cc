@@ -57,7 +57,7 @@ bool Writer::next_for_huge_pages() {
 
 // One extent; how long that took, in microseconds. 0: nothing is left to do.
 uint64_t Writer::make_extent_huge() {
-  if (huge_.failures >= kInVain) return 0;
+  if (huge_.failures >= kInVain || !files_.lasts()) return 0;
   while (huge_.segment == nullptr || huge_.segment->at + kExtentBytes > huge_.segment->range.bytes)
     if (!next_for_huge_pages()) return 0;
   SegmentInPages& segment = *huge_.segment;

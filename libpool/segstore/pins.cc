@@ -3,7 +3,6 @@
 #include <pthread.h>
 
 #include <mutex>
-#include <new>
 #include <vector>
 
 #include "base/core/check.h"
@@ -24,9 +23,10 @@ struct Blocks {
   const bool has_barrier = os::can_barrier_in_all_threads();
 };
 
+// The kernel's zeroes are its beginning: its constructor would write them again, and fault every page in.
 PinBlock* make_block() {
   Result<PageRange> memory = os::map_private_memory(sizeof(PinBlock));
-  return memory ? new (memory->base) PinBlock : nullptr;
+  return memory ? reinterpret_cast<PinBlock*>(memory->base) : nullptr;
 }
 
 Blocks& blocks() {

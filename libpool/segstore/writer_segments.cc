@@ -7,12 +7,16 @@ namespace spillway::segstore {
 namespace {
 
 constexpr uint64_t kFirstCapacity = 256 * kKiB;
+// What never reaches the disk may be larger, so that a few values that change all the time fill one less
+// often.
+constexpr uint64_t kFirstBriefCapacity = 4 * kMiB;
 
 }  // namespace
 
 uint64_t Writer::wanted_capacity() const {
   const uint64_t quarter = std::bit_ceil(std::max<uint64_t>(live_bytes_ / 4, 1));
-  return std::min(options_.segment_bytes, std::max(quarter, kFirstCapacity));
+  const uint64_t first = files_.lasts() ? kFirstCapacity : kFirstBriefCapacity;
+  return std::min(options_.segment_bytes, std::max(quarter, first));
 }
 
 StoreResult<std::shared_ptr<OpenSegment>> Writer::begin_segment(uint64_t capacity, uint64_t id,
