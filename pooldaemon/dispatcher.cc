@@ -26,7 +26,10 @@ void dispatch(Server& server, Connection& connection, wire::Frame& frame) {
       if (!r.complete()) return reply.fail(invalid);
       if (!server.attach(connection, id, key, notify))
         return reply.fail({SPILLWAY_DENIED, "no such session"});
-      reply.ok();
+      if (!notify) return reply.ok();
+      wire::Writer w(wire::kHeaderBytes);
+      w.bytes(store.small_names().directory());
+      reply.ok(w, store.name_marks());
       return server.attached(connection);
     }
     return reply.fail({SPILLWAY_INVALID, "a connection begins with hello or attach"});
@@ -270,11 +273,6 @@ void dispatch(Server& server, Connection& connection, wire::Frame& frame) {
       w.number(lease.slab->slot_bytes).number(static_cast<uint32_t>(lease.slots.size()));
       for (const SlotLease::Slot& slot : lease.slots) w.number(slot.id).number(slot.key).number(slot.offset);
       return reply.ok(w, lease.slab->fd.get());
-    }
-    case Verb::kNames: {
-      if (!r.complete()) return reply.fail(invalid);
-      wire::Writer w(wire::kHeaderBytes);
-      return reply.ok(w, store.name_marks());
     }
     case Verb::kTag:
       return set_or_get_tag(store, client, r, reply, invalid);

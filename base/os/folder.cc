@@ -85,6 +85,11 @@ Errno remove_file(const char* path) {
   return unlink(path) == 0 || errno == ENOENT ? Errno{} : Errno::last();
 }
 
+Errno remove_directory(const char* path) {
+  KeepErrno keep;
+  return rmdir(path) == 0 || errno == ENOENT ? Errno{} : Errno::last();
+}
+
 bool exists(const char* path) {
   KeepErrno keep;
   return access(path, F_OK) == 0;

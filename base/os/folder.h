@@ -24,6 +24,7 @@ Errno rename_file(const char* from, const char* to);
 Errno rename_new(const char* from, const char* to);
 // What is missing already is no error.
 Errno remove_file(const char* path);
+Errno remove_directory(const char* path);  // an empty one
 bool exists(const char* path);
 Errno truncate_file(int fd, uint64_t bytes);
 Errno sync_data(int fd);            // the bytes survive a power cut

@@ -5,9 +5,11 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -18,6 +20,9 @@
 
 namespace spillway::os {
 namespace {
+
+// As the kernel has it of the whole process.
+constinit std::atomic<bool> asked_for_barrier{false};
 
 // sched_setattr(2) has no wrapper in glibc 2.36, and the kernel's header clashes with <sched.h>.
 struct SchedAttributes {
@@ -63,10 +68,19 @@ void wake_soon() {
   syscall(SYS_sched_setattr, 0, &attributes, 0);
 }
 
+bool is_only_thread() {
+  KeepErrno keep;
+  struct stat task;
+  return stat("/proc/self/task", &task) == 0 && task.st_nlink == 3;  // itself, "." in it, and one thread
+}
+
 bool can_barrier_in_all_threads() {
   KeepErrno keep;
-  return syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+  const bool can = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+  asked_for_barrier.store(true, std::memory_order_release);
+  return can;
 }
+bool has_asked_for_barrier() { return asked_for_barrier.load(std::memory_order_acquire); }
 
 bool barrier_in_all_threads() {
   KeepErrno keep;

@@ -17,11 +17,17 @@ bool start_thread(void* (*body)(void*), void* argument, Urgency urgency = Urgenc
 // permitted.
 void wake_soon();
 
+// False: others were started, or /proc does not tell.
+bool is_only_thread();
+
 // A full memory barrier in every running thread of this process at once (membarrier(2), Linux 4.14), so that
 // the others need none of their own: store-then-load there pairs with store-barrier-load here. The first call
 // of can_ says whether the kernel has it; false of barrier_: not now, assume nothing. A forked child has it
 // too.
 bool can_barrier_in_all_threads();
+// The first call of can_ takes a microsecond while the process has one thread, and later until all processors
+// have switched, 10 ms and more. Whether it has been made:
+bool has_asked_for_barrier();
 bool barrier_in_all_threads();
 
 // The processor that a thread of this process is on, or was on last; -1: nobody knows. For a thread with

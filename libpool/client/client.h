@@ -27,6 +27,7 @@
 #include "libpool/wire/channel.h"
 #include "libpool/wire/name_marks.h"
 #include "spillway/pool.h"
+#include "spillway/store.hpp"
 
 namespace spillway::client {
 
@@ -61,7 +62,8 @@ struct Lease {
   const char* data = nullptr;
   os::Mapping own;
   std::shared_ptr<os::Mapping> slab;
-  std::shared_ptr<LeaseTable> table;
+  Value stored;                       // without a table: it was read by name
+  std::shared_ptr<LeaseTable> table;  // null: no lease, but what there is to one pin
   uint32_t slot = 0;
   uint64_t session = 0;
   std::atomic_ref<uint32_t> word() const { return std::atomic_ref(table->slot(slot)->word); }
@@ -101,7 +103,7 @@ class State {
   Failure call_many(wire::Verb verb, std::vector<wire::Writer>& requests,
                     const std::function<void(size_t, Failure, Answer&)>& each);
 
-  // A pinned lease, or null for an empty object (then `lease` has what else there is).
+  // A pinned lease; without a table: of an empty object, or of one that was read without asking.
   Failure get(spillway_ref ref, const std::string& name, uint64_t timeout_ms, wire::WhenFull when_full,
               Lease*& lease);
   void unpin(Lease* lease);
@@ -147,6 +149,11 @@ class State {
     os::Fd wakeup;
     std::thread listener;
     std::atomic<bool> dead{false};
+    os::Mapping name_marks;
+    wire::NameMarks* marks() const { return reinterpret_cast<wire::NameMarks*>(name_marks.data()); }
+    std::string small_names_directory;
+    std::once_flag small_names_opened;
+    Store small_names;
   };
   struct SmallSlot {
     spillway_ref ref{};
@@ -180,8 +187,11 @@ class State {
     uint64_t session = 0;
     uint32_t mark = 0;
   };
-  bool map_name_marks(const Session& session);
-  Lease* held_by_name(const std::string& name, SeenMark& seen);
+  void prepare_names(bool at_once);
+  void learn_names(Session& session, const wire::Frame& frame);
+  Lease* held_by_name(const Session& session, const std::string& name, SeenMark& seen);
+  Lease* stored_by_name(Session& session, const std::string& name);
+  void tell_used(const Session& session, uint64_t id);
   void note_name(const std::string& name, const SeenMark& seen, const Session& session, spillway_ref ref);
   Lease* pin_held(spillway_ref ref);  // under leases_mutex_; null: it is not held, or wanted back
   void forget_buffer(uint32_t id);
@@ -209,7 +219,6 @@ class State {
     uint32_t mark = 0;
   };
   uint64_t names_session_ = 0;  // whose the following are
-  os::Mapping name_marks_;
   std::unordered_map<std::string, KnownName> known_names_;
 
   std::mutex buffers_mutex_;
@@ -218,6 +227,7 @@ class State {
   std::mutex small_mutex_;                                 // before ring_mutex_ and refs_mutex_
   std::unordered_map<uint32_t, SmallLease> small_leases_;  // by the size of their slots
   std::mutex ring_mutex_;
+  std::atomic<uint64_t> told_used_{0};  // the last
 
   std::mutex refs_mutex_;
   struct Counted {

@@ -28,8 +28,9 @@ Failure State::get(spillway_ref ref, const std::string& name, uint64_t timeout_m
   if (name.empty()) {
     std::lock_guard lock(leases_mutex_);
     lease = pin_held(ref);
-  } else {
-    lease = held_by_name(name, seen);
+  } else if (const std::shared_ptr<Session> session = living_session()) {
+    lease = held_by_name(*session, name, seen);
+    if (lease == nullptr) lease = stored_by_name(*session, name);
   }
   if (lease != nullptr) return {};
   wire::Writer w(wire::kHeaderBytes);
@@ -159,7 +160,7 @@ void State::trim_cache(std::vector<uint32_t>& slots) {
 }
 
 void State::unpin(Lease* lease) {
-  if (!lease->table) {  // an empty object's
+  if (!lease->table) {
     delete lease;
     return;
   }
@@ -217,7 +218,6 @@ void State::forget_leases() {
   by_id_.clear();
   slabs_.clear();
   names_session_ = 0;
-  name_marks_.reset();
   known_names_.clear();
 }
 

@@ -14,6 +14,7 @@ void append_nudge(std::string& to) {
 }  // namespace
 
 void State::listen(std::shared_ptr<Session> session, std::unique_ptr<wire::Channel> channel) {
+  prepare_names(false);
   wire::Frame frame{};
   constexpr int kTickMs = 2, kQuietTicks = 50;
   int quiet = 0;

@@ -150,6 +150,8 @@ Failure State::start_session(std::shared_ptr<Session>& result) {
   if (!notify->send(attach.data()).ok() || !notify->receive(frame, 30'000).ok() ||
       frame.header.status != SPILLWAY_OK)
     return unavailable(options_.socket, kWentAway);
+  learn_names(*session, frame);
+  prepare_names(true);
   session->notify_fd = notify->fd();
   session->listener = std::thread(
       [this, session, channel = std::move(notify)]() mutable { listen(session, std::move(channel)); });

@@ -27,6 +27,9 @@ struct Announcement {
 inline constexpr uint32_t kLargeWritten = 0;            // value: id of the object
 inline constexpr uint32_t kNoReference = ~uint32_t{0};  // value: id; the session's last reference has gone
 inline constexpr uint32_t kLetGo = kNoReference - 1;    // value: slot in the table of leases
+inline constexpr uint32_t kUsed = kNoReference - 2;     // value: id; it was read by its name without asking
+// Uses are told only while so little waits in the ring: they are hints, and the daemon's next request pays.
+inline constexpr uint64_t kMostUsesWaiting = 64;
 
 inline constexpr uint64_t kRingEntries = 2048;
 struct AnnounceRing {

@@ -60,7 +60,6 @@ enum class Verb : uint16_t {
   kOnDestroy,
   kTag,
   kLeaseSlots,
-  kNames,
   // The daemon speaks first, on the session's second connection.
   kRevoke = 0x8001,
   kSlabGone,

@@ -132,6 +132,7 @@ struct Object : ListHook {
   bool recovered : 1 = false;  // of an earlier daemon, not asked for since
   bool uncounted : 1 = false;
   bool listing : 1 = false;  // a record of it is on its way to the manifest
+  bool shown : 1 = false;    // clients read it by its name without asking
 
   Details& more() {
     if (!details) details = std::make_unique<Details>();

@@ -38,7 +38,8 @@ Store::Store(Config config, std::function<void(std::function<void()>)> post)
           },
           [this](os::Fd file, uint64_t file_bytes, uint64_t warm_bytes) {
             free_pages(std::move(file), file_bytes, warm_bytes);
-          }) {}
+          }),
+      small_names_([this](uint64_t bytes) { return disk_.room_in(*disk_.directories().front()) >= bytes; }) {}
 
 Store::~Store() {
   join();
@@ -51,6 +52,11 @@ std::string Store::open() {
   if (Errno e = make_name_marks(); !e.ok())
     return fmt::format("no memory for the names: {}", strerror(e.code()));
   config_changed();
+  // Their directory is this user's, so who can read there may read all that this user's programs put. What
+  // other users put, and may or may not read, is told by messages.
+  if (!config_.system_wide)
+    small_names_.start(disk_.first_path() + "/names",
+                       reinterpret_cast<wire::NameMarks*>(name_marks_.data())->small_names);
   workers_ = std::make_unique<Workers>(config_.io_threads, post_);
   journal_ = std::make_unique<Workers>(1, post_);
   freer_ = std::make_unique<Workers>(1, post_);

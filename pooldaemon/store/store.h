@@ -38,6 +38,7 @@
 #include "pooldaemon/store/own_memory.h"
 #include "pooldaemon/store/policy.h"
 #include "pooldaemon/store/requests.h"
+#include "pooldaemon/store/small_names.h"
 #include "pooldaemon/store/timers.h"
 #include "pooldaemon/store/workers.h"
 #include "spillway/pool.h"
@@ -125,13 +126,14 @@ class Store {
   void watch(Client& client, uint32_t id, std::string prefix) { client.watches[id] = std::move(prefix); }
   void unwatch(Client& client, uint32_t id) { client.watches.erase(id); }
   int name_marks() const { return name_marks_fd_.get(); }  // wire::NameMarks, for reading
+  const SmallNames& small_names() const { return small_names_; }
   std::vector<DeviceState> devices();
   std::vector<std::pair<std::string, uint64_t>> counters();
   const std::unordered_map<uint64_t, std::unique_ptr<Client>>& clients() const { return clients_; }
   uint32_t pins_of(const Object& object) const;
   uint64_t pinned_bytes(const Client& client) const;
   std::string file_of(const Object& object) const;
-  void list_again(const Object& object, Done done);  // its tags changed
+  void list_again(Object& object, Done done);  // its tags changed
 
   Config& config() { return config_; }
   void config_changed();
@@ -184,6 +186,8 @@ class Store {
   void publish(Object& object);
   void unbind_name(Object& object);
   void name_changed(std::string_view name);
+  void show(Object& object);
+  void hide(Object& object);
   Errno make_name_marks();
   void finish_publishing(Client& client, Object& object, uint32_t flags, Reply<Published> reply);
   // store_end.cc
@@ -283,6 +287,7 @@ class Store {
   std::set<Object*, ByName> names_;
   os::Fd name_marks_fd_;
   os::Mapping name_marks_;
+  SmallNames small_names_;
   std::multimap<std::string, Waiter> name_waiters_;
   std::unordered_map<uint64_t, std::vector<Waiter>> load_waiters_;
   std::unordered_map<uint64_t, uint32_t> create_flags_;

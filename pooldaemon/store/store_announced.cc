@@ -89,6 +89,10 @@ void Store::hear(Client& client) {
       case wire::kLetGo:
         released(client, static_cast<uint32_t>(entry.value));
         break;
+      case wire::kUsed:
+        if (Object* const used = object_by(entry.value); used != nullptr && may(client, *used, 04))
+          policy_.touch(*used, os::clock_ns());
+        break;
       default:
         take_announced(client, entry);
     }

@@ -68,7 +68,8 @@ void Store::list_in_manifest(Object& object, Ref<DiskCopy> copy, bool sync, Done
 }
 
 // What the manifest says of it is not so any more.
-void Store::list_again(const Object& object, Done done) {
+void Store::list_again(Object& object, Done done) {
+  if (object.shown) show(object);
   const bool listed = object.disk && (object.disk->in_manifest || object.listing);
   if (!listed) return done({});
   ++manifest_entries_;

@@ -297,6 +297,7 @@ void Store::loaded(uint64_t id, Failure failure, Ref<Memory> memory, bool from_f
     object->state = wire::Residency::kBoth;
     object->used_ns = os::clock_ns();
     policy_.insert(*object);
+    show(*object);
     ++counters_.loads;
     counters_.loaded_bytes += object->bytes;
   }

@@ -84,6 +84,7 @@ std::vector<std::pair<std::string, uint64_t>> Store::counters() {
           {"leaving_bytes", leaving_bytes()},
           {"disk_limit_bytes", config_.disk_limit},
           {"disk_used_bytes", disk_.used()},
+          {"small_names_disk_bytes", small_names_.disk_bytes()},
           {"objects", object_count_},
           {"names", names_.size()},
           {"clients", clients_.size()},

@@ -179,12 +179,35 @@ void Store::unbind_name(Object& object) {
   if (found == names_.end() || *found != &object) return;
   names_.erase(found);
   name_changed(object.name);
+  hide(object);
 }
 
-// Before anybody is told.
+// Before anybody is told, and before the store of small names changes: who has read there what a name means
+// now does not find an older object among what is held.
 void Store::name_changed(std::string_view name) {
   auto* const marks = reinterpret_cast<wire::NameMarks*>(name_marks_.data());
   std::atomic_ref(marks->marks[wire::mark_index(name)]).fetch_add(1, std::memory_order_release);
+}
+
+// Clients read it for themselves from here on, if it is one of those they may: small, and in memory. So the
+// store is as large as a part of memory is, and what has been evicted is asked for, and so comes back. What
+// may be evicted for good is not in it: a pin must keep it.
+void Store::show(Object& object) {
+  if (object.name.empty()) return;
+  const bool is_there = object.bytes == 0 || (object.memory && object.memory->slab != nullptr);
+  if (!is_there || object.bytes > wire::kMostSmallNameBytes || object.hint == wire::Hint::kRecomputable)
+    return hide(object);
+  wire::SmallObject small;
+  if (object.details) small.tag = object.details->tag;
+  small.end = {object.id, object.key, object.version, small.tag.size()};
+  if (object.bytes > 0) small.data = {Slabs::data(object.memory->place()), object.bytes};
+  object.shown = small_names_.put(object.name, small);
+}
+
+void Store::hide(Object& object) {
+  if (!object.shown) return;
+  object.shown = false;
+  small_names_.remove(object.name);
 }
 
 // From here on others find it.
@@ -195,9 +218,12 @@ void Store::publish(Object& object) {
   if (const auto found = names_.find(&object); found != names_.end()) {
     before = *found;
     names_.erase(found);
+    object.shown = before->shown;  // its place in the store is this one's now
+    before->shown = false;
   }
   names_.insert(&object);
   name_changed(object.name);
+  show(object);
   tell_change(before ? SPILLWAY_REPLACED : SPILLWAY_CREATED, object);
   if (before != nullptr) {
     before->name.clear();

@@ -98,6 +98,7 @@ Failure Store::set_hint(Client& client, const Which& which, wire::Hint hint) {
   Answer<Object*> found = find(client, which, true);
   if (found.failure.bad()) return found.failure;
   policy_.set_hint(*found.value, hint);
+  if (found.value->state != wire::Residency::kCreating) show(*found.value);
   return {};
 }
 

@@ -266,6 +266,7 @@ bool Store::drop_memory(Object& object) {
 }
 
 void Store::let_leave(Object& object) {
+  hide(object);
   if (object.memory.shared()) leaving_[object.memory.get()].since_ms = os::monotonic_ms();
   object.memory.reset();
 }

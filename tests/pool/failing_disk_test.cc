@@ -202,3 +202,56 @@ TEST_CASE("a write that fails wakes everybody who waits for it, with the reason"
   REQUIRE(same(other.get("a").bytes(), some_bytes(3 << 20, 1)));
   REQUIRE(same(pool.get(b).bytes(), some_bytes(3 << 20, 2)));
 }
+
+TEST_CASE("a disk that refuses the store of small names never has anybody read what a name meant before") {
+  if (!can_preload()) return;
+  for (const int error : {EIO, ENOSPC})
+    for (const bool erase : {false, true}) {
+      INFO("error " << error << (erase ? ", erased" : ", replaced"));
+      FailingDisk disk;
+      Daemon daemon({}, [&](const std::string& spill) { return disk.env(spill); });
+      Pool pool = daemon.pool(), reader = daemon.pool();
+      (void)pool.set(some_bytes(100, 1), {.name = "n", .flags = SPILLWAY_UNCOUNTED});
+      (void)pool.set(some_bytes(200, 1), {.name = "other", .flags = SPILLWAY_UNCOUNTED});
+      const Pin held = reader.get("n");
+      REQUIRE(pool.stat_of("gets") == 0);
+      disk.fail(kWriteError, error);
+      if (erase) {
+        pool.erase("n");
+        failure_of(SPILLWAY_NOT_FOUND, [&] { (void)reader.get("n"); });
+      } else {
+        (void)pool.set(some_bytes(100, 2), {.name = "n", .flags = SPILLWAY_UNCOUNTED});
+        REQUIRE(same(reader.get("n").bytes(), some_bytes(100, 2)));
+      }
+      REQUIRE(pool.stat_of("gets") == 1);
+      REQUIRE(disk.failed() > 0);
+      disk.fail(0);
+      REQUIRE(daemon.log().find(" no_small_names ") != std::string::npos);
+      REQUIRE(::access((daemon.spill_dir() + "/names").c_str(), F_OK) != 0);
+      // All else goes on, by messages.
+      REQUIRE(same(held.bytes(), some_bytes(100, 1)));
+      REQUIRE(same(reader.get("other").bytes(), some_bytes(200, 1)));
+      (void)pool.set(some_bytes(300, 3), {.name = "n", .flags = SPILLWAY_UNCOUNTED});
+      REQUIRE(same(reader.get("n").bytes(), some_bytes(300, 3)));
+      REQUIRE(same(daemon.pool().get("n").bytes(), some_bytes(300, 3)));
+      REQUIRE(pool.stat_of("small_names_disk_bytes") == 0);
+    }
+}
+
+TEST_CASE("a pool whose disk has no room, or refuses from the start, tells names by messages") {
+  const auto check = [](const Daemon& daemon) {
+    Pool pool = daemon.pool(), reader = daemon.pool();
+    for (uint32_t i = 1; i <= 3; ++i) {
+      (void)pool.set(some_bytes(100, i), {.name = "n", .flags = SPILLWAY_UNCOUNTED});
+      REQUIRE(same(reader.get("n").bytes(), some_bytes(100, i)));
+      REQUIRE(pool.stat_of("gets") == i);
+    }
+    REQUIRE(::access((daemon.spill_dir() + "/names").c_str(), F_OK) != 0);
+  };
+  check(Daemon({"--disk-limit", "1M"}));
+  check(Daemon({"--disk-least-free", "1000T"}));
+  if (!can_preload()) return;
+  FailingDisk disk;
+  disk.fail(kWriteError);
+  check(Daemon({}, [&](const std::string& spill) { return disk.env(spill); }));
+}

@@ -65,6 +65,20 @@ ssize_t pwrite64(int fd, const void* from, size_t bytes, off_t offset) {
   return write_at(fd, from, bytes, offset);
 }
 
+ssize_t pwritev(int fd, const struct iovec* pieces, int count, off_t offset) {
+  static ssize_t (*real)(int, const struct iovec*, int, off_t);
+  if (real == NULL) real = (ssize_t(*)(int, const struct iovec*, int, off_t))dlsym(RTLD_NEXT, "pwritev");
+  if (strikes(fd, kWriteError)) {
+    if (count > 1) (void)real(fd, pieces, count - 1, offset);
+    errno = control->error;
+    return -1;
+  }
+  return real(fd, pieces, count > 1 && strikes(fd, kShortWrite) ? count - 1 : count, offset);
+}
+ssize_t pwritev64(int fd, const struct iovec* pieces, int count, off_t offset) {
+  return pwritev(fd, pieces, count, offset);
+}
+
 static ssize_t read_at(int fd, void* to, size_t bytes, off_t offset) {
   static ssize_t (*real)(int, void*, size_t, off_t);
   if (real == NULL) real = (ssize_t(*)(int, void*, size_t, off_t))dlsym(RTLD_NEXT, "pread");
