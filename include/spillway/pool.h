@@ -162,7 +162,7 @@ typedef struct spillway_get_options {
 } spillway_get_options;
 
 /* Maps the object and pins it: it stays where it is until the pin is released. An object that is held or was
- * held lately costs no message; nor does one of up to 16 KiB by its name, even for the first time, whose pin
+ * held lately costs no message; nor does one of up to 4 KiB by its name, even for the first time, whose pin
  * keeps a copy of the bytes: the object itself may leave memory. SPILLWAY_NOT_FOUND, SPILLWAY_EVICTED,
  * SPILLWAY_LOST, SPILLWAY_CORRUPT, SPILLWAY_IO, SPILLWAY_FULL, SPILLWAY_TIMED_OUT. */
 SPILLWAY_API spillway_status spillway_get(spillway_pool* pool, spillway_ref ref,

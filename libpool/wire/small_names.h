@@ -10,7 +10,7 @@
 namespace spillway::wire {
 
 // Larger ones take longer to copy than a message takes.
-inline constexpr uint64_t kMostSmallNameBytes = 16u << 10;
+inline constexpr uint64_t kMostSmallNameBytes = 4u << 10;
 inline constexpr uint64_t kSmallNameAlignment = 64;
 
 struct SmallNameEnd {

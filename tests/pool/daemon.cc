@@ -23,7 +23,11 @@ Daemon::Daemon(std::vector<std::string> flags, Env env)
   start();
 }
 
-Daemon::~Daemon() = default;
+Daemon::~Daemon() {
+  running_.reset();
+  // A killed daemon's index of small names stays until somebody of its user begins a store.
+  for (const std::string& file : shared_files()) ::unlink(file.c_str());
+}
 
 void Daemon::start(std::vector<std::string> flags) {
   Command command;
@@ -68,6 +72,17 @@ std::vector<std::string> Daemon::spill_files() const {
     if (name.starts_with("obj-") || name.starts_with("pack-")) names.push_back(name);
   }
   return names;
+}
+
+std::vector<std::string> Daemon::shared_files() const {
+  std::vector<std::string> files;
+  for (const auto& entry : fs::directory_iterator("/dev/shm")) {
+    if (!entry.path().filename().string().starts_with("spillway-store-")) continue;
+    std::string head(8192, '\0');  // it says where its store is
+    std::ifstream(entry.path()).read(head.data(), static_cast<std::streamsize>(head.size()));
+    if (head.find(dir_.path() + "/") != std::string::npos) files.push_back(entry.path());
+  }
+  return files;
 }
 
 size_t Daemon::open_fds() const {

@@ -35,6 +35,8 @@ class Daemon {
 
   // obj-* and pack-* in the spill directory.
   std::vector<std::string> spill_files() const;
+  // Indexes of its stores in /dev/shm.
+  std::vector<std::string> shared_files() const;
   size_t open_fds() const;
   // Pages of all memory files it has open, as the kernel counts them.
   uint64_t memory_file_bytes() const;
