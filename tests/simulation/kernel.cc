@@ -78,9 +78,12 @@ void Kernel::set_shared(Page& page, bool shared) {
 }
 
 PageRange Kernel::reserve(uint64_t bytes, uint64_t alignment) {
-  void* at = ::mmap(nullptr, bytes + alignment, PROT_READ | PROT_WRITE,
+  // In each run the same places, where they are free: what is sorted or hashed by address goes the same way
+  // again.
+  void* at = ::mmap(reinterpret_cast<void*>(next_place_), bytes + alignment, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (at == MAP_FAILED) return {};
+  next_place_ += round_up(bytes + alignment, uint64_t{1} << 30);
   ::madvise(at, bytes + alignment, MADV_NOHUGEPAGE);
   const auto base = reinterpret_cast<uint64_t>(at);
   const uint64_t head = round_up(base, alignment) - base;

@@ -125,6 +125,7 @@ class Kernel {
   static Kernel* current_;
   std::unordered_map<uint64_t, Page> pages_;
   std::vector<PageRange> mappings_;
+  uint64_t next_place_ = uint64_t{1} << 45;
   std::deque<Fault> faults_;
   std::set<Waiter*> waiters_;
   std::vector<Sleeper*> sleepers_;  // in the order they came
