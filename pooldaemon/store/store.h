@@ -227,6 +227,7 @@ class Store {
   Failure full_failure(uint64_t bytes, spillway_status status);
 
   // store_get.cc
+  void let_stay(Object& object);
   void answer_get(Client& client, Object& object, bool from_file, Reply<Held>& reply);
   Lease* new_lease(Client& client, Object& object, Failure& failure);
   void wait_for_name(Client& client, GetRequest request, Reply<Held> reply);

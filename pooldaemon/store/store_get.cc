@@ -53,12 +53,24 @@ void Store::get(Client& client, GetRequest request, Reply<Held> reply) {
   if (object.memory || object.bytes == 0) {
     ++client.hits;
     ++counters_.hits;
+    let_stay(object);
     return answer_get(client, object, false, reply);
   }
   ++counters_.misses;
   CHECK(object.disk, "an object that is neither in memory nor on disk");
   load_waiters_[object.id].push_back({client.id, request, std::move(reply), nullptr, std::nullopt});
   start_load(object, request.when_full, request.timeout_ms);
+}
+
+// What is got is the last that should leave, also when its copy is being written already. Whoever waits for
+// its room gets that of others.
+void Store::let_stay(Object& object) {
+  if (!object.moving) return;
+  object.moving = false;
+  departing_bytes_ -= object.memory->charge;
+  object.state = object.disk ? wire::Residency::kBoth : wire::Residency::kResident;
+  policy_.insert(object);
+  pump_later();
 }
 
 void Store::answer_get(Client& client, Object& object, bool from_file, Reply<Held>& reply) {
