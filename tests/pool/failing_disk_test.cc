@@ -203,7 +203,8 @@ TEST_CASE("a write that fails wakes everybody who waits for it, with the reason"
   REQUIRE(same(pool.get(b).bytes(), some_bytes(3 << 20, 2)));
 }
 
-TEST_CASE("a disk that refuses the store of small names never has anybody read what a name meant before") {
+TEST_CASE("a disk that refuses the store of small names never has anybody read what a name meant before",
+          "[run]") {
   if (!can_preload()) return;
   for (const int error : {EIO, ENOSPC})
     for (const bool erase : {false, true}) {
@@ -238,7 +239,7 @@ TEST_CASE("a disk that refuses the store of small names never has anybody read w
     }
 }
 
-TEST_CASE("a pool whose disk has no room, or refuses from the start, tells names by messages") {
+TEST_CASE("a pool whose disk has no room, or refuses from the start, tells names by messages", "[run]") {
   const auto check = [](const Daemon& daemon) {
     Pool pool = daemon.pool(), reader = daemon.pool();
     for (uint32_t i = 1; i <= 3; ++i) {
