@@ -15,6 +15,7 @@ namespace {
 constexpr size_t kMostNewConnections = 4096;
 constexpr unsigned kMostHandedOver = 4096;  // FileDescriptorStoreMax of the unit
 constexpr int kManagerPatienceMs = 5000;
+constexpr uint64_t kHurryAfterMs = 100;
 
 }  // namespace
 
@@ -57,9 +58,28 @@ void Server::run() {
     });
   });
   while (!io_.stopped()) {
+    hurry_while_others_work();
     // Often the next request of somebody who has just had an answer.
-    if (!short_wait_.until([this] { return io_.poll_one() > 0; })) io_.run_one();
+    if (hurrying_ || !short_wait_.until([this] { return io_.poll_one() > 0; })) io_.run_one();
     arm_timer();
+  }
+}
+
+// Linux may let workers, and the program that fills the pool, compute up to the next tick before this thread
+// has its turn. So where that is permitted, it does not wait for one while there is such work, and for a
+// moment after. Not always: a thread of that class wakes on the processor where it slept last, which takes
+// longer on an idle machine. And then it does not look for the next request before it sleeps, since nobody
+// else could run meanwhile.
+void Server::hurry_while_others_work() {
+  const bool at_work = store_.at_work();
+  if (!hurrying_ && !at_work) return;
+  const uint64_t now = os::monotonic_ms();
+  if (at_work) {
+    worked_at_ms_ = now;
+    if (!hurrying_ && may_hurry_) may_hurry_ = hurrying_ = os::run_at_once();
+  } else if (now - worked_at_ms_ > kHurryAfterMs) {
+    hurrying_ = false;
+    os::wake_soon();
   }
 }
 

@@ -47,6 +47,7 @@ class Server {
   void arm_timer();
   void end_session(uint64_t client);
   void look_idle();
+  void hurry_while_others_work();
   void look_at_budget();
 
   boost::asio::io_context io_;
@@ -63,6 +64,8 @@ class Server {
   uint64_t armed_ms_ = UINT64_MAX;
   uint64_t idle_since_ms_ = 0;
   os::ShortWait short_wait_;
+  bool may_hurry_ = true, hurrying_ = false;
+  uint64_t worked_at_ms_ = 0;
   bool stopping_ = false;
 };
 

@@ -123,6 +123,17 @@ Finding open_files() {
           "when the program has all descriptors open, new large blocks do not spill", "ulimit -n 1024"};
 }
 
+Finding real_time() {
+  rlimit limit{};
+  ::getrlimit(RLIMIT_RTPRIO, &limit);
+  if (::geteuid() == 0 || limit.rlim_cur > 0) return ok("real-time", "permitted");
+  return {
+      "real-time", Status::kNote, "not permitted (RLIMIT_RTPRIO 0)",
+      "while the pool's daemon writes, one in a hundred of its answers may wait a few ms for a processor",
+      "echo \"$USER - rtprio 1\" | sudo tee -a /etc/security/limits.d/spillway.conf   (from the next login "
+      "on)"};
+}
+
 Finding address_space(uint64_t machine_bytes) {
   rlimit limit{};
   ::getrlimit(RLIMIT_AS, &limit);
@@ -148,6 +159,7 @@ std::vector<Finding> examine_memory_and_kernel() {
       huge_pages(),
       map_count(),
       perf_events(),
+      real_time(),
       userfaultfd(),
       open_files(),
       address_space(machine_bytes),

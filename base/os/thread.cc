@@ -68,6 +68,12 @@ void wake_soon() {
   syscall(SYS_sched_setattr, 0, &attributes, 0);
 }
 
+bool run_at_once() {
+  KeepErrno keep;
+  const sched_param priority{1};
+  return sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &priority) == 0;
+}
+
 bool is_only_thread() {
   KeepErrno keep;
   struct stat task;

@@ -17,6 +17,11 @@ bool start_thread(void* (*body)(void*), void* argument, Urgency urgency = Urgenc
 // permitted.
 void wake_soon();
 
+// Whether the calling thread shall run as soon as it is ready, before all that is not of a real-time class
+// (SCHED_FIFO, with the least priority). False: not permitted (RLIMIT_RTPRIO, CAP_SYS_NICE).
+// wake_soon() ends it.
+bool run_at_once();
+
 // False: others were started, or /proc does not tell.
 bool is_only_thread();
 

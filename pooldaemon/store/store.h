@@ -141,6 +141,8 @@ class Store {
   uint64_t used_bytes() const;
   uint64_t room_limit() const;
   bool anything_only_in_memory() const;
+  // Workers read or write: they compute while clients wait for this thread.
+  bool at_work() const { return at_work_ > 0; }
 
   // For Memory and DiskCopy.
   void give_back(Memory& memory);
@@ -254,7 +256,12 @@ class Store {
   void journal(std::function<void()> call, Done done = nullptr);
   // Nothing is begun any more once the store is closing.
   void work(Workers::Call call, Workers::Call done) {
-    if (workers_) workers_->run(std::move(call), std::move(done));
+    if (!workers_) return;
+    ++at_work_;
+    workers_->run(std::move(call), [this, done = std::move(done)] {
+      --at_work_;
+      if (done) done();
+    });
   }
   void journal_work(Workers::Call call, Workers::Call done) {
     if (!journal_) return;
@@ -323,6 +330,7 @@ class Store {
   SeldomLine full_line_{"full"}, spill_failed_line_{"spill_failed"}, load_failed_line_{"load_failed"};
   uint64_t manifest_entries_ = 0;
   uint64_t journal_queued_ = 0;
+  uint64_t at_work_ = 0;
   bool closing_ = false;
 
   // Last: they end first, and what they were doing may still look at everything above.

@@ -1,6 +1,7 @@
 // Where the daemon and its clients find themselves: other users, unusual environments, wrong paths,
 // terminals, and whoever asks for its figures.
 #include <netinet/in.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -315,6 +316,27 @@ TEST_CASE("the log has one line for each event, and not one for each of thousand
   size_t lines = 0;
   for (size_t at = 0; (at = log.find("Z full ", at)) != std::string::npos; ++at) ++lines;
   REQUIRE(lines < 100);
+}
+
+TEST_CASE("the thread that answers does not wait for a processor while files are written, and only then") {
+  if (!needs_root()) return;
+  Daemon daemon({"--memory-limit", "64M"});
+  Pool pool = daemon.pool();
+  const auto policy = [&] { return ::sched_getscheduler(daemon.pid()) & ~SCHED_RESET_ON_FORK; };
+  REQUIRE(policy() == SCHED_OTHER);
+  std::vector<DRef> made;
+  const std::string data(8 * kMiB, 'w');
+  REQUIRE(wait_until([&] {
+    made.push_back(pool.set(data));
+    return policy() == SCHED_FIFO;
+  }));
+  for (const auto& task : fs::directory_iterator("/proc/" + std::to_string(daemon.pid()) + "/task"))
+    if (const pid_t id = std::stoi(task.path().filename()); id != daemon.pid())
+      REQUIRE(::sched_getscheduler(id) == SCHED_OTHER);
+  REQUIRE(wait_until([&] {
+    (void)pool.stat_of("puts");
+    return policy() == SCHED_OTHER;
+  }));
 }
 
 TEST_CASE("the service manager's units are in order") {

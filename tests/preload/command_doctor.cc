@@ -92,10 +92,10 @@ TEST_CASE("doctor's JSON has every finding with status, value, cost and remedy, 
   REQUIRE(summary.at("usable") == (counts["fail"] == 0));
   REQUIRE(host.exit_code == (counts["fail"] == 0 ? 0 : 1));
   for (const char* name :
-       {"library",     "environment", "directory",    "free-space", "o-tmpfile",     "fallocate",
-        "punch-hole",  "file-size",   "read-ahead",   "kernel",     "memory",        "cgroup-limit",
-        "swap",        "dirty-limit", "overcommit",   "huge-pages", "max-map-count", "fault-events",
-        "userfaultfd", "open-files",  "address-space"})
+       {"library",     "environment", "directory",     "free-space", "o-tmpfile",     "fallocate",
+        "punch-hole",  "file-size",   "read-ahead",    "kernel",     "memory",        "cgroup-limit",
+        "swap",        "dirty-limit", "overcommit",    "huge-pages", "max-map-count", "fault-events",
+        "userfaultfd", "open-files",  "address-space", "real-time"})
     REQUIRE(names.count(name) == 1);
 }
 
@@ -150,7 +150,9 @@ TEST_CASE("doctor says that a directory cannot be used, and which one is used in
   fs::permissions(dir.path(), fs::perms::owner_all);
   Command command = spillway_with("doctor --json", "TMPDIR=" + dir.path());
   command.uid = kNobody;
+  command.limits = {{RLIMIT_RTPRIO, 0}};
   const Examined closed = examined(command);
+  REQUIRE(closed.status("real-time") == "note");
   REQUIRE(closed.status("directory") == "warn");
   REQUIRE(contains(closed.value("directory"), "not TMPDIR " + dir.path() + ": Permission denied"));
 }
