@@ -66,6 +66,7 @@ struct Extent : ListHook {
   uint16_t collected = 0;           // loading: the slot with pages that are newer than the file
   uint16_t lines_under_way = 0;     // scattered: reads and writes
   bool passing = false;             // resident: Replacement's
+  bool taken_apart = false;         // staged and whole, of which a page was wanted, and it alone was kept
   bool sampled = false;             // stored: to see how it is used, it is read by lines
   bool demoting = false;            // scattered: its bytes go from the compressed store to a file
   uint8_t dense_reads = 0;          // as a whole since it was dense, and soon again

@@ -17,6 +17,8 @@ namespace {
 // So many of the last 64 lines in one extent: it is worth being read as a whole, which takes as long as 25
 // lines.
 constexpr int kDense = 16, kVeryDense = 32, kDenser = 8;
+// So many of the last 256: a few extents have nearly all the faults, however often they came and went.
+constexpr int kDenseForLong = 64;
 // A run in equal steps.
 constexpr int kSteps = 3;
 // Lines about pages that cannot be read.
@@ -107,7 +109,9 @@ Lines::Whole Lines::suggests_whole(const Extent& extent, unsigned page) const {
   if (std::max(before, after) >= 2 * kLongest || continues_steps(extent, page)) return Whole::kRun;
   // An extent that was here as a whole not long ago, and had to go, is one of too many; more so each time.
   const int enough = was_here_lately(extent) ? kVeryDense + kDenser * extent.dense_reads : kDense;
-  return recent_faults(extent) >= enough ? Whole::kDense : Whole::kNo;
+  const bool is_dense =
+      recent_faults(extent, kLast) >= enough || recent_faults(extent, kRecent) >= kDenseForLong;
+  return is_dense ? Whole::kDense : Whole::kNo;
 }
 
 bool Lines::was_here_lately(const Extent& extent) const {
@@ -122,16 +126,17 @@ void Lines::note_whole(Extent& extent, Whole why) {
     extent.dense_reads = 0;
 }
 
-int Lines::recent_faults(const Extent& extent) const {
-  return static_cast<int>(
-      std::count_if(recent_, recent_ + kRecent, [&](const Recent& r) { return r.extent == &extent; }));
+int Lines::recent_faults(const Extent& extent, unsigned among) const {
+  int found = 0;
+  for (unsigned i = 1; i <= among; ++i) found += recent_[(recent_at_ - i) % kRecent].extent == &extent;
+  return found;
 }
 
 // The last faults in this extent and this one are equally far from each other.
 bool Lines::continues_steps(const Extent& extent, unsigned page) const {
   int steps = 0;
   int64_t step = 0, at = page;
-  for (unsigned i = 1; i <= kRecent && steps < kSteps; ++i) {
+  for (unsigned i = 1; i <= kLast && steps < kSteps; ++i) {
     const Recent& r = recent_[(recent_at_ - i) % kRecent];
     if (r.extent != &extent) continue;
     const int64_t distance = at - r.page;
@@ -144,9 +149,9 @@ bool Lines::continues_steps(const Extent& extent, unsigned page) const {
 }
 
 bool Lines::are_the_rule() const {
-  const auto whole =
-      std::count_if(recent_, recent_ + kRecent, [](const Recent& r) { return r.extent == nullptr; });
-  return whole <= kRecent / 8;
+  unsigned whole = 0;
+  for (unsigned i = 1; i <= kLast; ++i) whole += recent_[(recent_at_ - i) % kRecent].extent == nullptr;
+  return whole <= kLast / 8;
 }
 
 void Lines::take_page(Extent& extent, unsigned page, const char* from) {

@@ -145,7 +145,7 @@ class Lines {
   uint64_t unstaged() const { return pages_ - held_ + room() / kStagedShare; }
   Slot& slot(uint64_t number) { return slots_[number & slot_mask_]; }
   char* slot_address(uint64_t number) const { return area_.base + ((number & slot_mask_) << kPageShift); }
-  int recent_faults(const Extent& extent) const;
+  int recent_faults(const Extent& extent, unsigned among) const;
   bool was_here_lately(const Extent& extent) const;
   bool continues_steps(const Extent& extent, unsigned page) const;
   bool is_under_way(const Extent& extent, unsigned page) const;
@@ -204,7 +204,7 @@ class Lines {
     const Extent* extent = nullptr;
     unsigned page = 0;
   };
-  static constexpr unsigned kRecent = 64;
+  static constexpr unsigned kRecent = 256, kLast = 64;
   Recent recent_[kRecent];
   unsigned recent_at_ = 0;
   Counters counters_;

@@ -58,8 +58,9 @@ void Pager::on_fault(const os::Userfault::Fault& fault) {
     case State::kStaged:
       ++counters_.staged_hits;
       trace.note(TraceKind::kStagedHit, extent);
+      if (!extent.ahead) note_return();
       unlist(extent);
-      if (is_worth_a_line(extent, page) || (is_in_steps(extent, page) && can_be_lines(extent))) {
+      if (takes_apart(extent, page)) {
         lines_.take_page(extent, page, slot_address(extent.slot) + page * kPageBytes);
         leave_slot(extent);
         return;
@@ -76,6 +77,7 @@ void Pager::on_fault(const os::Userfault::Fault& fault) {
       break;
     case State::kWriting:
       trace.note_page(TraceKind::kFaultUnderWay, extent, page);
+      if (!extent.wanted) note_return();
       begin_wait(extent);
       break;
     case State::kEmpty:
@@ -89,6 +91,14 @@ void Pager::on_fault(const os::Userfault::Fault& fault) {
 // Staged, and touched by chance: while accesses are scattered its frame is better used for other pages.
 bool Pager::is_worth_a_line(const Extent& extent, unsigned page) {
   return can_be_lines(extent) && !extent.ahead && lines_.are_the_rule() && !is_on_a_streams_way(extent, page);
+}
+
+bool Pager::takes_apart(Extent& extent, unsigned page) {
+  if (is_worth_a_line(extent, page) && (regrets_ == 0 || --regrets_ == 0)) {
+    extent.taken_apart = true;
+    return true;
+  }
+  return is_in_steps(extent, page) && can_be_lines(extent);
 }
 
 bool Pager::can_be_lines(const Extent& extent) const {
@@ -120,6 +130,7 @@ void Pager::on_fault_on_disk(Extent& extent, unsigned page) {
       whole = Lines::Whole::kRun;
     if (whole != Lines::Whole::kNo && extent.advice != Advice::kRandom) {
       lines_.note_whole(extent, whole);
+      if (std::exchange(extent.taken_apart, false) && whole == Lines::Whole::kDense) regrets_ = kForOneRegret;
       want(extent);
       if (whole == Lines::Whole::kRun) read_ahead(extent);
       return;
@@ -226,6 +237,7 @@ void Pager::want(Extent& extent) {
   if (extent.pending) return;
   extent.pending = true;
   pending_.push_back(extent);
+  note_demand();
 }
 
 void Pager::read_ahead(Extent& extent) {
@@ -242,6 +254,7 @@ void Pager::read_ahead(Extent& extent) {
         next.state == State::kStored || next.state == State::kScattered || next.state == State::kEmpty;
     if (!useful || next.pending || (sparse_ > 0 && next.state != State::kEmpty)) continue;
     const uint16_t slot = take_frame(/*for_demand=*/false);
+    note_demand();
     if (slot == 0) return streams_.fell_short(ahead, i);
     if (!load(next, slot)) continue;
     ++counters_.read_ahead;

@@ -25,6 +25,7 @@
 #pragma once
 #include <signal.h>
 
+#include <algorithm>
 #include <atomic>
 
 #include "base/core/eternal.h"
@@ -108,10 +109,12 @@ class Pager {
   static constexpr int kWorkers = 3;
   static constexpr int kMostSlots = 48;
   static constexpr int kFewSpare = 2;
+  static constexpr int kForOneTaken = 2;
   static constexpr int kFewestFrames = 6;
   static constexpr uint64_t kChildBytes = (kFewestFrames + kFewSpare) * kExtentBytes;
   static constexpr unsigned kDoubtOften = 8, kDoubtSeldom = 256;
   static constexpr int kSparse = 4;
+  static constexpr int kForOneRegret = 32;
   // What the compressed store may take of the budget.
   static constexpr int kCompressedShare = 3, kOfShares = 4;
   using List = IntrusiveList<Extent>;
@@ -209,6 +212,7 @@ class Pager {
   void forget_collected(Extent& extent);
   bool can_be_lines(const Extent& extent) const;
   bool is_worth_a_line(const Extent& extent, unsigned page);
+  bool takes_apart(Extent& extent, unsigned page);
   static bool is_resident(const void* chunk, int64_t index);
   bool is_on_a_streams_way(const Extent& extent, unsigned page);
   void on_fault_on_disk(Extent& extent, unsigned page);
@@ -240,7 +244,15 @@ class Pager {
   bool make_vacancy();
   int spare_frames() const;
   // For streams, which are rare where lines are the rule.
-  int wanted_spare() const { return lines_.are_the_rule() ? kFewSpare : slots_ / 3; }
+  int most_spare() const { return lines_.are_the_rule() ? kFewSpare : slots_ / 3; }
+  // None while all that is used fits: what left for nothing's sake would be wanted back at once, and another
+  // would leave for it, for ever.
+  int wanted_spare() const {
+    const bool others_wait = waiting_count_ > 0 || is_pressed();
+    return others_wait ? most_spare() : std::clamp(demand_, pending_.empty() ? 0 : 1, most_spare());
+  }
+  void note_demand() { demand_ = std::min(demand_ + kForOneTaken, most_spare()); }
+  void note_return() { demand_ = std::max(demand_ - 1, 0); }
   int own_frames() const { return frames_ - shared_; }
   // What lines and the compressed store leave of the budget.
   int allowed_frames() const { return budget_frames_ - lines_.frames() - compressed_.frames(); }
@@ -275,6 +287,7 @@ class Pager {
       0;  // of them, those that a process of a fork has, too: they cost nothing, and leaving frees nothing
   int budget_frames_ = 0;  // for those that are this process's own
   uint64_t holes_ = 0;     // pages that own resident extents lack
+  int demand_ = 0;         // rises with frames that are taken, falls with extents that come back from staging
   Budget budget_;
   Family family_;
   uint64_t most_bytes_ = 0;  // the budget, when the tables were made
@@ -299,7 +312,8 @@ class Pager {
 
   Streams streams_{is_resident};
   Strides strides_;
-  int sparse_ = 0;  // above zero: of late, extents were used in large steps
+  int regrets_ = 0;  // extents not to be taken apart: of late, one was wanted as a whole soon after
+  int sparse_ = 0;   // above zero: of late, extents were used in large steps
   unsigned doubts_ = 0, doubt_each_ = kDoubtOften;
   Lines lines_;
   Follower follower_;
