@@ -163,8 +163,7 @@ void Lines::written(Slot& s, Errno error) {
     return;
   }
   write_errors_->failed(directory_, error);
-  // Nobody knows what the file has now.
-  s.digest = ~s.digest;
+  // Nobody knows what the file has now: it stays a page that is to be written.
   if (!s.left) bring_back(words_.get(page_address(extent, s.page), 0));
 }
 

@@ -136,7 +136,7 @@ TEST_CASE("a disk that fills up: what cannot leave stays, and leaves when there 
 }
 
 TEST_CASE("writes that fail now and then lose nothing") {
-  for_seeds(4, [](Program& program) {
+  for_seeds(12, [](Program& program) {
     program.kernel.trouble.write_error = [&](uint64_t, uint64_t) {
       return program.kernel.schedule.one_in(20) ? EIO : 0;
     };
