@@ -24,6 +24,7 @@ void Pager::grow_lines() {
   const int unused = std::max(0, allowed_frames() - own_frames());
   if (unused + garbage_count_ <= wanted_spare()) {
     if (lines_are_oldest()) return;
+    note_demand();
     if (garbage_count_ == 0) {
       Extent* staged = staged_clean_.front();
       if (staged == nullptr) {
