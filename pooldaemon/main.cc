@@ -14,6 +14,7 @@
 #include "pooldaemon/metrics.h"
 #include "pooldaemon/options.h"
 #include "pooldaemon/server.h"
+#include "pooldaemon/socket_file.h"
 #include "pooldaemon/store/hosted_stores.h"
 #include "spillway/version.h"
 
@@ -21,6 +22,7 @@ namespace spillway::pool {
 namespace {
 
 constexpr uint64_t kPatienceMs = 5000;
+constexpr uint64_t kKilledPatienceMs = 2000;
 
 enum Exit { kInOrder = 0, kCannotStart = 1, kUsage = 2, kTaken = 3 };
 
@@ -32,7 +34,8 @@ int refuse(Exit status, const std::string& why) {
 // The socket, and the lock that says it is ours. A socket that the service manager opened needs none.
 struct Listening {
   os::Fd lock, socket;
-  std::string path;  // empty: not ours to remove
+  std::string path;
+  SocketFile file;  // nothing: not ours to remove
   std::vector<Store::HandedOver> handed_over;
 };
 
@@ -64,17 +67,40 @@ int listen(const Options& options, Listening& listening) {
         fmt::format("{}: {}", folder,
                     e == EPERM ? "other users own it or may write to it; the socket would not be safe there"
                                : strerror(e.code())));
-  Result<os::Fd> lock = os::open_file((path + ".lock").c_str(), os::Open::kAppend);
-  if (!lock) return refuse(kCannotStart, fmt::format("{}.lock: {}", path, strerror(lock.error().code())));
+  const auto foreign = [&] {
+    return refuse(kCannotStart, fmt::format("{}: it is there and no socket; it stays as it is", path));
+  };
+  if (const os::Kind kind = os::kind_of(path.c_str());
+      kind != os::Kind::kNothing && kind != os::Kind::kSocket)
+    return foreign();
+  Result<os::Fd> lock = os::open_file((path + ".lock").c_str(), os::Open::kOwn);
+  if (!lock)
+    return refuse(kCannotStart, fmt::format("{}.lock: {}", path,
+                                            lock.error() == ELOOP || lock.error() == EPERM
+                                                ? "it is there and no file of this user's; it stays as it is"
+                                                : strerror(lock.error().code())));
   // One that is just ending has the lock still, but does not listen any more: its clients want us.
   for (const uint64_t patience_ms = os::monotonic_ms() + kPatienceMs;;) {
     Result<bool> locked = os::try_lock_file(lock->get());
     if (locked && *locked) break;
-    if (!locked || os::monotonic_ms() > patience_ms || os::connect_to(path.c_str()))
+    if (!locked || os::monotonic_ms() > patience_ms || os::is_listened_at(path.c_str()))
       return refuse(kTaken, fmt::format("{}: another daemon listens there", path));
     os::sleep_us(5000);
   }
-  (void)os::remove_file(path.c_str()).ok();  // of one that was killed
+  // Whose the name was: a daemon's that was killed, if nobody answers. The kernel may close its lock before
+  // its socket.
+  for (const uint64_t patience_ms = os::monotonic_ms() + kKilledPatienceMs;;) {
+    const os::Kind kind = os::kind_of(path.c_str());
+    if (kind == os::Kind::kNothing) break;
+    if (kind != os::Kind::kSocket) return foreign();
+    if (!os::is_listened_at(path.c_str())) {
+      (void)os::remove_file(path.c_str()).ok();
+      break;
+    }
+    if (os::monotonic_ms() > patience_ms)
+      return refuse(kTaken, fmt::format("{}: another program listens there", path));
+    os::sleep_us(5000);
+  }
   Result<os::Fd> socket = os::listen_at(path.c_str(), options.config.system_wide);
   if (!socket)
     return refuse(kCannotStart,
@@ -84,6 +110,7 @@ int listen(const Options& options, Listening& listening) {
   listening.lock = std::move(*lock);
   listening.socket = std::move(*socket);
   listening.path = path;
+  listening.file = SocketFile(path);
   return kInOrder;
 }
 
@@ -97,21 +124,21 @@ int run(int argc, char** argv) {
   os::raise_descriptor_limit();
   Listening listening;
   if (int status = listen(options, listening); status != kInOrder) return status;
-  Server server(options.config, std::move(listening.socket), listening.path);
+  Server server(options.config, std::move(listening.socket), listening.file);
   if (std::string why = server.open(); !why.empty()) {
-    if (!listening.path.empty()) (void)os::remove_file(listening.path.c_str()).ok();
+    listening.file.remove();
     return refuse(kCannotStart, why);
   }
   HostedStores stores;
   if (std::string why = stores.open(options.config.stores); !why.empty()) {
-    if (!listening.path.empty()) (void)os::remove_file(listening.path.c_str()).ok();
+    listening.file.remove();
     return refuse(kCannotStart, why);
   }
   server.take_over(std::move(listening.handed_over));
   Metrics metrics;
   if (options.config.metrics_port != 0)
     if (std::string why = metrics.serve(server, options.config.metrics_port); !why.empty()) {
-      if (!listening.path.empty()) (void)os::remove_file(listening.path.c_str()).ok();
+      listening.file.remove();
       return refuse(kCannotStart, why);
     }
   log_line(fmt::format("ready version={} socket={} memory_limit={} spill_dir={} policy={}",

@@ -19,13 +19,13 @@ constexpr uint64_t kHurryAfterMs = 100;
 
 }  // namespace
 
-Server::Server(Config config, os::Fd listener, std::string socket_path)
+Server::Server(Config config, os::Fd listener, SocketFile socket)
     : io_(1),
       listener_(io_, listener.release()),
       timer_(io_),
       idle_(io_),
       signals_(io_, SIGTERM, SIGINT, SIGHUP),
-      socket_path_(std::move(socket_path)),
+      socket_(std::move(socket)),
       store_(std::move(config),
              [this](std::function<void()> call) { boost::asio::post(io_, std::move(call)); }),
       cells_(store_) {}
@@ -43,10 +43,12 @@ void Server::run() {
   os::wake_soon();  // the workers compute, and those who ask wait for this thread
   idle_since_ms_ = os::monotonic_ms();
   accept();
-  if (!socket_path_.empty())
-    if (Errno e = budget_.serve((socket_path_ + ".budget").c_str()); !e.ok())
+  if (const std::string path = socket_.path() + ".budget"; !socket_.path().empty())
+    if (Errno e = budget_.serve(path.c_str()); !e.ok())
       log_line("no_shared_budget reason=" +
-               quoted(fmt::format("{}.budget: {}", socket_path_, strerror(e.code()))));
+               quoted(fmt::format("{}: {}", path,
+                                  e == ELOOP || e == EPERM ? "it is there and no file of this pool's"
+                                                           : strerror(e.code()))));
   look_at_budget();
   look_idle();
   signals_.async_wait([this](const boost::system::error_code& error, int signal) {
@@ -90,7 +92,7 @@ void Server::stop(const char* why) {
   os::notify_service_manager("STOPPING=1");
   boost::system::error_code ignored;
   listener_.close(ignored);
-  if (!socket_path_.empty()) (void)os::remove_file(socket_path_.c_str()).ok();
+  socket_.remove();
   store_.drain([this](Failure failure) {
     if (failure.bad()) log_line("not_all_written reason=" + quoted(failure.what));
     hand_over();

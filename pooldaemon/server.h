@@ -8,13 +8,14 @@
 #include "base/os/short_wait.h"
 #include "pooldaemon/log.h"
 #include "pooldaemon/session.h"
+#include "pooldaemon/socket_file.h"
 #include "pooldaemon/store/cells.h"
 
 namespace spillway::pool {
 
 class Server {
  public:
-  Server(Config config, os::Fd listener, std::string socket_path);
+  Server(Config config, os::Fd listener, SocketFile socket);
   ~Server();
   std::string open() { return store_.open(); }
   // Memory that a daemon before this one left with the service manager.
@@ -54,7 +55,7 @@ class Server {
   boost::asio::posix::stream_descriptor listener_;
   boost::asio::steady_timer timer_, idle_;
   boost::asio::signal_set signals_;
-  std::string socket_path_;
+  SocketFile socket_;
   Store store_;
   Cells cells_;
   os::SharedBudget budget_;  // of this user's programs under `spillway run`

@@ -60,9 +60,17 @@ Result<Fd> open_file(const char* path, Open how) {
     case Open::kAppend:
       flags = O_RDWR | O_CREAT | O_APPEND;
       break;
+    case Open::kOwn:
+      flags = O_RDWR | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK;  // it may be a pipe that nobody reads
+      break;
   }
   Fd fd(open(path, flags | O_CLOEXEC | O_NOCTTY, 0600));
   if (!fd.valid()) return Errno::last();
+  struct stat st {};
+  if (how == Open::kOwn) {
+    if (fstat(fd.get(), &st) != 0) return Errno::last();
+    if (!S_ISREG(st.st_mode) || st.st_uid != geteuid()) return Errno(EPERM);
+  }
   return fd;
 }
 
@@ -93,6 +101,23 @@ Errno remove_directory(const char* path) {
 bool exists(const char* path) {
   KeepErrno keep;
   return access(path, F_OK) == 0;
+}
+
+Kind kind_of(const char* path) {
+  KeepErrno keep;
+  struct stat st {};
+  if (lstat(path, &st) != 0) return errno == ENOENT || errno == ENOTDIR ? Kind::kNothing : Kind::kOther;
+  return S_ISREG(st.st_mode)    ? Kind::kFile
+         : S_ISDIR(st.st_mode)  ? Kind::kDirectory
+         : S_ISSOCK(st.st_mode) ? Kind::kSocket
+                                : Kind::kOther;
+}
+
+Result<FileIdentity> identify_name(const char* path) {
+  KeepErrno keep;
+  struct stat st {};
+  if (lstat(path, &st) != 0) return Errno::last();
+  return FileIdentity{st.st_dev, st.st_ino};
 }
 
 Errno truncate_file(int fd, uint64_t bytes) {

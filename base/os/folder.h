@@ -17,6 +17,7 @@ enum class Open {
   kCreate,   // new, read-write, 0600. EEXIST
   kReplace,  // new or emptied
   kAppend,   // read and append, created where it is missing
+  kOwn,      // likewise; ELOOP: a link; EPERM: it is no regular file of this user's
 };
 Result<Fd> open_file(const char* path, Open how);
 Errno rename_file(const char* from, const char* to);
@@ -26,6 +27,10 @@ Errno rename_new(const char* from, const char* to);
 Errno remove_file(const char* path);
 Errno remove_directory(const char* path);  // an empty one
 bool exists(const char* path);
+// What the name itself means: a link is kOther, wherever it leads.
+enum class Kind { kNothing, kFile, kDirectory, kSocket, kOther };
+Kind kind_of(const char* path);
+Result<FileIdentity> identify_name(const char* path);
 Errno truncate_file(int fd, uint64_t bytes);
 Errno sync_data(int fd);            // the bytes survive a power cut
 Errno sync_directory(const char*);  // so do its names

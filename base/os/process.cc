@@ -33,15 +33,14 @@ uint64_t hash_text(const char* text, uint64_t hash) {  // FNV-1a
 }
 
 // In the child of the child: nobody of the family is its parent, and it has no terminal.
-[[noreturn]] void become_daemon(const char* const* argv, const char* log_path) {
+[[noreturn]] void become_daemon(const char* const* argv, int log) {
   setsid();
   keep_files_private();  // a program's umask may forbid everything to everybody
   const int null = open("/dev/null", O_RDWR);
-  const int log = open(log_path, O_WRONLY | O_CREAT | O_APPEND | O_NOCTTY, 0600);
   if (null >= 0) {
     dup2(null, 0);
     dup2(null, 1);
-    dup2(log >= 0 ? log : null, 2);
+    dup2(log, 2);
   }
   syscall(SYS_close_range, 3u, ~0u, 0u);  // without it (Linux 5.8) what is open is close-on-exec or stays
   sigset_t none;
@@ -64,13 +63,13 @@ Result<Fd> watch_process(int pid) {
   return fd;
 }
 
-Errno start_daemon(const char* const* argv, const char* log_path) {
+Errno start_daemon(const char* const* argv, int log) {
   KeepErrno keep;
   const pid_t child = fork();
   if (child < 0) return Errno::last();
   if (child == 0) {
     const pid_t grandchild = fork();
-    if (grandchild == 0) become_daemon(argv, log_path);
+    if (grandchild == 0) become_daemon(argv, log);
     _exit(grandchild < 0 ? 1 : 0);
   }
   int status = 0;

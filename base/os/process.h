@@ -11,8 +11,8 @@ uint32_t user_id();
 // A descriptor that polls as readable when the process has ended. ENOSYS: before Linux 5.3; ESRCH.
 Result<Fd> watch_process(int pid);
 // Starts the program in a session of its own, with nothing of the caller's but the environment; its stderr
-// goes to the log file. Returns once it is started: whether it works is for the caller to find out.
-Errno start_daemon(const char* const* argv, const char* log_path);
+// goes to `log`. Returns once it is started: whether it works is for the caller to find out.
+Errno start_daemon(const char* const* argv, int log);
 // As many descriptors as the system permits.
 void raise_descriptor_limit();
 // The path of the library or program this code is in. Empty: not known.

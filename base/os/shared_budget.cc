@@ -88,9 +88,15 @@ void divide_budget(uint64_t total, const BudgetClaim* claims, uint64_t* shares, 
 Errno SharedBudget::map(const char* path, bool create) {
   KeepErrno keep;
   leave();
-  Fd fd(open(path, O_RDWR | O_CLOEXEC | (create ? O_CREAT : 0), 0600));
+  Fd fd(open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | (create ? O_CREAT : 0), 0600));
   if (!fd.valid()) return Errno::last();
   if (create) {
+    // Neither lengthened nor written to when it is somebody's file that happens to have this name.
+    struct stat st {};
+    if (fstat(fd.get(), &st) != 0) return Errno::last();
+    if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() ||
+        (st.st_size != 0 && st.st_size != static_cast<off_t>(sizeof(Table))))
+      return Errno(EPERM);
     if (ftruncate(fd.get(), sizeof(Table)) != 0) return Errno::last();
   } else {
     // A file that another made, or that is being made, would be a SIGBUS.

@@ -48,6 +48,16 @@ Result<Fd> connect_to(const char* path) {
   return move_high(std::move(fd));
 }
 
+bool is_listened_at(const char* path) {
+  KeepErrno keep;
+  sockaddr_un address{};
+  if (!fill_address(path, address).ok()) return false;
+  Fd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd.valid()) return true;  // not known
+  return connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0 ||
+         (errno != ECONNREFUSED && errno != ENOENT);
+}
+
 Result<Fd> accept_one(int listener) {
   KeepErrno keep;
   while (true) {

@@ -17,6 +17,8 @@ inline constexpr unsigned kMaxPassedFds = 4;  // in one message
 Result<Fd> listen_at(const char* path, bool everybody);
 // ECONNREFUSED: a socket that nobody listens on; ENOENT: nothing there.
 Result<Fd> connect_to(const char* path);
+// Somebody listens at the path, whether or not there is room in the queue. Does not wait.
+bool is_listened_at(const char* path);
 Result<Fd> accept_one(int listener);
 
 struct Peer {

@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "base/os/clock.h"
+#include "base/os/folder.h"
 #include "base/os/process.h"
 #include "libpool/client/client.h"
 #include "libpool/wire/socket_path.h"
@@ -76,6 +77,11 @@ Failure State::connect_socket(os::Fd& socket) {
   }
   const Errno first = connected.error();
   const bool nobody = first == ENOENT || first == ECONNREFUSED;
+  // A daemon would refuse, too, but nobody would hear why.
+  if (const os::Kind kind = os::kind_of(options_.socket.c_str());
+      first == ECONNREFUSED && kind != os::Kind::kSocket && kind != os::Kind::kNothing)
+    return {SPILLWAY_UNAVAILABLE,
+            options_.socket + ": no daemon listens there, what is there is no socket, and it stays as it is"};
   if (!nobody || !options_.start)
     return {SPILLWAY_UNAVAILABLE, options_.socket + ": " +
                                       (nobody                  ? "no daemon listens there"

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/os/folder.h"
+#include "base/os/memfd.h"
 #include "base/os/process.h"
 #include "libpool/client/client.h"
 #include "libpool/wire/socket_path.h"
@@ -38,6 +39,24 @@ std::string find_daemon(const Options& options, std::string& tried) {
   return "";
 }
 
+// What a daemon says before it listens, and after, when nobody looks. A file of that name that is somebody
+// else's stays as it is.
+Result<os::Fd> open_log(const std::string& path) {
+  constexpr std::string_view kFirstWord = "spillwayd: ";
+  Result<os::Fd> opened = os::open_file(path.c_str(), os::Open::kOwn);
+  if (!opened) return opened.error() == ELOOP ? Errno(EPERM) : opened.error();
+  os::Fd log = os::move_high(std::move(*opened));
+  char begin[kFirstWord.size()];
+  if (os::length_of(log.get()) == 0) {
+    constexpr std::string_view kFirstLine = "spillwayd: log of a daemon that a program started\n";
+    if (Errno e = os::write_all(log.get(), kFirstLine.data(), kFirstLine.size(), 0); !e.ok()) return e;
+  } else if (!os::read_all(log.get(), begin, sizeof begin, 0).ok() ||
+             std::string_view(begin, sizeof begin) != kFirstWord) {
+    return Errno(EPERM);
+  }
+  return log;
+}
+
 }  // namespace
 
 Failure start_daemon(const Options& options) {
@@ -56,7 +75,14 @@ Failure start_daemon(const Options& options) {
                               getenv("SPILLWAY_POOL_IDLE_EXIT") ? nullptr : "--idle-exit",
                               "600",
                               nullptr};
-  if (Errno e = os::start_daemon(argv, (options.socket + ".log").c_str()); !e.ok())
+  const std::string log_path = options.socket + ".log";
+  Result<os::Fd> log = open_log(log_path);
+  if (!log)
+    return {SPILLWAY_UNAVAILABLE,
+            log_path + ": " +
+                (log.error() == EPERM ? "it is there and no log of spillwayd's; it stays as it is"
+                                      : strerror(log.error().code()))};
+  if (Errno e = os::start_daemon(argv, log->get()); !e.ok())
     return {SPILLWAY_UNAVAILABLE, daemon + ": " + strerror(e.code())};
   return {};
 }
