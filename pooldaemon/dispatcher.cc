@@ -247,15 +247,15 @@ void dispatch(Server& server, Connection& connection, wire::Frame& frame) {
     case Verb::kDrain:
       if (!r.complete()) return reply.fail(invalid);
       return store.drain([reply](Failure f) { reply.done(f); });
-    case Verb::kStop:
+    case Verb::kStop: {
+      const bool force = r.left() > 0 && r.number<uint8_t>() != 0;
       if (!r.complete()) return reply.fail(invalid);
       if (client.peer.uid != os::user_id() && client.peer.uid != 0)
         return reply.fail({SPILLWAY_DENIED, "only the daemon's own user may stop it"});
-      // Answered when what has a name is on disk.
-      return store.drain([reply, &server](Failure f) {
-        reply.done(f);
-        server.stop("asked to");
-      });
+      // Answered when everything is on disk, or cannot be.
+      return server.stop("asked to", force ? Server::Unwritten::kIsLost : Server::Unwritten::kKeepsIt,
+                         [reply](Failure f) { reply.done(f); });
+    }
     case Verb::kOnDestroy: {
       const Which which = read_which(r);
       const uint64_t cookie = r.number<uint64_t>();

@@ -24,7 +24,7 @@ namespace {
 constexpr uint64_t kPatienceMs = 5000;
 constexpr uint64_t kKilledPatienceMs = 2000;
 
-enum Exit { kInOrder = 0, kCannotStart = 1, kUsage = 2, kTaken = 3 };
+enum Exit { kInOrder = 0, kCannotStart = 1, kUsage = 2, kTaken = 3, kLost = 4 };
 
 int refuse(Exit status, const std::string& why) {
   fmt::print(stderr, "spillwayd: {}\n", why);
@@ -149,7 +149,7 @@ int run(int argc, char** argv) {
   server.run();
   metrics.end();
   log_line("ended");
-  return kInOrder;
+  return server.lost() > 0 ? kLost : kInOrder;
 }
 
 }  // namespace

@@ -138,7 +138,8 @@ std::string help_text() {
       "Each has a variable, too: --memory-limit is SPILLWAY_POOL_MEMORY_LIMIT. Flags win over variables, "
       "variables over\n"
       "the file. SIGTERM ends it in order: what has a name is written first; a second one ends it at once.\n"
-      "Exit status: 0 ended in order, 1 it cannot start, 2 wrong usage, 3 another daemon has the socket.\n";
+      "Exit status: 0 ended in order, 1 it cannot start, 2 wrong usage, 3 another daemon has the socket,\n"
+      "4 it ended, and objects that could not be written are lost.\n";
   return text;
 }
 

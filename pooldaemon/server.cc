@@ -53,10 +53,12 @@ void Server::run() {
   look_idle();
   signals_.async_wait([this](const boost::system::error_code& error, int signal) {
     if (error) return;
-    stop(signal == SIGTERM ? "SIGTERM" : signal == SIGINT ? "SIGINT" : "SIGHUP");
+    stop(signal == SIGTERM ? "SIGTERM" : signal == SIGINT ? "SIGINT" : "SIGHUP", Unwritten::kIsLost);
     // A second one: at once, without writing.
     signals_.async_wait([this](const boost::system::error_code& again, int) {
-      if (!again) io_.stop();
+      if (again) return;
+      note_lost();
+      io_.stop();
     });
   });
   while (!io_.stopped()) {
@@ -85,22 +87,6 @@ void Server::hurry_while_others_work() {
   }
 }
 
-void Server::stop(const char* why) {
-  if (stopping_) return;
-  stopping_ = true;
-  log_line(fmt::format("stopping reason={}", quoted(why)));
-  os::notify_service_manager("STOPPING=1");
-  boost::system::error_code ignored;
-  listener_.close(ignored);
-  socket_.remove();
-  store_.drain([this](Failure failure) {
-    if (failure.bad()) log_line("not_all_written reason=" + quoted(failure.what));
-    hand_over();
-    // The answers that are on their way go out first.
-    boost::asio::post(io_, [this] { io_.stop(); });
-  });
-}
-
 // What is in memory is there for a daemon that the service manager starts next.
 void Server::hand_over() {
   const size_t kept = store_.hand_over(
@@ -124,7 +110,7 @@ void Server::take_over(std::vector<Store::HandedOver> all) {
 
 void Server::accept() {
   listener_.async_wait(listener_.wait_read, [this](const boost::system::error_code& error) {
-    if (error || stopping_) return;
+    if (error || phase_ == Phase::kEnding) return;
     for (int i = 0; i < 64; ++i) {
       Result<os::Fd> fd = os::accept_one(listener_.native_handle());
       if (!fd) {
@@ -169,7 +155,8 @@ void Server::look_idle() {
     look_at_budget();
     const uint64_t limit_s = store_.config().idle_exit_s;
     if (!sessions_.empty()) idle_since_ms_ = os::monotonic_ms();
-    if (limit_s > 0 && os::monotonic_ms() - idle_since_ms_ > limit_s * 1000) return stop("idle");
+    if (limit_s > 0 && os::monotonic_ms() - idle_since_ms_ > limit_s * 1000)
+      return stop("idle", Unwritten::kKeepsIt);
     look_idle();
   });
 }
@@ -182,8 +169,6 @@ void Server::look_at_budget() {
   budget_.set_total(all - std::min(all, store_.used_bytes()));
   if (budget_.sweep() > 0) idle_since_ms_ = os::monotonic_ms();  // they need somebody who keeps it
 }
-
-void Server::handle(Connection& connection, wire::Frame& frame) { dispatch(*this, connection, frame); }
 
 void Server::hello(Connection& connection, uint64_t request) {
   Failure failure;
@@ -259,8 +244,14 @@ void Server::end_session(uint64_t id) {
   auto session = sessions_.extract(id);
   if (session.empty()) return;
   for (const auto& connection : std::set(session.mapped().connections)) connection->close();
+  // What it referred to is for a daemon to come, or for this one, should it go on.
+  if (phase_ != Phase::kServing) return ended_meanwhile_.push_back(id);
+  forget_client(id);
+}
+
+void Server::forget_client(uint64_t id) {
   Client* const client = store_.client_by(id);
-  if (client == nullptr || stopping_) return;  // what it referred to is for a daemon to come
+  if (client == nullptr) return;
   cells_.close(*client);
   store_.close_client(*client);
   idle_since_ms_ = os::monotonic_ms();

@@ -21,8 +21,12 @@ class Server {
   // Memory that a daemon before this one left with the service manager.
   void take_over(std::vector<Store::HandedOver> all);
   void run();
-  // Objects with names are written, then run() returns.
-  void stop(const char* why);
+  // What is only in memory is written, then run() returns. What cannot be written keeps the daemon, and
+  // `done` has the reason, or is lost.
+  enum class Unwritten { kKeepsIt, kIsLost };
+  void stop(const char* why, Unwritten unwritten, Done done = nullptr);
+  // After run(): objects that were only in memory.
+  uint64_t lost() const { return lost_; }
 
   void handle(Connection& connection, wire::Frame& frame);
   void closed(Connection& connection);
@@ -34,16 +38,25 @@ class Server {
   void hello(Connection& connection, uint64_t request);
   bool attach(Connection& connection, uint64_t client, uint64_t key, bool notify);
   void attached(Connection& connection);  // after it was told so
-  bool stopping() const { return stopping_; }
 
  private:
+  enum class Phase { kServing, kDraining, kEnding };
   struct Session {
     std::set<std::shared_ptr<Connection>> connections;
     std::weak_ptr<Connection> notify;
     std::unique_ptr<boost::asio::posix::stream_descriptor> process;  // the client's
     std::vector<std::pair<wire::Verb, std::string>> early;           // before there was a connection for it
   };
+  // server_stop.cc
+  void stop_listening();
+  void write_out(bool each_alone);
+  void written_out(Failure failure);
+  void note_lost();
+  void end();
+  void go_on(Failure failure);
+
   void accept();
+  void forget_client(uint64_t id);
   void hand_over();
   void arm_timer();
   void end_session(uint64_t client);
@@ -67,7 +80,14 @@ class Server {
   os::ShortWait short_wait_;
   bool may_hurry_ = true, hurrying_ = false;
   uint64_t worked_at_ms_ = 0;
-  bool stopping_ = false;
+
+  Phase phase_ = Phase::kServing;
+  bool may_lose_ = false, idle_stop_ = false, said_not_stopped_ = false;
+  unsigned tries_ = 0;
+  uint64_t least_left_ = 0, lost_ = 0;
+  std::vector<Done> told_when_stopped_;
+  std::vector<std::pair<std::shared_ptr<Connection>, wire::Frame>> held_;
+  std::vector<uint64_t> ended_meanwhile_;  // sessions
 };
 
 // Decodes a request, asks the store, encodes the answer.

@@ -24,8 +24,13 @@ void Connection::close() {
   server_.closed(*this);
 }
 
+void Connection::go_on() {
+  held_ = false;
+  boost::asio::post(socket_.get_executor(), [self = shared_from_this()] { self->read(); });
+}
+
 void Connection::read_more() {
-  if (reading_ || !socket_.is_open() || out_bytes_ > kPauseReadingBytes) return;
+  if (reading_ || held_ || !socket_.is_open() || out_bytes_ > kPauseReadingBytes) return;
   reading_ = true;
   socket_.async_wait(socket_.wait_read, [self = shared_from_this()](const boost::system::error_code& error) {
     self->reading_ = false;
@@ -34,6 +39,7 @@ void Connection::read_more() {
 }
 
 void Connection::read() {
+  if (held_) return;
   corked_ = true;
   const bool again = read_frames();
   corked_ = false;
@@ -55,6 +61,7 @@ bool Connection::read_frames() {
         return close(), false;
       case wire::Assembler::Next::kFrame:
         server_.handle(*this, frame);
+        if (held_) return false;
         if (out_bytes_ + cork_.size() > kPauseReadingBytes) return false;  // flush() goes on
         if (++frames < kFramesAtOnce) continue;
         return socket_.is_open();

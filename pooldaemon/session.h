@@ -24,6 +24,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // `fd` is sent or copied before the call returns; -1: none.
   void send(std::string frame, int fd = -1);
   void close();
+  // Nothing more is read until go_on().
+  void hold() { held_ = true; }
+  void go_on();
   bool is_open() const { return socket_.is_open(); }
   const os::Peer& peer() const { return peer_; }
   // A notification that may be left out when the peer does not keep up.
@@ -53,7 +56,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   size_t out_bytes_ = 0;
   bool corked_ = false;  // answers to what was read at once are sent at once
   std::string cork_;
-  bool writing_ = false, reading_ = false, missed_changes_ = false;
+  bool writing_ = false, reading_ = false, missed_changes_ = false, held_ = false;
 };
 
 }  // namespace spillway::pool

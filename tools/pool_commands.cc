@@ -114,7 +114,8 @@ int run_pool_command(std::vector<std::string> words) {
   pool->require_subcommand(1);
   c = add(*pool, "start", "Start the daemon if none runs; prints its socket", pool_start);
   c->add_option("--daemon", a.daemon, "The program ($SPILLWAY_DAEMON)")->option_text("PATH");
-  add(*pool, "stop", "End the daemon; what has a name is on disk then", pool_stop);
+  c = add(*pool, "stop", "End the daemon; what was in memory is on disk then", pool_stop);
+  c->add_flag("-f,--force", a.force, "Lose what cannot be written");
   c = add(*pool, "status", "What it uses and has done", pool_status);
   c->add_flag("--json", a.json_output, "Print JSON");
   c = add(*pool, "config", "Show or change settings; see spillwayd(8)", pool_config);

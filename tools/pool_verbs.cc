@@ -334,7 +334,10 @@ int pool_stop(const Arguments& a) {
     fmt::print("no daemon runs\n");
     return 0;
   }
-  pool->stop_daemon();
+  if (a.force)
+    pool->force_stop_daemon();
+  else
+    pool->stop_daemon();
   return 0;
 }
 int pool_status(const Arguments& a) {

@@ -285,8 +285,11 @@ SPILLWAY_API spillway_status spillway_get_tag(spillway_pool* pool, spillway_ref 
                                               void* tag, size_t* bytes);
 /* Writes everything that is only in memory. */
 SPILLWAY_API spillway_status spillway_drain(spillway_pool* pool);
-/* An orderly end: objects with names are written first. */
+/* An orderly end: what is only in memory is written first. Should that not be possible, the daemon goes on:
+ * SPILLWAY_DISK_FULL, SPILLWAY_IO; the message says how many objects and why. */
 SPILLWAY_API spillway_status spillway_stop_daemon(spillway_pool* pool);
+/* Likewise, but what cannot be written is lost. */
+SPILLWAY_API spillway_status spillway_force_stop_daemon(spillway_pool* pool);
 /* Settings by the names of spillwayd(8). `value` null: asks. The answer, "name = value" a line, goes to the
  * callback. */
 SPILLWAY_API spillway_status spillway_configure(spillway_pool* pool, const char* name, const char* value,

@@ -658,7 +658,9 @@ class Pool {
     return tag;
   }
   void drain() { check(spillway_drain(pool_.get())); }
+  // What cannot be written keeps the daemon (an Error says why), or is lost.
   void stop_daemon() { check(spillway_stop_daemon(pool_.get())); }
+  void force_stop_daemon() { check(spillway_force_stop_daemon(pool_.get())); }
   // "name = value" lines.
   std::vector<std::string> configure(const std::string& name = "", std::optional<std::string> value = {}) {
     std::vector<std::string> lines;

@@ -64,13 +64,21 @@ spillway_status spillway_drain(spillway_pool* pool) {
     return call_plain(pool, wire::Verb::kDrain, w, answer);
   });
 }
-spillway_status spillway_stop_daemon(spillway_pool* pool) {
+namespace {
+
+spillway_status stop(spillway_pool* pool, bool force) {
   return guarded([&] {
     wire::Writer w = request();
+    if (force) w.number(uint8_t{1});
     Answer answer;
     return call_plain(pool, wire::Verb::kStop, w, answer, false);
   });
 }
+
+}  // namespace
+
+spillway_status spillway_stop_daemon(spillway_pool* pool) { return stop(pool, false); }
+spillway_status spillway_force_stop_daemon(spillway_pool* pool) { return stop(pool, true); }
 spillway_status spillway_configure(spillway_pool* pool, const char* name, const char* value,
                                    void (*line)(void*, const char*), void* context) {
   return guarded([&]() -> spillway_status {

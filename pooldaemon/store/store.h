@@ -103,7 +103,15 @@ class Store {
   Failure keep_resident(Client& client, const Which& which, int change);
   Failure set_hint(Client& client, const Which& which, wire::Hint hint);
   void retain(Client& client, const Which* which, bool on, Reply<Filed> reply);  // null: all of the client's
-  void drain(Done done);
+  void drain(Done done, bool each_alone = false);
+  // What an end of the daemon would lose now. Recomputable objects may be lost at any time.
+  struct Unwritten {
+    uint64_t objects = 0, bytes = 0;
+  };
+  Unwritten unwritten() const;
+  // Second copies of what is in memory give way to nothing.
+  void keep_copies(bool on) { keeps_copies_ = on; }
+  void give_no_room() { gives_room_ = false; }
   // After drain: `keep` gets the memory of large objects, the last used first, and names to give them back
   // under; false: no more. Both say of how many objects.
   size_t hand_over(const std::function<bool(const std::string& name, int fd)>& keep, size_t most);
@@ -140,7 +148,6 @@ class Store {
   Timers& timers() { return timers_; }
   uint64_t used_bytes() const;
   uint64_t room_limit() const;
-  bool anything_only_in_memory() const;
   // Workers read or write: they compute while clients wait for this thread.
   bool at_work() const { return at_work_ > 0; }
 
@@ -331,7 +338,7 @@ class Store {
   uint64_t manifest_entries_ = 0;
   uint64_t journal_queued_ = 0;
   uint64_t at_work_ = 0;
-  bool closing_ = false;
+  bool closing_ = false, keeps_copies_ = false, gives_room_ = true;
 
   // Last: they end first, and what they were doing may still look at everything above.
   std::unique_ptr<Workers> freer_;

@@ -14,14 +14,15 @@ SpillDirectory* Store::reserve_disk(uint64_t bytes, Failure& failure) {
   if (SpillDirectory* const directory = disk_.reserve(bytes, why)) return directory;
   // Second copies of what is in memory give way, the least recently used first.
   bool gave = false;
-  policy_.each_victim([&](Object& object) {
-    if (!object.disk || object.durable || object.retained || object.disk->users || object.disk.shared())
-      return true;
-    object.state = wire::Residency::kResident;
-    let_go_of_copy(object);
-    gave = true;
-    return disk_.used() + bytes > disk_.limit();
-  });
+  if (!keeps_copies_)
+    policy_.each_victim([&](Object& object) {
+      if (!object.disk || object.durable || object.retained || object.disk->users || object.disk.shared())
+        return true;
+      object.state = wire::Residency::kResident;
+      let_go_of_copy(object);
+      gave = true;
+      return disk_.used() + bytes > disk_.limit();
+    });
   if (gave)
     if (SpillDirectory* const directory = disk_.reserve(bytes, why)) return directory;
   failure = {SPILLWAY_DISK_FULL, why};

@@ -110,10 +110,16 @@ std::vector<std::pair<std::string, uint64_t>> Store::counters() {
           {"daemon_private_bytes", resident.all_bytes - resident.shared_bytes}};
 }
 
-bool Store::anything_only_in_memory() const {
-  for (const Object* object : names_)
-    if (object->memory && !object->disk) return true;
-  return false;
+Store::Unwritten Store::unwritten() const {
+  Unwritten all;
+  for (const Object* object : table_) {
+    if (object == nullptr || object->disk || object->hint == wire::Hint::kRecomputable) continue;
+    if (object->state == wire::Residency::kCreating) continue;  // nobody was told that it is there
+    if (!object->memory && object->state != wire::Residency::kResident) continue;
+    ++all.objects;
+    all.bytes += object->bytes;
+  }
+  return all;
 }
 
 }  // namespace spillway::pool

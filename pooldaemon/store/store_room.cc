@@ -89,6 +89,7 @@ void Store::pump_soon() {
 }
 
 void Store::pump() {
+  if (!gives_room_) return;
   if (pumping_) {
     pump_again_ = true;
     return;

@@ -203,11 +203,12 @@ void Store::spilled(uint64_t id, Failure failure, Ref<DiskCopy> copy) {
   pump_later();
 }
 
-void Store::drain(Done done) {
+void Store::drain(Done done, bool each_alone) {
   auto left = std::make_shared<size_t>(1);
   auto worst = std::make_shared<Failure>();
   const auto one = [left, worst, done](Failure failure) {
-    if (failure.bad()) *worst = failure;
+    if (failure.bad() && failure.status != SPILLWAY_NOT_FOUND)
+      *worst = failure;  // erased: nothing is missing
     if (--*left == 0) done(*worst);
   };
   std::vector<Object*> small;
@@ -217,7 +218,7 @@ void Store::drain(Done done) {
     if (!object->memory && object->state != wire::Residency::kResident) continue;
     ++*left;
     const bool plain = !object->details || object->details->filters.empty();
-    if (object->memory && object->memory->slab != nullptr && plain && !object->spilling) {
+    if (object->memory && object->memory->slab != nullptr && plain && !object->spilling && !each_alone) {
       spill_waiters_[object->id].push_back(one);
       object->spilling = true;
       object->state = wire::Residency::kSpilling;
