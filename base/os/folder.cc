@@ -70,6 +70,7 @@ Result<Fd> open_file(const char* path, Open how) {
   if (how == Open::kOwn) {
     if (fstat(fd.get(), &st) != 0) return Errno::last();
     if (!S_ISREG(st.st_mode) || st.st_uid != geteuid()) return Errno(EPERM);
+    if ((st.st_mode & 0600) != 0600) (void)fchmod(fd.get(), 0600);  // made under an unusual umask
   }
   return fd;
 }

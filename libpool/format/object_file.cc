@@ -8,12 +8,14 @@
 #include "base/os/sequential_reader.h"
 #include "libpool/format/filters.h"
 #include "libpool/wire/codec.h"
+#include "libpool/wire/message.h"
 
 namespace spillway::format {
 namespace {
 
 constexpr char kMagic[] = "SPILLOBJ";
 constexpr uint32_t kVersion = 1;
+constexpr uint32_t kOriginMark = 0x4749524f;  // "ORIG"; zeroes where there is none
 // Objects are filtered in chunks of this size, each with its length in front, so that a filter's buffers do
 // not grow with the object.
 constexpr uint64_t kChunkBytes = 1u << 20;
@@ -130,6 +132,11 @@ std::string encode_header(const ObjectHeader& header) {
   w.number(header.checksum).number(header.id).bytes(header.tag);
   w.number(static_cast<uint32_t>(header.filters.size()));
   for (const std::string& filter : header.filters) w.bytes(filter);
+  if (header.origin) {
+    const Origin& o = *header.origin;
+    w.number(kOriginMark).number(o.key).number(o.version).number(o.uid).number(o.gid).number(o.created_s);
+    w.number(o.mode).number(static_cast<uint8_t>(o.durable)).bytes(o.name);
+  }
   std::string page = w.take();
   CHECK(page.size() <= kSumAt, "a header page that is full");
   page.resize(kSumAt);
@@ -155,8 +162,23 @@ bool decode_header(std::string_view page, ObjectHeader& header) {
   if (filters > 16) return false;
   header.filters.clear();
   for (uint32_t i = 0; i < filters; ++i) header.filters.emplace_back(r.bytes(64));
+  header.origin.reset();
+  if (r.ok() && r.left() >= sizeof kOriginMark && r.number<uint32_t>() == kOriginMark) {
+    Origin o;
+    o.key = r.number<uint64_t>();
+    o.version = r.number<uint64_t>();
+    o.uid = r.number<uint32_t>();
+    o.gid = r.number<uint32_t>();
+    o.created_s = r.number<uint32_t>();
+    o.mode = r.number<uint16_t>();
+    o.durable = r.number<uint8_t>() != 0;
+    o.name = r.bytes(wire::kMaxNameBytes);
+    header.origin = std::move(o);
+  }
   return r.ok() && (!header.filters.empty() || header.bytes == header.stored_bytes);
 }
+
+Errno begin_object(const os::Fd& file) { return os::write_all(file.get(), kMagic, strlen(kMagic), 0); }
 
 FileError write_object(const os::Fd& file, std::string_view object, ObjectHeader& header,
                        const Filter& users) {

@@ -5,12 +5,14 @@
 //   0     magic "SPILLOBJ", version, flags
 //   16    bytes of the object, bytes as stored, checksum (XXH3) of the stored bytes, id
 //   ..    tag and filters (length and bytes each)
+//   ..    of a file of a daemon's: what its manifest says, should that be damaged (Origin)
 //   4088  checksum of the header page before it
 //   4096  the stored bytes; without filters they are the object's own, so a mapping at 4096 is the object
 //
 // Threads: any; nothing here has state.
 #pragma once
 #include <functional>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,6 +25,14 @@ namespace spillway::format {
 inline constexpr uint64_t kDataOffset = 4096;
 inline constexpr uint64_t kMaxTag = 2048;
 
+struct Origin {
+  uint64_t key = 0, version = 0;
+  uint32_t uid = 0, gid = 0, created_s = 0;
+  uint16_t mode = 0;
+  bool durable = false;
+  std::string name;
+};
+
 struct ObjectHeader {
   uint64_t id = 0;
   uint64_t bytes = 0;
@@ -30,6 +40,7 @@ struct ObjectHeader {
   uint64_t checksum = 0;
   std::string tag;
   std::vector<std::string> filters;
+  std::optional<Origin> origin{};
 };
 
 // A step that is not built in. False: it failed, `why` says so.
@@ -47,6 +58,8 @@ std::string encode_header(const ObjectHeader& header);
 // False: not such a page, or a damaged one.
 bool decode_header(std::string_view page, ObjectHeader& header);
 
+// The first bytes of an empty file, so that one that is never finished can be told from somebody else's.
+Errno begin_object(const os::Fd& file);
 // Writes object and header into an empty file. `header` has id, tag and filters; the rest is filled in.
 FileError write_object(const os::Fd& file, std::string_view object, ObjectHeader& header,
                        const Filter& users = nullptr);

@@ -124,7 +124,7 @@ const std::vector<Setting>& settings() {
        },
        [](const C& c) { return bytes_text(c.disk_least_free); }},
       {"spill_dirs", "DIR[=SIZE],...",
-       "Where to spill, each with a limit of its own if need be; the first holds the manifest "
+       "Where to spill, each with a limit of its own if need be; one holds the manifest "
        "(default: /var/tmp/spillway-UID/pool)",
        false, set_directories, directories_text},
       {"policy", "NAME",

@@ -27,8 +27,12 @@ std::string Disk::open(const std::vector<DirectoryOption>& directories) {
           "spill directory {}: {}", option.path,
           e == EPERM ? "belongs to, or can be written by, other users; it must be yours alone (mode 0700)"
                      : strerror(e.code()));
-    Result<os::Fd> lock = os::open_file((option.path + "/lock").c_str(), os::Open::kAppend);
-    if (!lock) return fmt::format("{}/lock: {}", option.path, strerror(lock.error().code()));
+    Result<os::Fd> lock = os::open_file((option.path + "/lock").c_str(), os::Open::kOwn);
+    if (!lock)
+      return fmt::format("{}/lock: {}", option.path,
+                         lock.error() == ELOOP || lock.error() == EPERM
+                             ? "it is there and no file of this user's; it stays as it is"
+                             : strerror(lock.error().code()));
     // The kernel lets go of a killed daemon's files one after the other.
     Result<bool> locked = os::try_lock_file(lock->get());
     for (int tries = 0; tries < 50 && locked && !*locked; ++tries) {
@@ -93,13 +97,22 @@ std::string Disk::pack_path(const SpillDirectory& directory, uint64_t number) {
 Result<Pack*> Disk::pack_for(SpillDirectory& directory) {
   Pack*& filling = filling_[&directory];
   if (filling != nullptr && filling->end < kPackBytes) return filling;
-  const uint64_t number = ++last_pack_;
+  uint64_t number = ++last_pack_;
   Result<os::Fd> fd = os::open_file(pack_path(directory, number).c_str(), os::Open::kCreate);
+  while (!fd && fd.error() == EEXIST) {  // somebody else's, or one that nobody knows any more: it stays
+    number = ++last_pack_;
+    fd = os::open_file(pack_path(directory, number).c_str(), os::Open::kCreate);
+  }
   if (!fd) return fd.error();
+  if (Errno e = os::write_all(fd->get(), kPackMagic.data(), kPackMagic.size(), 0); !e.ok()) {
+    (void)os::remove_file(pack_path(directory, number).c_str()).ok();
+    return e;
+  }
   auto pack = std::make_unique<Pack>();
   pack->number = number;
   pack->directory = &directory;
   pack->fd = std::move(*fd);
+  pack->end = kPackHeaderBytes;
   return filling = (packs_[number] = std::move(pack)).get();
 }
 

@@ -1,10 +1,11 @@
 // disk.h - the spill directories: how full they are, and the files in them.
 //
 //   DIR/lock             held while a daemon uses the directory
-//   DIR/manifest         what is there (manifest.h); in the first directory only
+//   DIR/spillway-pool    to which pool the directory belongs (directory_identity.h)
+//   DIR/manifest         what is there (manifest.h); in one of a pool's directories only
 //   DIR/obj-ID           one object (format/object_file.h); obj-ID.tmp while it is written
-//   DIR/pack-N           many small objects, one after the other, as the manifest says
-//   DIR/retained/...     files that outlived their objects, the user's from then on
+//   DIR/pack-N           many small objects, one after the other, as the manifest says; it begins with
+//   "SPILLPAK" DIR/retained/...     files that outlived their objects, the user's from then on
 //
 // Always: used_bytes is the sum of what the directory's copies were charged. Threads: the loop's; only paths
 // and descriptors leave it.
@@ -44,6 +45,9 @@ struct DirectoryOption {
   std::string path;
   uint64_t limit_bytes = ~uint64_t{0};
 };
+
+inline constexpr std::string_view kPackMagic = "SPILLPAK";
+inline constexpr uint64_t kPackHeaderBytes = 4096;
 
 class Disk {
  public:

@@ -69,41 +69,128 @@ std::string framed(const std::string& payload) {
   return w.take() + payload;
 }
 
+constexpr std::string_view kMagic = "SPILLMAN";
+constexpr uint32_t kVersion = 1;
+constexpr size_t kHeaderBytes = 32;
+constexpr size_t kFrameBytes = sizeof(uint32_t) + sizeof(uint64_t);
+
+std::string header_of(uint64_t pool) {
+  wire::Writer w;
+  w.data() = kMagic;
+  w.number(kVersion).number(uint32_t{0}).number(pool);
+  const uint64_t sum = format::checksum_of(w.data());
+  w.number(sum);
+  return w.take();
+}
+
+// The payload of the record that begins here; empty: none that is whole does.
+std::string_view record_at(std::string_view text, size_t at) {
+  wire::Reader r(text.substr(at));
+  const uint32_t length = r.number<uint32_t>();
+  const uint64_t sum = r.number<uint64_t>();
+  if (!r.ok() || length == 0 || length > kMaxRecord || length > r.left()) return {};
+  const std::string_view payload = text.substr(at + kFrameBytes, length);
+  if (payload[0] < kAdd || payload[0] > kUnname || format::checksum_of(payload) != sum) return {};
+  return payload;
+}
+
+// Of a kill in the middle of an append: a record that is longer than what is left. Not one that is whole but
+// for what it says of its length.
+bool is_torn(std::string_view rest) {
+  if (rest.size() < kFrameBytes || rest.find_first_not_of('\0') == std::string_view::npos) return true;
+  wire::Reader r(rest);
+  const uint32_t length = r.number<uint32_t>();
+  const uint64_t sum = r.number<uint64_t>();
+  return length > 0 && length <= kMaxRecord && length > r.left() &&
+         format::checksum_of(rest.substr(kFrameBytes)) != sum;
+}
+
 }  // namespace
 
-std::string Manifest::open(const std::string& path, std::vector<ManifestEntry>& entries) {
-  path_ = path;
-  Result<os::Fd> fd = os::open_file(path.c_str(), os::Open::kAppend);
+std::string Manifest::read(const std::string& path, ManifestContents& contents) {
+  contents = {};
+  if (os::kind_of(path.c_str()) == os::Kind::kNothing) return "";
+  const std::string foreign = path + ": it is there and no manifest of spillwayd's; it stays as it is";
+  if (os::kind_of(path.c_str()) != os::Kind::kFile) return foreign;
+  Result<os::Fd> fd = os::open_file(path.c_str(), os::Open::kRead);
   if (!fd) return path + ": " + strerror(fd.error().code());
-  fd_ = std::move(*fd);
-  std::string text(os::length_of(fd_.get()), '\0');
-  if (Errno e = os::read_all(fd_.get(), text.data(), text.size(), 0); !e.ok())
+  std::string text(os::length_of(fd->get()), '\0');
+  if (Errno e = os::read_all(fd->get(), text.data(), text.size(), 0); !e.ok())
     return path + ": " + strerror(e.code());
+  if (text.empty()) return "";
+  // 1. Whose, and can it be read.
+  size_t at = 0;
+  if (text.starts_with(kMagic)) {
+    wire::Reader r(std::string_view(text).substr(kMagic.size()));
+    const uint32_t version = r.number<uint32_t>();
+    (void)r.number<uint32_t>();
+    const uint64_t pool = r.number<uint64_t>(), sum = r.number<uint64_t>();
+    const bool whole =
+        r.ok() && format::checksum_of(std::string_view(text).substr(0, kHeaderBytes - 8)) == sum;
+    if (whole && version > kVersion)
+      return path + ": it is of version " + std::to_string(version) + ", and this spillwayd knows " +
+             std::to_string(kVersion) + " at most; it stays as it is";
+    if (whole)
+      contents.pool = pool;
+    else
+      contents.damaged_bytes += kHeaderBytes;
+    at = std::min(kHeaderBytes, text.size());
+    contents.is_there = true;
+  }
+  // 2. The records.
   std::map<uint64_t, ManifestEntry> live;
-  wire::Reader r(text);
-  while (r.left() > 0) {
-    const uint32_t length = r.number<uint32_t>();
-    const uint64_t sum = r.number<uint64_t>();
-    if (!r.ok() || length == 0 || length > kMaxRecord || length > r.left()) break;
-    const std::string_view payload(text.data() + text.size() - r.left(), length);
-    if (format::checksum_of(payload) != sum) break;
+  while (at < text.size()) {
+    const std::string_view payload = record_at(text, at);
+    if (payload.empty()) {
+      size_t next = at + 1;
+      while (next < text.size() && record_at(text, next).empty()) ++next;
+      if (next < text.size() || !is_torn(std::string_view(text).substr(at)))
+        contents.damaged_bytes += next - at;
+      at = next;
+      continue;
+    }
+    contents.is_there = true;
+    at += kFrameBytes + payload.size();
     wire::Reader record(payload);
     const uint8_t kind = record.number<uint8_t>();
     if (kind == kAdd) {
       ManifestEntry entry;
-      if (!decode(record, entry)) break;
+      if (!decode(record, entry)) {
+        contents.damaged_bytes += payload.size();
+        continue;
+      }
       const uint64_t id = entry.id;
+      contents.removed.erase(id);
       live[id] = std::move(entry);
     } else {
       const uint64_t id = record.number<uint64_t>();
-      if (kind == kRemove) live.erase(id);
+      if (kind == kRemove) live.erase(id), contents.removed.insert(id);
       if (kind == kUnname)
         if (auto found = live.find(id); found != live.end()) found->second.name.clear();
     }
-    r = wire::Reader(std::string_view(text).substr(text.size() - r.left() + length));
   }
-  for (auto& [id, entry] : live) entries.push_back(std::move(entry));
-  if (Errno e = rewrite(entries); !e.ok()) return path + ": " + strerror(e.code());
+  if (!contents.is_there) return foreign;
+  for (auto& [id, entry] : live) contents.entries.push_back(std::move(entry));
+  return "";
+}
+
+std::string Manifest::begin(const std::string& path, uint64_t pool,
+                            const std::vector<ManifestEntry>& entries) {
+  path_ = path;
+  pool_ = pool;
+  const std::string next = path + ".tmp";
+  ManifestContents unfinished;
+  if (std::string why = read(next, unfinished); !why.empty()) return why;
+  if (Errno e = os::remove_file(next.c_str()); !e.ok()) return next + ": " + strerror(e.code());
+  const Errno error = rewrite(entries);
+  if (error.ok()) return "";
+  if (!entries.empty() || os::kind_of(path.c_str()) != os::Kind::kNothing)
+    return path + ": " + strerror(error.code());
+  // A pool that has nothing yet needs no disk to begin with.
+  Result<os::Fd> fd = os::open_file(path.c_str(), os::Open::kCreate);
+  if (!fd) return path + ": " + strerror(fd.error().code());
+  fd_ = std::move(*fd);
+  owed_ = header_of(pool_);
   return "";
 }
 
@@ -144,12 +231,28 @@ Errno Manifest::unname(uint64_t id) {
 
 Errno Manifest::rewrite(const std::vector<ManifestEntry>& entries) {
   const std::string next = path_ + ".tmp";
-  Result<os::Fd> fd = os::open_file(next.c_str(), os::Open::kReplace);
+  Result<os::Fd> fd = os::open_file(next.c_str(), os::Open::kCreate);
   if (!fd) return fd.error();
-  std::string text;
+  Errno error = write_into(*fd, entries);
+  // Where the new name stands for the old text, all of it must be there, also after a power cut.
+  if (error.ok()) error = os::sync_data(fd->get());
+  if (error.ok()) error = os::rename_file(next.c_str(), path_.c_str());
+  if (!error.ok()) {
+    (void)os::remove_file(next.c_str()).ok();
+    return error;
+  }
+  end_ = os::length_of(fd->get());
+  fd_ = std::move(*fd);
+  owed_.clear();
+  appended_bytes_ = 0;
+  return {};
+}
+
+Errno Manifest::write_into(const os::Fd& fd, const std::vector<ManifestEntry>& entries) const {
+  std::string text = header_of(pool_);
   uint64_t at = 0;
   const auto flush = [&]() -> Errno {
-    Errno e = os::write_all(fd->get(), text.data(), text.size(), at);
+    Errno e = os::write_all(fd.get(), text.data(), text.size(), at);
     at += text.size();
     text.clear();
     return e;
@@ -159,15 +262,7 @@ Errno Manifest::rewrite(const std::vector<ManifestEntry>& entries) {
     if (text.size() > (1 << 20))
       if (Errno e = flush(); !e.ok()) return e;
   }
-  if (Errno e = flush(); !e.ok()) return e;
-  // Where the new name stands for the old text, all of it must be there, also after a power cut.
-  if (Errno e = os::sync_data(fd->get()); !e.ok()) return e;
-  if (Errno e = os::rename_file(next.c_str(), path_.c_str()); !e.ok()) return e;
-  fd_ = std::move(*fd);
-  owed_.clear();
-  end_ = at;
-  appended_bytes_ = 0;
-  return {};
+  return flush();
 }
 
 }  // namespace spillway::pool

@@ -1,12 +1,16 @@
 // manifest.h - the list of what is on disk, so that a daemon that was killed is found again.
 //
 // Why a log: adding one record is one append, whole or not at all, and needs nothing else to be consistent. A
-// record is its length, its checksum (XXH3) and its bytes; the first one that is damaged ends the log (a kill
-// in the middle of an append), and the next start rewrites it whole. Always: an object is acknowledged as on
-// disk after its record was appended, as erased after that record was. SIGKILL loses nothing that was
-// appended; `sync` is for power cuts. Threads: one at a time, a worker's.
+// record is its length, its checksum (XXH3) and its bytes. Before them are 32 bytes: "SPILLMAN", the version,
+// the pool's number (directory_identity.h), their checksum; manifests of before had none. What is not whole
+// at the end was not finished when its daemon was killed, and was not acknowledged. Damage elsewhere is
+// passed over to the next record that is whole, and said, since what its records were about is not known
+// then. The next start rewrites the log. Always: an object is acknowledged as on disk after its record was
+// appended, as erased after that record was. SIGKILL loses nothing that was appended; `sync` is for power
+// cuts. Threads: one at a time, a worker's.
 #pragma once
 #include <cstdint>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -30,10 +34,21 @@ struct ManifestEntry {
   std::vector<std::pair<std::string, std::string>> device_tags;
 };
 
+struct ManifestContents {
+  bool is_there = false;
+  uint64_t pool = 0;  // 0: it does not say
+  std::vector<ManifestEntry> entries;
+  std::set<uint64_t> removed;  // objects that have gone, for certain
+  uint64_t damaged_bytes = 0;
+};
+
 class Manifest {
  public:
-  // Reads what is there. Empty: there was none. Says what is wrong, or nothing.
-  std::string open(const std::string& path, std::vector<ManifestEntry>& entries);
+  // Changes nothing. Says what is wrong, or nothing: a file that is no manifest, or of a newer version.
+  static std::string read(const std::string& path, ManifestContents& contents);
+  // It has these entries from now on.
+  std::string begin(const std::string& path, uint64_t pool, const std::vector<ManifestEntry>& entries);
+  const std::string& path() const { return path_; }
 
   Errno add(const ManifestEntry& entry, bool sync);
   Errno remove(uint64_t id);
@@ -44,9 +59,11 @@ class Manifest {
   uint64_t appended_bytes() const { return appended_bytes_; }
 
  private:
+  Errno write_into(const os::Fd& fd, const std::vector<ManifestEntry>& entries) const;
   Errno append(std::string payload, bool sync);
   Errno append_or_owe(std::string payload);
   std::string path_;
+  uint64_t pool_ = 0;
   os::Fd fd_;
   uint64_t end_ = 0;
   std::string owed_;  // records that could not be written, to go before the next

@@ -8,8 +8,11 @@
 
 #include "base/core/units.h"
 #include "base/os/clock.h"
+#include "base/os/directory.h"
 #include "base/os/folder.h"
+#include "libpool/segstore/control.h"
 #include "libpool/segstore/files.h"
+#include "libpool/segstore/format.h"
 #include "libpool/segstore/store_impl.h"
 #include "pooldaemon/log.h"
 
@@ -46,6 +49,25 @@ std::vector<std::string> names_in(const std::string& directory) {
   return names;
 }
 
+// What the store itself makes.
+bool is_of_store(const std::string& name) {
+  for (const char* own : {"LOCK", "CONTROL", "RESERVE", "MANIFEST", "MANIFEST.new"})
+    if (name == own) return true;
+  constexpr std::string_view kIndex = "index-";
+  if (name.starts_with(kIndex))
+    return name.find_first_not_of("0123456789abcdef-", kIndex.size()) == std::string::npos;
+  return segstore::id_in_name(name) != 0;
+}
+
+// There, it may be somebody's folder that happens to have this name.
+bool is_a_store(const std::string& directory, const std::vector<std::string>& names) {
+  for (const std::string& name : names)
+    if (!is_of_store(name)) return false;
+  if (names.empty() || (names.size() == 1 && names[0] == "LOCK")) return true;  // one that was not finished
+  Result<os::Fd> fd = os::open_directory(directory.c_str(), false);
+  return fd && segstore::Control::open(fd->get());
+}
+
 }  // namespace
 
 wire::SmallNamesState SmallNames::state() const {
@@ -57,9 +79,14 @@ void SmallNames::start(std::string directory, wire::SmallNamesState& state) {
   directory_ = std::move(directory);
   state_ = &state;
   if (!os::exists(directory_.c_str())) return;
+  if (!is_a_store(directory_, names_in(directory_))) {
+    log_line("no_small_names reason=" + quoted(directory_ + ": it is there and no store; it stays as it is"));
+    state_ = nullptr;
+    return directory_.clear();
+  }
   // Without its segments it is a new store to whoever opens it, and to those who have it open.
   for (const std::string& name : names_in(directory_))
-    if (name.starts_with("seg-") || name.starts_with("MANIFEST") || name == "RESERVE")
+    if (segstore::id_in_name(name) != 0 || name == "MANIFEST" || name == "MANIFEST.new" || name == "RESERVE")
       if (Errno e = os::remove_file((directory_ + "/" + name).c_str()); !e.ok())
         return give_up(fmt::format("{}/{}: {}", directory_, name, strerror(e.code())));
   (void)open();
@@ -125,7 +152,7 @@ void SmallNames::remove_files() {
   if (index.starts_with("/")) (void)os::remove_file(index.c_str()).ok();
   if (directory_.empty() || !os::exists(directory_.c_str())) return;
   for (const std::string& name : names_in(directory_))
-    (void)os::remove_file((directory_ + "/" + name).c_str()).ok();
+    if (is_of_store(name)) (void)os::remove_file((directory_ + "/" + name).c_str()).ok();
   if (Errno e = os::remove_directory(directory_.c_str()); !e.ok())
     log_line(fmt::format("left_behind path={} reason={}", quoted(directory_), quoted(strerror(e.code()))));
 }

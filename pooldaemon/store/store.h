@@ -248,7 +248,17 @@ class Store {
   // store_recover.cc
   std::string recover();
   void adopt(ManifestEntry& entry);
-  void remove_orphans(const SpillDirectory& directory, const std::set<std::string>& known);
+  void await_claims();
+  // store_leftovers.cc
+  struct Leftovers {
+    bool may_go = false;    // the directory is known to be this pool's, and the manifest was whole
+    bool may_come = false;  // known to be this pool's, but not what was in it
+    const std::set<uint64_t>* removed = nullptr;
+  };
+  void look_at_leftovers(SpillDirectory& directory, const std::set<std::string>& known,
+                         const Leftovers& what);
+  bool adopt_file(SpillDirectory& directory, const std::string& path, uint64_t id);
+  static format::Origin origin_of(const Object& object);
   ManifestEntry entry_of(const Object& object, const DiskCopy& copy) const;
   // store_spill.cc, store_disk.cc, store_direct.cc, store_files.cc
   // Writes it to a file of its own, unless that is so. `moving` counts it as leaving memory meanwhile.
@@ -336,6 +346,10 @@ class Store {
   Counters counters_;
   SeldomLine full_line_{"full"}, spill_failed_line_{"spill_failed"}, load_failed_line_{"load_failed"};
   uint64_t manifest_entries_ = 0;
+  // In directories of the pool that were not given this time: they stay in the manifest.
+  std::vector<ManifestEntry> absent_;
+  // Of objects in such, and of files that nobody knows: no new object is there.
+  std::unordered_set<uint32_t> taken_indices_;
   uint64_t journal_queued_ = 0;
   uint64_t at_work_ = 0;
   bool closing_ = false, keeps_copies_ = false, gives_room_ = true;

@@ -30,6 +30,10 @@ void Store::create_on_disk(Client& client, PutRequest request, uint64_t bytes, R
       [copy, bytes, file] {
         *file = os::open_file(copy->path.c_str(), os::Open::kReplace);
         if (!*file) return;
+        if (Errno e = format::begin_object(**file); !e.ok()) {
+          *file = e;
+          return;
+        }
         if (Errno e = os::preallocate((*file)->get(), 0, format::kDataOffset + bytes, true); !e.ok())
           *file = e;
       },
@@ -57,6 +61,8 @@ void Store::seal_on_disk(Client& client, Object& object, Reply<Published> reply)
   header->id = id;
   header->bytes = header->stored_bytes = object.bytes;
   if (object.details) header->tag = object.details->tag;
+  object.version = ++last_version_;  // for its record: of two of one name the newer is found again
+  header->origin = origin_of(object);
   auto result = std::make_shared<format::FileError>();
   const bool sync = object.durable;
   work(
@@ -88,7 +94,6 @@ void Store::seal_on_disk(Client& client, Object& object, Reply<Published> reply)
           return reply({{SPILLWAY_IO, fmt::format("{}: {}", copy->path, result->what)}});
         }
         copy->verified = true;
-        o->version = ++last_version_;  // for its record: of two of one name the newer is found again
         list_in_manifest(*o, copy, sync, [this, id, client_id, flags, reply](Failure failure) {
           Object* const made = object_by(id);
           Client* const maker = client_by(client_id);

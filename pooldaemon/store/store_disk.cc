@@ -62,7 +62,7 @@ void Store::list_in_manifest(Object& object, Ref<DiskCopy> copy, bool sync, Done
                  if (!error->ok()) {
                    copy->in_manifest = false;
                    failure = {*error == ENOSPC ? SPILLWAY_DISK_FULL : SPILLWAY_IO,
-                              fmt::format("{}/manifest: {}", disk_.first_path(), strerror(error->code()))};
+                              fmt::format("{}: {}", manifest_.path(), strerror(error->code()))};
                  }
                  done(failure);
                });
@@ -85,7 +85,7 @@ void Store::compact_manifest() {
   if (manifest_entries_ < kFewEntries || manifest_entries_ < 4 * object_count_ ||
       counters_.spills % kSpillsBetween != 0)
     return;
-  auto entries = std::make_shared<std::vector<ManifestEntry>>();
+  auto entries = std::make_shared<std::vector<ManifestEntry>>(absent_);
   for (const Object* object : table_) {
     if (object == nullptr) continue;
     if (object->spilling || object->listing) return;

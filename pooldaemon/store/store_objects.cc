@@ -73,9 +73,11 @@ uint64_t Store::reserve_id() {
     index = free_indices_.back();
     free_indices_.pop_back();
   } else {
-    index = static_cast<uint32_t>(table_.size());
-    table_.push_back(nullptr);
-    generations_.push_back(0);
+    do {
+      index = static_cast<uint32_t>(table_.size());
+      table_.push_back(nullptr);
+      generations_.push_back(0);
+    } while (taken_indices_.contains(index));
   }
   return make_id(index, ++generations_[index]);
 }

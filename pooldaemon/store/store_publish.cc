@@ -69,11 +69,14 @@ void Store::put(Client& client, PutRequest request, std::string data, Reply<Publ
     auto header = std::make_shared<format::ObjectHeader>();
     header->id = object.id;
     header->tag = request.tag;
+    object.version = ++last_version_;
+    header->origin = origin_of(object);
     work(
         [copy, shared_data, result, header] {
           Result<os::Fd> file = os::open_file(copy->path.c_str(), os::Open::kReplace);
-          *result = file ? format::write_object(*file, *shared_data, *header)
-                         : format::FileError{file.error(), strerror(file.error().code())};
+          const Errno e = file ? format::begin_object(*file) : file.error();
+          *result = e.ok() ? format::write_object(*file, *shared_data, *header)
+                           : format::FileError{e, strerror(e.code())};
         },
         [this, copy, result, header, id, object_id = object.id, reply, flags = request.flags] {
           Object* const o = object_by(object_id);

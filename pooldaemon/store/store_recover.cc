@@ -3,31 +3,61 @@
 #include <cstring>
 
 #include "base/os/clock.h"
+#include "pooldaemon/store/directory_identity.h"
 #include "pooldaemon/store/store.h"
 
 namespace spillway::pool {
 
 std::string Store::recover() {
-  std::vector<ManifestEntry> entries;
-  if (std::string why = manifest_.open(disk_.first_path() + "/manifest", entries); !why.empty()) return why;
+  // 1. What each directory says of itself, and the one manifest.
+  PoolOnDisk pool;
+  if (std::string why = find_pool(disk_.directories(), pool); !why.empty()) return why;
+  const bool damaged = pool.manifest_is_missing || pool.contents.damaged_bytes > 0;
+  if (damaged) {
+    const std::string kept = pool.manifest_is_missing ? "" : keep_damaged(pool.manifest_path);
+    log_line(fmt::format("manifest_damaged path={} bytes={}{}", quoted(pool.manifest_path),
+                         pool.contents.damaged_bytes, kept.empty() ? "" : " kept_as=" + quoted(kept)));
+  }
+  // 2. What it says is there.
+  std::vector<ManifestEntry>& entries = pool.contents.entries;
+  // A record that it has gone may be what was damaged.
+  if (damaged)
+    std::erase_if(entries, [](const ManifestEntry& e) {
+      return e.pack == 0 && !e.users && !e.path.empty() && os::kind_of(e.path.c_str()) == os::Kind::kNothing;
+    });
+  if (std::string why = manifest_.begin(pool.manifest_path, pool.number, entries); !why.empty()) return why;
   for (ManifestEntry& entry : entries) adopt(entry);
-  for (uint32_t i = 0; i < table_.size(); ++i)
-    if (table_[i] == nullptr) free_indices_.push_back(i);
+  manifest_entries_ = entries.size();
+  if (!absent_.empty())
+    log_line(fmt::format("absent objects={} first_directory={}", absent_.size(),
+                         quoted(absent_.front().directory)));
+  // 3. And what else is.
   std::set<std::string> known;
   for (const Object* object : table_)
     if (object != nullptr && object->disk) known.insert(file_of(*object));
-  for (const auto& directory : disk_.directories()) remove_orphans(*directory, known);
-  manifest_entries_ = entries.size();
-  if (object_count_ > 0)
-    timers_.add(os::monotonic_ms() + config_.orphan_grace_s * 1000, [this] {
-      for (size_t i = 0; i < table_.size(); ++i) {
-        Object* const object = table_[i];
-        if (object == nullptr || !object->recovered) continue;
-        object->recovered = false;
-        maybe_die(*object);
-      }
-    });
+  for (size_t i = 0; i < disk_.directories().size(); ++i)
+    look_at_leftovers(*disk_.directories()[i], known,
+                      {.may_go = pool.belongs[i] && !damaged,
+                       .may_come = pool.belongs[i] && damaged,
+                       .removed = &pool.contents.removed});
+  for (uint32_t i = 0; i < table_.size(); ++i)
+    if (table_[i] == nullptr && !taken_indices_.contains(i)) free_indices_.push_back(i);
+  // 4. Only now, when the manifest is written that has all of them.
+  if (std::string why = mark_directories(disk_.directories(), pool); !why.empty()) return why;
+  await_claims();
   return "";
+}
+
+void Store::await_claims() {
+  if (object_count_ == 0) return;
+  timers_.add(os::monotonic_ms() + config_.orphan_grace_s * 1000, [this] {
+    for (size_t i = 0; i < table_.size(); ++i) {
+      Object* const object = table_[i];
+      if (object == nullptr || !object->recovered) continue;
+      object->recovered = false;
+      maybe_die(*object);
+    }
+  });
 }
 
 void Store::adopt(ManifestEntry& e) {
@@ -36,7 +66,12 @@ void Store::adopt(ManifestEntry& e) {
   SpillDirectory* directory = nullptr;
   for (const auto& d : disk_.directories())
     if (d->path == e.directory) directory = d.get();
-  if (!e.users && directory == nullptr) return;  // its directory is not configured any more
+  if (!e.users && directory == nullptr) {
+    last_version_ = std::max(last_version_, e.version);
+    taken_indices_.insert(index);
+    absent_.push_back(e);
+    return;
+  }
   while (table_.size() <= index) {
     table_.push_back(nullptr);
     generations_.push_back(0);
@@ -100,23 +135,6 @@ void Store::adopt(ManifestEntry& e) {
   older->recovered = true;
   // Once and for all: the newer may be erased, and then the older must not be found again.
   journal([this, id = older->id] { (void)manifest_.unname(id).ok(); });
-}
-
-// What a write that was not finished left behind. Only names that are ours.
-void Store::remove_orphans(const SpillDirectory& directory, const std::set<std::string>& known) {
-  std::vector<std::string> names;
-  (void)os::list_directory(
-      directory.path.c_str(),
-      [](void* context, const char* name) {
-        static_cast<std::vector<std::string>*>(context)->push_back(name);
-      },
-      &names)
-      .ok();
-  for (const std::string& name : names) {
-    const std::string path = directory.path + "/" + name;
-    const bool ours = name.starts_with("obj-") || name.starts_with("pack-") || name == "manifest.tmp";
-    if (ours && !known.contains(path)) (void)os::remove_file(path.c_str()).ok();
-  }
 }
 
 }  // namespace spillway::pool

@@ -27,6 +27,7 @@ void Store::write_own_file(Object& object, ToDisk how, Done done) {
   if (object.details) header->tag = object.details->tag;
   header->filters = format::split_filters(filter_text);
   std::erase(header->filters, "none");
+  if (how.path.empty()) header->origin = origin_of(object);
 
   auto copy = make_ref<DiskCopy>(*this);
   copy->id = id;
@@ -49,6 +50,10 @@ void Store::write_own_file(Object& object, ToDisk how, Done done) {
         const std::string next = copy->path + ".tmp";
         Result<os::Fd> file = os::open_file(next.c_str(), os::Open::kReplace);
         if (!file) return fail(file.error());
+        if (Errno e = format::begin_object(*file); !e.ok()) {
+          (void)os::remove_file(next.c_str()).ok();
+          return fail(e);
+        }
         os::Mapping mapping;
         std::string_view text;
         if (memory && memory->slab != nullptr) {

@@ -139,3 +139,47 @@ TEST_CASE("files beside the socket that are somebody else's stay as they are") {
       if (name != "spill") fs::remove(dir / name);
   }
 }
+
+TEST_CASE("a spill directory with files of the user's own loses none of them") {
+  Private dir;
+  fs::create_directories(dir / "spill/names");
+  fs::permissions(dir / "spill", fs::perms(0700));
+  const std::vector<std::string> theirs = {
+      "obj-list.txt",  "pack-abc.pack",   "obj-0000000100000001",       "obj-0000000100000001.tmp",
+      "pack-00000001", "names/phonebook", "names/seg-0000000000000001", "retained"};
+  for (const std::string& name : theirs) dir.write("spill/" + name, "precious " + name);
+  for (int life = 0; life < 3; ++life) {  // also where the directory is known to be this pool's
+    REQUIRE(spillway_at(dir, {"pool", "start"}).exit_code == 0);
+    Command put;
+    put.argv = {spillway_bin(), "put", "n" + std::to_string(life)};
+    put.env = {"SPILLWAY_SOCKET=" + dir / "s"};
+    put.input = "bytes";
+    REQUIRE(run(put).exit_code == 0);
+    put.argv[2] += "large";
+    put.input = std::string(2 << 20, 'x');
+    REQUIRE(run(put).exit_code == 0);
+    REQUIRE(spillway_at(dir, {"pool", "stop"}).exit_code == 0);
+    REQUIRE(wait_for_descendants());
+    for (const std::string& name : theirs) REQUIRE(dir.read("spill/" + name) == "precious " + name);
+  }
+  REQUIRE(spillway_at(dir, {"get", "n0large"}).out.size() == 2 << 20);
+  REQUIRE(spillway_at(dir, {"get", "n2"}).out == "bytes");
+  REQUIRE(spillway_at(dir, {"pool", "stop"}).exit_code == 0);
+  REQUIRE(wait_for_descendants());
+}
+
+TEST_CASE("what is in the way in a spill directory is refused in words and stays as it is") {
+  Private dir;
+  for (const std::string name : {"manifest", "manifest.tmp", "spillway-pool"}) {
+    fs::create_directories(dir / "spill");
+    fs::permissions(dir / "spill", fs::perms(0700));
+    dir.write("spill/" + name, "a list of my own\n");
+    const Outcome got = daemon_at(dir / "s", dir / "spill");
+    INFO(got.text());
+    REQUIRE(got.exit_code == 1);
+    REQUIRE(got.err.find("spill/" + name) != std::string::npos);
+    REQUIRE(got.err.find("stays as it is") != std::string::npos);
+    REQUIRE(dir.read("spill/" + name) == "a list of my own\n");
+    fs::remove_all(dir / "spill");
+  }
+}
