@@ -67,11 +67,13 @@ struct DiskCopy : Counted {
   uint64_t charge = 0;
   uint64_t checksum = 0;
   std::vector<std::string> filters;
-  bool users = false;     // the user's file
-  bool raw = false;       // no header: the whole file is the object
-  bool listed = false;    // all of it was written, and its record
-  bool verified = false;  // its checksum was seen to be right
-  bool forget = true;     // the file goes when nobody holds this any more
+  bool users = false;   // the user's file
+  bool raw = false;     // no header: the whole file is the object
+  bool listed = false;  // all of it was written, and its record
+  // Its checksum was seen to be right when it was read, as a whole, once: that it was written says nothing of
+  // what the disk made of it.
+  bool verified = false;
+  bool forget = true;  // the file goes when nobody holds this any more
   bool in_manifest = false;
   uint64_t id = 0;
 };

@@ -93,7 +93,6 @@ void Store::seal_on_disk(Client& client, Object& object, Reply<Published> reply)
           abort(*c, id);
           return reply({{SPILLWAY_IO, fmt::format("{}: {}", copy->path, result->what)}});
         }
-        copy->verified = true;
         list_in_manifest(*o, copy, sync, [this, id, client_id, flags, reply](Failure failure) {
           Object* const made = object_by(id);
           Client* const maker = client_by(client_id);

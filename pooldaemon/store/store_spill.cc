@@ -90,7 +90,6 @@ void Store::write_own_file(Object& object, ToDisk how, Done done) {
         }
         copy->stored_bytes = header->stored_bytes;
         copy->checksum = header->checksum;
-        copy->verified = true;  // it was computed from what is in memory
         const uint64_t charge = header->stored_bytes + format::kDataOffset;
         copy->directory->used_bytes -= copy->charge - std::min(copy->charge, charge);
         copy->charge = std::min(copy->charge, charge);
@@ -164,7 +163,6 @@ void Store::write_pack(std::vector<Object*> objects) {
                     nullptr);
             continue;
           }
-          item.copy->verified = true;
           list_in_manifest(*o, item.copy, false,
                            [this, id = item.id, copy = item.copy](Failure f) { spilled(id, f, copy); });
         }

@@ -264,6 +264,35 @@ TEST_CASE("a file that is truncated or has a flipped bit is called corrupt, by n
     }
 }
 
+TEST_CASE("a flipped bit is found, too, where an object is read in its file by the daemon that wrote it") {
+  Daemon daemon({"--memory-limit", "4M"});
+  Pool pool = daemon.pool();
+  const DRef in_the_way = pool.set(some_bytes(3 * kMiB, 9));
+  for (const bool direct : {false, true}) {
+    INFO((direct ? "straight to disk" : "spilled"));
+    std::optional<Pin> pin;
+    if (direct) pin.emplace(pool.get(in_the_way));
+    const DRef dref = pool.set(some_bytes(2 * kMiB, 1));
+    if (!direct) pool.move_to_disk(dref);
+    const std::string path = pool.stat(dref).file;
+    REQUIRE(!path.empty());
+    if (!pin) pin.emplace(pool.get(in_the_way));
+    const auto flip = [&] {
+      std::fstream f(path, std::ios::in | std::ios::out | std::ios::binary);
+      f.seekg(4096 + 777);
+      const char c = static_cast<char>(f.get());
+      f.seekp(4096 + 777);
+      f.put(static_cast<char>(c ^ 4));
+    };
+    flip();
+    REQUIRE(failure_of(SPILLWAY_CORRUPT, [&] { (void)pool.get(dref); }).find(path) != std::string::npos);
+    flip();
+    const uint64_t in_place = pool.stat_of("file_reads");
+    REQUIRE(same(pool.get(dref).bytes(), some_bytes(2 * kMiB, 1)));
+    REQUIRE(pool.stat_of("file_reads") == in_place + 1);
+  }
+}
+
 TEST_CASE("a manifest that ends in the middle of a record is read up to there") {
   Daemon daemon;
   {
