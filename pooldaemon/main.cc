@@ -120,6 +120,7 @@ int run(int argc, char** argv) {
   if (options.help) return fmt::print("{}", help_text()), kInOrder;
   if (options.version) return fmt::print("spillwayd {}\n", SPILLWAY_VERSION_STRING), kInOrder;
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);  // a file that may not grow (ulimit -f) is a write that fails
   os::keep_files_private();
   os::raise_descriptor_limit();
   Listening listening;

@@ -118,6 +118,8 @@ std::map<std::string, uint64_t> Daemon::stats() const {
   return all;
 }
 
+Private::Private() { fs::permissions(path(), fs::perms(0700)); }
+
 std::vector<std::byte> some_bytes(size_t bytes, uint32_t seed) {
   std::vector<std::byte> data(bytes);
   uint64_t x = seed * 0x9e3779b97f4a7c15u + 1;

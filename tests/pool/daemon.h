@@ -51,6 +51,11 @@ class Daemon {
   std::unique_ptr<Running> running_;
 };
 
+// As a daemon's directories must be.
+struct Private : ScratchDir {
+  Private();
+};
+
 std::vector<std::byte> some_bytes(size_t bytes, uint32_t seed);
 bool same(std::span<const std::byte> a, std::span<const std::byte> b);
 

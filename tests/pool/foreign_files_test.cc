@@ -48,10 +48,6 @@ int other_program_at(const std::string& path) {
   return fd;
 }
 
-struct Private : ScratchDir {
-  Private() { fs::permissions(path(), fs::perms(0700)); }
-};
-
 }  // namespace
 
 TEST_CASE("a file at the socket's path is refused, by daemon and clients, and stays as it is") {

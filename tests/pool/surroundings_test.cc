@@ -339,6 +339,35 @@ TEST_CASE("the thread that answers does not wait for a processor while files are
   }));
 }
 
+TEST_CASE("a limit on files' size is an error of the write, and not the daemon's end") {
+  Private dir;
+  Command command;
+  command.argv = {build_dir() + "/bin/spillwayd",
+                  "--socket",
+                  dir / "s",
+                  "--spill-dirs",
+                  dir / "spill",
+                  "--memory-limit",
+                  "16M"};
+  command.limits = {{RLIMIT_FSIZE, 2'048'000}};
+  Running daemon(command);
+  REQUIRE(wait_until([&] { return daemon.err().find(" ready ") != std::string::npos || daemon.ended(); }));
+  {
+    Pool pool({.socket = dir / "s", .start = false});
+    const DRef small = pool.set(some_bytes(1'500'000, 1), {.name = "n"});
+    try {
+      (void)pool.set(some_bytes(4 * kMiB, 2));
+      FAIL("4 MiB");
+    } catch (const Error& error) {
+      REQUIRE(std::string(error.what()).find("File too large") != std::string::npos);
+    }
+    pool.move_to_disk(small);
+    REQUIRE(same(pool.get(small).bytes(), some_bytes(1'500'000, 1)));
+  }
+  daemon.kill(SIGTERM);
+  REQUIRE(daemon.wait().exit_code == 0);
+}
+
 TEST_CASE("the service manager's units are in order") {
   if (!needs_program("systemd-analyze")) return;
   ScratchDir dir;
