@@ -330,6 +330,7 @@ class Store {
   std::list<RoomRequest> queue_;
   bool pumping_ = false, pump_again_ = false, pump_posted_ = false;
   std::optional<Timers::Id> retry_;
+  unsigned over_looks_ = 0;
   uint64_t charged_bytes_ = 0, small_bytes_ = 0, leased_bytes_ = 0;
   uint64_t departing_bytes_ = 0;  // being written, to be dropped
   uint64_t freeing_bytes_ = 0;    // nobody's any more, but for the kernel

@@ -17,6 +17,8 @@ constexpr uint64_t kSessionBytes = 64 * kKiB;
 // it.
 constexpr uint64_t kPatienceMs = 2000;
 constexpr uint64_t kRetryMs = 20;
+// Above a limit that was lowered, when nobody waits for room.
+constexpr uint64_t kMostRetryMs = 500;
 // Long enough for a program that computes between two objects.
 constexpr uint64_t kIdleBufferMs = 10'000;
 // What takes about as long as answering a few requests: others wait meanwhile.
@@ -100,11 +102,17 @@ void Store::pump() {
     pump_once();
   } while (pump_again_);
   pumping_ = false;
-  if (!queue_.empty() && !retry_)
-    retry_ = timers_.add(os::monotonic_ms() + kRetryMs, [this] {
+  // Nobody tells of a last unpin as long as the object is not asked back.
+  const bool over = used_bytes() > room_limit();
+  if (!over) over_looks_ = 0;
+  if ((!queue_.empty() || over) && !retry_) {
+    const uint64_t pause_ms =
+        queue_.empty() ? std::min(kRetryMs << std::min(over_looks_++, 6u), kMostRetryMs) : kRetryMs;
+    retry_ = timers_.add(os::monotonic_ms() + pause_ms, [this] {
       retry_.reset();
       pump();
     });
+  }
 }
 
 void Store::pump_once() {
@@ -133,6 +141,8 @@ void Store::pump_once() {
     at = queue_.erase(at);
     answer_room(std::move(request), Fit::kNot);
   }
+  // The limit was lowered.
+  if (queue_.empty() && used_bytes() > room_limit()) (void)make_room(0, std::nullopt);
   // Ahead of need, where that is wanted.
   const uint64_t limit = room_limit();
   const uint64_t high = limit / 100 * config_.high_watermark;
@@ -309,7 +319,7 @@ void Store::released(Client& client, uint32_t slot) {
   client.leases.erase(found);
   client.free_slots.push_back(slot);
   lease.reset();
-  if (!queue_.empty()) pump_later();
+  pump_later();
 }
 
 // Gets that cost no message are in the clients' tables.

@@ -260,6 +260,18 @@ TEST_CASE("spilling again what has not changed writes nothing") {
   REQUIRE(pool.stat_of("spills") == 2);
 }
 
+TEST_CASE("above a limit that was lowered nothing stays that nobody pins any more") {
+  Daemon daemon({"--memory-limit", "8M"});
+  Pool pool = daemon.pool();
+  const DRef one = pool.set(some_bytes(3 * kMiB, 1)), other = pool.set(some_bytes(2 * kMiB, 2));
+  std::optional<Pin> pin(pool.get(one));
+  pool.configure("memory_limit", "1M");
+  REQUIRE(wait_until([&] { return pool.stat_of("memory_used_bytes") == 3 * kMiB; }));
+  pin.reset();
+  REQUIRE(wait_until([&] { return pool.stat_of("memory_used_bytes") == 0; }));
+  REQUIRE(same(pool.get(one).bytes(), some_bytes(3 * kMiB, 1)));
+}
+
 TEST_CASE("with watermarks room is made ahead of need") {
   Daemon daemon({"--memory-limit", "20M", "--high-watermark", "80", "--low-watermark", "50"});
   Pool pool = daemon.pool();
