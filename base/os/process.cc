@@ -85,6 +85,11 @@ void raise_descriptor_limit() {
   (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+uint64_t descriptor_limit() {
+  rlimit limit{};
+  return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : ~uint64_t{0};
+}
+
 void own_path(char* buffer, uint64_t bytes) {
   KeepErrno keep;
   Dl_info info{};

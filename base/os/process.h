@@ -15,6 +15,7 @@ Result<Fd> watch_process(int pid);
 Errno start_daemon(const char* const* argv, int log);
 // As many descriptors as the system permits.
 void raise_descriptor_limit();
+uint64_t descriptor_limit();
 // The path of the library or program this code is in. Empty: not known.
 void own_path(char* buffer, uint64_t bytes);
 

@@ -14,6 +14,11 @@ std::string size_text(uint64_t bytes) {
   return fmt::format("{} bytes", bytes);
 }
 
+std::string error_text(Errno e) {
+  if (e != EMFILE) return strerror(e.code());
+  return fmt::format("{}; the daemon may have {} (ulimit -n)", strerror(e.code()), os::descriptor_limit());
+}
+
 Memory::~Memory() { store.give_back(*this); }
 DiskCopy::~DiskCopy() { store.give_back(*this); }
 
@@ -103,12 +108,10 @@ Client& Store::open_client(os::Peer peer, std::function<void(wire::Verb, std::st
       client->lease_table = std::move(*table);
       client->lease_mapping = std::move(*mapping);
     } else {
-      failure = {SPILLWAY_NO_MEMORY,
-                 fmt::format("no memory for a session: {}", strerror(mapping.error().code()))};
+      failure = {SPILLWAY_NO_MEMORY, fmt::format("no memory for a session: {}", error_text(mapping.error()))};
     }
   } else {
-    failure = {SPILLWAY_NO_MEMORY,
-               fmt::format("no memory for a session: {}", strerror(table.error().code()))};
+    failure = {SPILLWAY_NO_MEMORY, fmt::format("no memory for a session: {}", error_text(table.error()))};
   }
   Client& result = *client;
   clients_[result.id] = std::move(client);

@@ -229,6 +229,7 @@ class Store {
   uint64_t used_with(uint64_t bytes, const std::optional<AccessClass>& packed) const;
   bool evict(Object& object, std::vector<Object*>& small);
   bool is_pinned(const Object& object) const;
+  bool few_descriptors_are_left(int last) const;
   bool drop_memory(Object& object);
   void detach_lease(Lease& lease, bool want_only);
   void refresh_uses();
@@ -346,6 +347,7 @@ class Store {
   uint64_t last_spill_error_ms_ = 0;
   Counters counters_;
   SeldomLine full_line_{"full"}, spill_failed_line_{"spill_failed"}, load_failed_line_{"load_failed"};
+  const uint64_t descriptor_limit_ = os::descriptor_limit();
   uint64_t manifest_entries_ = 0;
   // In directories of the pool that were not given this time: they stay in the manifest.
   std::vector<ManifestEntry> absent_;
@@ -361,7 +363,8 @@ class Store {
   std::unique_ptr<Workers> workers_;
 };
 
-// "3 objects", "1 object".
+// In words, with the limit where descriptors are what is lacking.
+std::string error_text(Errno e);
 std::string size_text(uint64_t bytes);
 
 }  // namespace spillway::pool

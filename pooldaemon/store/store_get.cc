@@ -121,7 +121,7 @@ void Store::answer_get(Client& client, Object& object, bool from_file, Reply<Hel
     return reply({{}, std::move(held)});
   }
   Result<os::Fd> fd = os::reopen_read_only(object.memory->fd().get());
-  if (!fd) return undo({SPILLWAY_NO_MEMORY, fmt::format("no descriptor: {}", strerror(fd.error().code()))});
+  if (!fd) return undo({SPILLWAY_NO_MEMORY, fmt::format("no descriptor: {}", error_text(fd.error()))});
   held.place = wire::Place::kMemory;
   held.own_fd = std::move(*fd);
   held.fd = held.own_fd.get();
@@ -190,10 +190,11 @@ void Store::load_into(Object& object, Ref<Memory> memory) {
     small_bytes_ += memory->charge;
   } else {
     Result<os::Fd> fd = os::make_memfd("spillway-object", object.bytes);
+    if (fd && few_descriptors_are_left(fd->get())) fd = Errno(EMFILE);
+    if (!fd && fd.error() == EMFILE && object.disk->filters.empty()) return read_in_place(object);
     if (!fd)
-      return loaded(object.id,
-                    {SPILLWAY_NO_MEMORY, fmt::format("no memory: {}", strerror(fd.error().code()))}, nullptr,
-                    false);
+      return loaded(object.id, {SPILLWAY_NO_MEMORY, fmt::format("no memory: {}", error_text(fd.error()))},
+                    nullptr, false);
     memory->take(std::move(*fd));
   }
   const std::string path = file_of(object);

@@ -114,7 +114,10 @@ void Store::create(Client& client, PutRequest request, uint64_t bytes, Reply<Cre
     if (got == Room::kRefused) return reply({failure});
     if (got == Room::kDisk) return create_on_disk(*c, request, bytes, reply);
     const auto no_memory = [&](Errno e) {
-      reply({{SPILLWAY_NO_MEMORY, fmt::format("no memory for {} bytes: {}", bytes, strerror(e.code()))}});
+      // Each large object in memory is a file of ours; on disk it is none.
+      if (e == EMFILE && request.when_full == wire::WhenFull::kSpill)
+        return create_on_disk(*c, request, bytes, reply);
+      reply({{SPILLWAY_NO_MEMORY, fmt::format("no memory for {} bytes: {}", bytes, error_text(e))}});
     };
     if (!memory->large && buffered) {
       Result<std::unique_ptr<Buffer>> buffer = buffers_.make(id, bytes);
@@ -126,6 +129,7 @@ void Store::create(Client& client, PutRequest request, uint64_t bytes, Reply<Cre
       if (!fd) return no_memory(fd.error());
       memory->take(std::move(*fd));
     }
+    if (few_descriptors_are_left(memory->fd().get())) return no_memory(Errno(EMFILE));
     Object& object = make_object(*c, request, bytes);
     object.memory = std::move(memory);
     c->creating.insert(object.id);

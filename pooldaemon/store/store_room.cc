@@ -54,6 +54,13 @@ uint64_t Store::leaving_bytes() const {
   return sum;
 }
 
+// The kernel gives the lowest number that is free. The others are for connections and for files while they
+// are read and written.
+bool Store::few_descriptors_are_left(int last) const {
+  constexpr uint64_t kSpare = 16;
+  return static_cast<uint64_t>(last) + kSpare >= descriptor_limit_;
+}
+
 bool Store::is_pinned(const Object& object) const { return pins_of(object) > 0; }
 
 void Store::ask_room(RoomRequest request, uint64_t timeout_ms) {
