@@ -200,8 +200,8 @@ SPILLWAY_API spillway_status spillway_ref_to_token(spillway_pool* pool, spillway
 SPILLWAY_API spillway_status spillway_ref_from_token(spillway_pool* pool, const char* token,
                                                      spillway_ref* ref);
 
-/* Calls back once, from a thread of the library, after the object's bytes are gone (not when the pool is
- * closed). */
+/* Calls back once, from a thread of the library, after the object's bytes are gone. Not when the pool is
+ * closed, nor once the daemon has ended, in order or not: the one after it does not know of the call. */
 SPILLWAY_API spillway_status spillway_on_destroy(spillway_pool* pool, spillway_ref ref,
                                                  void (*call)(void* context), void* context);
 
@@ -274,7 +274,8 @@ SPILLWAY_API spillway_status spillway_add_filter(spillway_pool* pool, const char
 /* Brings it into memory. */
 SPILLWAY_API spillway_status spillway_load(spillway_pool* pool, spillway_ref ref);
 SPILLWAY_API spillway_status spillway_set_hint(spillway_pool* pool, spillway_ref ref, spillway_hint hint);
-/* Pins that belong to the object and not to a process: +1 or -1. */
+/* Pins that belong to the object and not to a process: +1 or -1. They are kept with it on disk, also over the
+ * daemon's end: after that it stays in memory as soon as it is there again. */
 SPILLWAY_API spillway_status spillway_keep_resident(spillway_pool* pool, spillway_ref ref, int change);
 /* `device`: null for the object's own tag, else "memory" or the name of a disk. */
 SPILLWAY_API spillway_status spillway_set_tag(spillway_pool* pool, spillway_ref ref, const char* device,

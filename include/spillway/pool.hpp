@@ -597,7 +597,7 @@ class Pool {
     check(spillway_ref_retain(pool_.get(), pin.ref()));
     return DRef(pool_, pin.ref());
   }
-  // Runs once, in a thread of the library, after the object's bytes are gone.
+  // Runs once, in a thread of the library, after the object's bytes are gone; never, once the daemon has ended.
   void on_destroy(const DRef& dref, std::function<void()> call) {
     auto owned_call = std::make_unique<std::function<void()>>(std::move(call));
     check(spillway_on_destroy(

@@ -24,9 +24,10 @@ std::string encode(const ManifestEntry& e) {
   w.number(e.pack).number(e.offset).number(e.stored_bytes).number(e.charge).number(e.checksum);
   w.number(static_cast<uint32_t>(e.filters.size()));
   for (const std::string& filter : e.filters) w.bytes(filter);
-  if (e.device_tags.empty()) return w.take();
+  if (e.device_tags.empty() && e.kept_resident == 0) return w.take();
   w.number(static_cast<uint32_t>(e.device_tags.size()));
   for (const auto& [device, tag] : e.device_tags) w.bytes(device).bytes(tag);
+  if (e.kept_resident > 0) w.number(e.kept_resident);
   return w.take();
 }
 
@@ -60,6 +61,7 @@ bool decode(wire::Reader& r, ManifestEntry& e) {
     std::string device(r.bytes(64));
     e.device_tags.emplace_back(std::move(device), r.bytes(kMaxText));
   }
+  if (r.ok() && r.left() > 0) e.kept_resident = r.number<uint32_t>();
   return r.complete();
 }
 

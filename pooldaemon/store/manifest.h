@@ -32,6 +32,7 @@ struct ManifestEntry {
   uint64_t pack = 0, offset = 0, stored_bytes = 0, charge = 0, checksum = 0;
   std::vector<std::string> filters;
   std::vector<std::pair<std::string, std::string>> device_tags;
+  uint32_t kept_resident = 0;
 };
 
 struct ManifestContents {

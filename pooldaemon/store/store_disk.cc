@@ -39,6 +39,7 @@ ManifestEntry Store::entry_of(const Object& o, const DiskCopy& copy) const {
   if (o.details) {
     e.tag = o.details->tag, e.wanted_filters = o.details->filters;
     e.device_tags = o.details->device_tags;
+    e.kept_resident = o.details->kept_resident;
   }
   e.path = copy.path;
   if (copy.directory) e.directory = copy.directory->path;

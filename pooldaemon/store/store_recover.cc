@@ -105,6 +105,7 @@ void Store::adopt(ManifestEntry& e) {
   object->hint = static_cast<wire::Hint>(std::min<uint8_t>(e.hint, 3));
   object->durable = e.durable, object->retained = e.retained;
   if (!e.tag.empty()) object->more().tag = e.tag;
+  if (e.kept_resident > 0) object->more().kept_resident = e.kept_resident;
   if (!e.device_tags.empty()) object->more().device_tags = e.device_tags;
   if (!e.wanted_filters.empty()) object->more().filters = e.wanted_filters;
   object->disk = std::move(copy);

@@ -90,6 +90,7 @@ Failure Store::keep_resident(Client& client, const Which& which, int change) {
   Object& object = *found.value;
   if (change < 0 && object.kept_resident() == 0) return {SPILLWAY_INVALID, "it is not pinned"};
   object.more().kept_resident += static_cast<uint32_t>(change);
+  list_again(object, [](Failure) {});
   if (change < 0) pump_later();
   return {};
 }
