@@ -68,7 +68,6 @@ void Server::stop_listening() {
 }
 
 void Server::write_out(bool each_alone) {
-  store_.hear_all();
   store_.drain([this](Failure failure) { written_out(std::move(failure)); }, each_alone);
 }
 

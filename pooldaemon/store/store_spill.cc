@@ -207,6 +207,7 @@ void Store::spilled(uint64_t id, Failure failure, Ref<DiskCopy> copy) {
 }
 
 void Store::drain(Done done, bool each_alone) {
+  hear_all();  // what was published without a message is there, too
   auto left = std::make_shared<size_t>(1);
   auto worst = std::make_shared<Failure>();
   const auto one = [left, worst, done](Failure failure) {
