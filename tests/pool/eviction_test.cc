@@ -260,6 +260,30 @@ TEST_CASE("spilling again what has not changed writes nothing") {
   REQUIRE(pool.stat_of("spills") == 2);
 }
 
+TEST_CASE("an object that is being written can be read meanwhile") {
+  Daemon daemon({"--memory-limit", "600M"});
+  Pool pool = daemon.pool(), reader = daemon.pool();
+  const std::string bytes(200 * kMiB, 'r');
+  bool seen = false;
+  for (int tries = 0; tries < 50 && !seen; ++tries) {
+    const DRef dref = pool.set(bytes);
+    std::atomic<bool> written{false};
+    std::thread writer([&] {
+      pool.copy_to_disk(dref);
+      written = true;
+    });
+    while (!written && !seen) {
+      if (reader.stat(dref).state != SPILLWAY_SPILLING) continue;
+      const Pin pin = reader.get(dref);
+      REQUIRE(pin.text().substr(199 * kMiB, 3) == "rrr");
+      seen = !written;
+    }
+    writer.join();
+    REQUIRE(reader.stat(dref).state == SPILLWAY_BOTH);
+  }
+  REQUIRE(seen);
+}
+
 TEST_CASE("above a limit that was lowered nothing stays that nobody pins any more") {
   Daemon daemon({"--memory-limit", "8M"});
   Pool pool = daemon.pool();

@@ -61,6 +61,19 @@ TEST_CASE("get waits for a name, and ends soon after its deadline") {
   const auto start = std::chrono::steady_clock::now();
   failure_of(SPILLWAY_TIMED_OUT, [&] { (void)pool.get("later", {.timeout = Milliseconds(60)}); });
   REQUIRE(std::chrono::steady_clock::now() - start >= Milliseconds(60));
+  // Its own deadline, and not that of somebody who waits for the same.
+  std::atomic<bool> patient_has_ended{false};
+  std::thread patient([&] {
+    Pool third = daemon.pool();
+    if (third.get("later still", {.timeout = std::chrono::seconds(60)}).text() != "here")
+      throw std::runtime_error("other bytes");
+    patient_has_ended = true;
+  });
+  REQUIRE(wait_until([&] { return pool.stat_of("clients") == 3; }));
+  failure_of(SPILLWAY_TIMED_OUT, [&] { (void)pool.get("later still", {.timeout = Milliseconds(60)}); });
+  REQUIRE_FALSE(patient_has_ended);
+  const DRef ends_it = other.set(std::string("here"), {.name = "later still"});
+  patient.join();
   failure_of(SPILLWAY_NOT_FOUND, [&] { (void)pool.get("later"); });
   std::thread waiter([&] {
     if (pool.get("later", {.timeout = std::chrono::seconds(60)}).text() != "here")
@@ -245,6 +258,34 @@ TEST_CASE("an event is set once, for all, and a dead owner is an error") {
   owner.reset();
   told.join();
   failure_of(SPILLWAY_OWNER_DIED, [&] { pool.event(orphan).wait(); });
+}
+
+TEST_CASE("who waits for an event of another process learns of that one's death", "[fork]") {
+  Daemon daemon;
+  int ends[2];
+  REQUIRE(::pipe(ends) == 0);
+  const pid_t child = in_child([&] {
+    Pool owner = daemon.pool();
+    const Event event = owner.event();
+    const spillway_cell cell = event.cell();
+    if (::write(ends[1], &cell, sizeof cell) != sizeof cell) throw std::runtime_error("pipe");
+    while (true) ::pause();
+  });
+  spillway_cell cell{};
+  REQUIRE(::read(ends[0], &cell, sizeof cell) == sizeof cell);
+  ::close(ends[0]), ::close(ends[1]);
+  Pool pool = daemon.pool();
+  std::atomic<bool> told{false};
+  std::thread waiter([&] {
+    failure_of(SPILLWAY_OWNER_DIED, [&] { pool.event(cell).wait(); });
+    told = true;
+  });
+  REQUIRE_FALSE(pool.event(cell).wait_for(Milliseconds(20)));
+  REQUIRE_FALSE(told);
+  ::kill(child, SIGKILL);
+  REQUIRE(wait_for(child) == -SIGKILL);
+  waiter.join();
+  REQUIRE(told);
 }
 
 TEST_CASE("a future takes one value or one error") {
