@@ -11,6 +11,7 @@
 #include "base/os/service_manager.h"
 #include "base/os/umask.h"
 #include "libpool/wire/socket_path.h"
+#include "pooldaemon/kept_settings.h"
 #include "pooldaemon/metrics.h"
 #include "pooldaemon/options.h"
 #include "pooldaemon/server.h"
@@ -142,6 +143,12 @@ int run(int argc, char** argv) {
       listening.file.remove();
       return refuse(kCannotStart, why);
     }
+  const std::string kept = listening.path.empty() ? "" : settings_path(listening.path);
+  if (!kept.empty())
+    if (Errno e = keep_settings(kept, options.given); !e.ok())
+      log_line(fmt::format(
+          "settings_not_kept path={} reason={}", quoted(kept),
+          quoted(e == EPERM ? "it is there and not what spillwayd writes there" : strerror(e.code()))));
   log_line(fmt::format("ready version={} socket={} memory_limit={} spill_dir={} policy={}",
                        SPILLWAY_VERSION_STRING, listening.path.empty() ? "(service manager)" : listening.path,
                        options.config.memory_limit, options.config.directories.front().path,
@@ -149,6 +156,7 @@ int run(int argc, char** argv) {
   os::notify_service_manager("READY=1");
   server.run();
   metrics.end();
+  if (!kept.empty() && !server.ended_idle()) forget_settings(kept);
   log_line("ended");
   return server.lost() > 0 ? kLost : kInOrder;
 }

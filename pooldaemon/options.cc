@@ -10,9 +10,13 @@
 
 #include "base/os/limits.h"
 #include "base/os/process.h"
+#include "libpool/wire/socket_path.h"
+#include "pooldaemon/kept_settings.h"
 
 namespace spillway::pool {
 namespace {
+
+constexpr uint64_t kClientsIdleExitS = 600;
 
 std::string flag_of(const Setting& s) {
   std::string flag = std::string("--") + s.name;
@@ -64,11 +68,23 @@ std::string read_file(const std::string& path, Options& options) {
     const Setting* const setting = find_setting(name);
     if (setting == nullptr) return where + ": no such setting; see spillwayd --help";
     if (std::string why = setting->set(options.config, text); !why.empty()) return where + ": " + why;
+    options.given.push_back({name, text});
   }
   return "";
 }
 
 std::string default_directory() { return fmt::format("/var/tmp/spillway-{}/pool", os::user_id()); }
+
+// What was not said.
+std::string complete(Options& options, bool by_client) {
+  Config& config = options.config;
+  const bool has_idle_exit =
+      std::any_of(options.given.begin(), options.given.end(), [](auto& g) { return g.first == "idle_exit"; });
+  if (by_client && !has_idle_exit) config.idle_exit_s = kClientsIdleExitS;
+  if (config.memory_limit == 0) config.memory_limit = os::memory_limit_bytes() / 2;
+  if (config.directories.empty()) config.directories.push_back({default_directory()});
+  return check(config);
+}
 
 }  // namespace
 
@@ -76,6 +92,7 @@ std::string read_options(int argc, char** argv, Options& options) {
   // 1. The flags, as pairs; --config comes before all others, wherever it stands.
   std::vector<std::pair<std::string, std::string>> flags;
   std::string file;
+  bool by_client = false;
   for (int i = 1; i < argc; ++i) {
     std::string word = argv[i], value;
     if (word == "-h" || word == "--help") return options.help = true, "";
@@ -91,17 +108,33 @@ std::string read_options(int argc, char** argv, Options& options) {
     }
     if (word == "--config")
       file = value;
+    else if (word == "--started-by-client")
+      by_client = value == "1";
     else
       flags.push_back({word, value});
+  }
+  // A client that finds no daemon wants the one that was there, when that did not end by anybody's wish.
+  if (by_client) {
+    const auto socket =
+        std::find_if(flags.begin(), flags.end(), [](auto& f) { return f.first == "--socket"; });
+    if (socket != flags.end()) options.socket = socket->second;
+    const std::string kept =
+        settings_path(options.socket.empty() ? wire::default_socket_path() : options.socket);
+    if (are_kept_settings(kept)) {
+      if (std::string why = read_file(kept, options); !why.empty()) return why;
+      return complete(options, by_client);
+    }
   }
   if (const char* named = getenv("SPILLWAY_POOL_CONFIG"); file.empty() && named != nullptr) file = named;
   // 2. File, environment, flags.
   if (!file.empty())
     if (std::string why = read_file(file, options); !why.empty()) return why;
   for (const Setting& setting : settings())
-    if (const char* value = getenv(variable_of(setting).c_str()); value != nullptr && *value)
+    if (const char* value = getenv(variable_of(setting).c_str()); value != nullptr && *value) {
       if (std::string why = setting.set(options.config, value); !why.empty())
         return variable_of(setting) + ": " + why;
+      options.given.push_back({setting.name, value});
+    }
   for (const auto& [flag, value] : flags) {
     if (flag == "--socket") {
       options.socket = value;
@@ -112,11 +145,9 @@ std::string read_options(int argc, char** argv, Options& options) {
         std::find_if(all.begin(), all.end(), [&](const Setting& s) { return flag_of(s) == flag; });
     if (setting == all.end()) return flag + ": no such option; see spillwayd --help";
     if (std::string why = setting->set(options.config, value); !why.empty()) return flag + ": " + why;
+    options.given.push_back({setting->name, value});
   }
-  // 3. What was not said.
-  if (options.config.memory_limit == 0) options.config.memory_limit = os::memory_limit_bytes() / 2;
-  if (options.config.directories.empty()) options.config.directories.push_back({default_directory()});
-  return check(options.config);
+  return complete(options, by_client);
 }
 
 std::string help_text() {
@@ -129,7 +160,10 @@ std::string help_text() {
       "$XDG_RUNTIME_DIR/spillway/pool.sock,\n"
       "      /tmp/spillway-UID/pool.sock)\n"
       "  --config FILE\n      A TOML file with settings by the names below, with _ for - (also "
-      "$SPILLWAY_POOL_CONFIG)\n";
+      "$SPILLWAY_POOL_CONFIG)\n"
+      "  --started-by-client 0|1\n      As the library starts it: with the settings of the daemon that was "
+      "there "
+      "before, if it was killed or idle\n";
   for (const Setting& setting : settings())
     text += fmt::format("  {} {}\n      {}{}\n", flag_of(setting), setting.value, setting.help,
                         setting.while_running ? "" : ". Not while it runs");

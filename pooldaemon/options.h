@@ -1,6 +1,8 @@
 // options.h - the daemon's settings from file, environment and flags, each overriding the one before.
 #pragma once
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "pooldaemon/store/config.h"
 
@@ -9,6 +11,8 @@ namespace spillway::pool {
 struct Options {
   Config config;
   std::string socket;  // empty: the default
+  // Settings that were given, whatever by, as they were; the last of a name counts.
+  std::vector<std::pair<std::string, std::string>> given;
   bool help = false, version = false;
 };
 

@@ -27,6 +27,8 @@ class Server {
   void stop(const char* why, Unwritten unwritten, Done done = nullptr);
   // After run(): objects that were only in memory.
   uint64_t lost() const { return lost_; }
+  // And not because somebody wanted it to end.
+  bool ended_idle() const { return idle_stop_ && !may_lose_; }
 
   void handle(Connection& connection, wire::Frame& frame);
   void closed(Connection& connection);

@@ -68,7 +68,7 @@ nlohmann::json to_json(const Info& i) {
 }  // namespace
 
 int ls(const Arguments& a) {
-  Pool pool = connect(a);
+  Pool pool = connect(a, false);
   std::vector<Info> all = a.all ? pool.list_all() : pool.list(a.prefix);
   if (a.all) std::erase_if(all, [&](const Info& i) { return !i.name.starts_with(a.prefix); });
   if (a.json_output) {
@@ -308,13 +308,13 @@ static void print_status(Pool& pool, bool as_json) {
 }
 
 int clients(const Arguments& a) {
-  Pool pool = connect(a);
+  Pool pool = connect(a, false);
   fmt::print("{}", clients_text(pool));
   return 0;
 }
 
 int top(const Arguments& a) {
-  Pool pool = connect(a);
+  Pool pool = connect(a, false);
   if (!a.once && isatty(0) && isatty(1)) return watch_pool(pool);
   fmt::print("{}\n{}\n{}", status_text(pool), objects_text(pool, ObjectOrder::kSize, 12), clients_text(pool));
   return 0;

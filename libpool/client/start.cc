@@ -69,12 +69,8 @@ Failure start_daemon(const Options& options) {
   if (Errno e = os::make_private_directory(folder.c_str()); !e.ok())
     return {SPILLWAY_UNAVAILABLE,
             folder + ": " + (e == EPERM ? "other users own it or may write to it" : strerror(e.code()))};
-  const char* const argv[] = {daemon.c_str(),
-                              "--socket",
-                              options.socket.c_str(),
-                              getenv("SPILLWAY_POOL_IDLE_EXIT") ? nullptr : "--idle-exit",
-                              "600",
-                              nullptr};
+  const char* const argv[] = {daemon.c_str(),        "--socket", options.socket.c_str(),
+                              "--started-by-client", "1",        nullptr};
   const std::string log_path = options.socket + ".log";
   Result<os::Fd> log = open_log(log_path);
   if (!log)

@@ -106,17 +106,17 @@ TEST_CASE("a daemon that ends removes its socket, and nothing that took its plac
 
 TEST_CASE("files beside the socket that are somebody else's stay as they are") {
   Private dir;
-  for (const std::string suffix : {".lock", ".log", ".budget"}) {
+  for (const std::string suffix : {".lock", ".log", ".budget", ".settings"}) {
     INFO(suffix);
     // A link: nothing is made or changed where it leads.
     dir.write("elsewhere", "precious");
     fs::create_symlink(dir / "elsewhere", dir / ("s" + suffix));
     Outcome got = spillway_at(dir, {"pool", "start"});
     INFO(got.text());
-    REQUIRE((got.exit_code == 0) ==
-            (suffix == ".budget"));  // programs without a budget are no reason to refuse
+    const bool does_without = suffix == ".budget" || suffix == ".settings";
+    REQUIRE((got.exit_code == 0) == does_without);
     if (suffix == ".log") REQUIRE(got.err.find("s.log") != std::string::npos);
-    if (suffix == ".budget") REQUIRE(spillway_at(dir, {"pool", "stop"}).exit_code == 0);
+    if (does_without) REQUIRE(spillway_at(dir, {"pool", "stop"}).exit_code == 0);
     REQUIRE(wait_until([&] { return !fs::exists(dir / "s"); }));
     REQUIRE(wait_for_descendants());
     REQUIRE(dir.read("elsewhere") == "precious");
@@ -126,7 +126,7 @@ TEST_CASE("files beside the socket that are somebody else's stay as they are") {
     dir.write("s" + suffix, "precious");
     got = spillway_at(dir, {"pool", "start"});
     INFO(got.text());
-    if (suffix == ".budget") {
+    if (does_without) {
       REQUIRE(spillway_at(dir, {"pool", "stop"}).exit_code == 0);
       REQUIRE(wait_for_descendants());
     }
