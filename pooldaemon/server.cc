@@ -156,7 +156,7 @@ void Server::look_idle() {
     const uint64_t limit_s = store_.config().idle_exit_s;
     if (!sessions_.empty()) idle_since_ms_ = os::monotonic_ms();
     if (limit_s > 0 && os::monotonic_ms() - idle_since_ms_ > limit_s * 1000)
-      return stop("idle", Unwritten::kKeepsIt);
+      stop("idle", Unwritten::kKeepsIt);
     look_idle();
   });
 }

@@ -45,6 +45,8 @@ void Server::handle(Connection& connection, wire::Frame& frame) {
 }
 
 void Server::stop(const char* why, Unwritten unwritten, Done done) {
+  const bool is_idle = std::string_view(why) == "idle";
+  if (!is_idle) idle_stop_ = false;  // somebody wants it now, whatever began it
   if (done) told_when_stopped_.push_back(std::move(done));
   if (unwritten == Unwritten::kIsLost) may_lose_ = true;
   if (phase_ == Phase::kEnding) return;
@@ -52,7 +54,7 @@ void Server::stop(const char* why, Unwritten unwritten, Done done) {
   if (may_lose_) stop_listening();
   if (phase_ == Phase::kDraining) return;
   phase_ = Phase::kDraining;
-  idle_stop_ = std::string_view(why) == "idle";
+  idle_stop_ = is_idle;
   if (!idle_stop_ || !said_not_stopped_) log_line(fmt::format("stopping reason={}", quoted(why)));
   tries_ = 0;
   least_left_ = ~uint64_t{0};
@@ -124,7 +126,6 @@ void Server::go_on(Failure failure) {
   for (Done& done : std::exchange(told_when_stopped_, {})) done(failure);
   for (const uint64_t id : std::exchange(ended_meanwhile_, {})) forget_client(id);
   idle_since_ms_ = os::monotonic_ms();
-  if (idle_stop_) look_idle();
   for (auto& [connection, frame] : std::exchange(held_, {})) {
     if (!connection->is_open()) continue;
     dispatch(*this, *connection, frame);

@@ -131,10 +131,16 @@ TEST_CASE("an idle daemon stays as long as something could not be written, and e
     REQUIRE(same(pool.get("n").bytes(), some_bytes(2 * kMiB, 1)));
     pool.configure("disk_limit", "100M");
   }
+  // Somebody who asks is told, too, and it goes on looking whether it is needed.
+  const Outcome asked = spillway_at(daemon.socket(), {"pool", "stop"});
+  INFO(asked.text());
+  REQUIRE(asked.exit_code == 0);
   REQUIRE(wait_until([&] { return daemon.log().find(" ended") != std::string::npos; }));
   const std::string log = daemon.log();
   REQUIRE(log.find("not_stopped") == log.rfind("not_stopped"));
   daemon.kill();
-  daemon.start();
+  daemon.start({"--idle-exit", "1"});
   REQUIRE(same(daemon.pool().get("n").bytes(), some_bytes(2 * kMiB, 1)));
+  REQUIRE(wait_until([&] { return daemon.log().find(" ended") != std::string::npos; }));
+  REQUIRE(fs::exists(daemon.socket() + ".settings"));  // nobody wanted it to end
 }
