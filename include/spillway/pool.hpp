@@ -305,8 +305,6 @@ class DRef {
 class Pin {
  public:
   Pin() = default;
-  Pin(Pin&&) noexcept = default;
-  Pin& operator=(Pin&&) noexcept = default;
   explicit operator bool() const { return pin_ != nullptr; }
   const void* data() const { return spillway_pin_data(pin_.get()); }
   size_t size() const { return spillway_pin_size(pin_.get()); }
@@ -334,11 +332,12 @@ class Pin {
   friend class Pool;
   template <typename T>
   friend class Future;
+  // With the pool in what releases it: also when another pin is assigned, the pool is the last to go.
   struct Release {
+    detail::PoolHandle pool;
     void operator()(spillway_pin* pin) const { spillway_pin_release(pin); }
   };
-  Pin(detail::PoolHandle pool, spillway_pin* pin) : pool_(std::move(pool)), pin_(pin) {}
-  detail::PoolHandle pool_;
+  Pin(detail::PoolHandle pool, spillway_pin* pin) : pin_(pin, Release{std::move(pool)}) {}
   std::unique_ptr<spillway_pin, Release> pin_;
 };
 
@@ -352,8 +351,6 @@ struct HeldValue {
 // Room to write to in place, then sealed and published, or gone.
 class Builder {
  public:
-  Builder(Builder&&) noexcept = default;
-  Builder& operator=(Builder&&) noexcept = default;
   std::span<std::byte> bytes() {
     return {static_cast<std::byte*>(spillway_builder_data(builder_.get())),
             spillway_builder_size(builder_.get())};
@@ -370,11 +367,11 @@ class Builder {
  private:
   friend class Pool;
   struct Abort {
+    detail::PoolHandle pool;
     void operator()(spillway_builder* builder) const { spillway_builder_abort(builder); }
   };
   Builder(detail::PoolHandle pool, spillway_builder* builder, uint32_t flags)
-      : pool_(std::move(pool)), builder_(builder), flags_(flags) {}
-  detail::PoolHandle pool_;
+      : builder_(builder, Abort{std::move(pool)}), flags_(flags) {}
   std::unique_ptr<spillway_builder, Abort> builder_;
   uint32_t flags_ = 0;
 };
@@ -452,21 +449,18 @@ struct Change {
   uint64_t version;
 };
 
+// Tells of changes as long as it lives.
 class Watch {
- public:
-  Watch(Watch&&) noexcept = default;
-  Watch& operator=(Watch&&) noexcept = default;
-
  private:
   friend class Pool;
+  using Call = std::function<void(const Change&)>;
   struct Close {
+    detail::PoolHandle pool;
+    std::unique_ptr<Call> call;  // needed until the watch is closed
     void operator()(spillway_watch* watch) const { spillway_watch_close(watch); }
   };
-  Watch(detail::PoolHandle pool, std::unique_ptr<std::function<void(const Change&)>> call)
-      : pool_(std::move(pool)), call_(std::move(call)) {}
-  detail::PoolHandle pool_;
-  std::unique_ptr<std::function<void(const Change&)>> call_;
-  std::unique_ptr<spillway_watch, Close> watch_;  // first to go
+  explicit Watch(std::unique_ptr<spillway_watch, Close> watch) : watch_(std::move(watch)) {}
+  std::unique_ptr<spillway_watch, Close> watch_;
 };
 
 // ---- the pool
@@ -694,16 +688,16 @@ class Pool {
     return all;
   }
   Watch watch(const std::string& prefix, std::function<void(const Change&)> call) {
-    Watch watch(pool_, std::make_unique<std::function<void(const Change&)>>(std::move(call)));
-    spillway_watch* raw = nullptr;
+    auto owned_call = std::make_unique<Watch::Call>(std::move(call));
+    spillway_watch* watch = nullptr;
     check(spillway_watch_open(
         pool_.get(), prefix.c_str(),
         [](void* context, spillway_change change, const char* name, uint64_t version) {
-          (*static_cast<std::function<void(const Change&)>*>(context))({change, name, version});
+          (*static_cast<Watch::Call*>(context))({change, name, version});
         },
-        watch.call_.get(), &raw));
-    watch.watch_.reset(raw);
-    return watch;
+        owned_call.get(), &watch));
+    return Watch(
+        std::unique_ptr<spillway_watch, Watch::Close>(watch, Watch::Close{pool_, std::move(owned_call)}));
   }
   std::vector<Device> devices() {
     std::vector<Device> all;
@@ -813,7 +807,7 @@ class Pool {
 inline DRef Builder::seal() && {
   spillway_ref ref{};
   check(spillway_builder_seal(builder_.release(), &ref));
-  return Pool::adopt(pool_, ref, flags_);
+  return Pool::adopt(builder_.get_deleter().pool, ref, flags_);
 }
 
 }  // namespace spillway

@@ -1,0 +1,62 @@
+// What the handles of pool.hpp promise whatever is done to them: moved, assigned, empty, outlived by their
+// pool.
+#include <atomic>
+#include <optional>
+#include <thread>
+
+#include "tests/pool/daemon.h"
+#include "tests/support/catch.h"
+#include "tests/support/wait.h"
+
+using namespace spillway;
+using namespace spillway::test;
+
+TEST_CASE("assigning to a pin or a builder that is the last to hold its pool releases it before the pool") {
+  Daemon daemon;
+  const auto pin = [&] {
+    Pool own = daemon.pool();
+    return own.get(own.set(some_bytes(2 << 20, 1), {.name = "p"}));
+  };
+  Pin held = pin();
+  held = pin();
+  REQUIRE(same(held.bytes(), some_bytes(2 << 20, 1)));
+  held = Pin();
+  for (const size_t bytes : {size_t{100}, size_t{2} << 20}) {
+    const auto build = [&] { return daemon.pool().create(bytes, {.name = "b"}); };
+    Builder builder = build();
+    builder = build();
+    builder.bytes()[0] = std::byte{7};
+    const DRef dref = std::move(builder).seal();
+    builder = build();
+    REQUIRE(daemon.pool().get("b").bytes()[0] == std::byte{7});
+  }
+  // Nothing of theirs is left behind.
+  Pool pool = daemon.pool();
+  REQUIRE(wait_until([&] { return pool.stat_of("objects") == 2 && pool.clients().size() <= 2; }));
+}
+
+TEST_CASE("assigning to a watch closes the old one before its function goes, also while names change") {
+  Daemon daemon;
+  Pool pool = daemon.pool(), other = daemon.pool();
+  std::atomic<bool> over{false};
+  std::thread changes([&] {
+    while (!over) (void)other.set(1, {.name = "w", .flags = SPILLWAY_UNCOUNTED});
+  });
+  std::atomic<int> calls{0};
+  const auto watch = [&](Pool& of) {
+    // Larger than what a std::function has room for.
+    return of.watch("w", [&calls, text = std::string(100, 'x')](const Change&) {
+      calls += text.size() == 100 && text.back() == 'x';
+    });
+  };
+  Watch watched = watch(pool);
+  for (int i = 0; i < 200; ++i) watched = watch(pool);
+  const int before = calls;
+  REQUIRE(wait_until([&] { return calls > before; }));
+  for (int i = 0; i < 20; ++i) {
+    Pool own = daemon.pool();
+    watched = watch(own);
+  }
+  over = true;
+  changes.join();
+}
