@@ -113,6 +113,8 @@ struct Serializer<R> {
     if constexpr (std::is_constructible_v<R, const Element*, size_t> &&
                   !std::is_same_v<R, std::vector<Element>>) {
       detail::check_elements<Element>(from);
+      if constexpr (requires { R::extent; })
+        if (R::extent != std::dynamic_extent && count != R::extent) detail::not_a("array of this length");
       return R(reinterpret_cast<const Element*>(from.data()), count);
     } else {
       if (from.size() % sizeof(Element) != 0) detail::not_a("array of elements of this size");

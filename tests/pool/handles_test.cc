@@ -60,3 +60,18 @@ TEST_CASE("assigning to a watch closes the old one before its function goes, als
   over = true;
   changes.join();
 }
+
+TEST_CASE("a span or an array of fixed length is read only from an object of that length") {
+  Daemon daemon;
+  Pool pool = daemon.pool();
+  const DRef two = pool.set(std::vector<double>{1, 2}), three = pool.set(std::vector<double>{1, 2, 3});
+  using Three = std::span<const double, 3>;
+  const Pin pin = pool.get(three);
+  REQUIRE(pin.value<Three>()[2] == 3);
+  REQUIRE(pin.value<std::array<double, 3>>()[2] == 3);
+  REQUIRE(failure_of(SPILLWAY_CORRUPT, [&] {
+            (void)pool.get(two).value<Three>();
+          }).find("array of this length") != std::string::npos);
+  failure_of(SPILLWAY_CORRUPT, [&] { (void)pool.get(two).value<std::array<double, 3>>(); });
+  failure_of(SPILLWAY_CORRUPT, [&] { (void)pool.get_as<std::span<const double, 0>>(two); });
+}
