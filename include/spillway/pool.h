@@ -18,9 +18,10 @@
  * one at a time. After fork() the child opens a session of its own at its next call; pins it inherited stay
  * readable only as long as the parent holds them.
  *
- * Any call may fail with SPILLWAY_INVALID (an argument cannot be; the message says which),
- * SPILLWAY_UNAVAILABLE (no daemon answers and none could be started), SPILLWAY_DENIED (the object belongs to
- * somebody else), SPILLWAY_NO_MEMORY. */
+ * Any call may fail with SPILLWAY_INVALID (an argument cannot be, or is null where nothing here permits it;
+ * the message says which; functions without a status then give null or 0), SPILLWAY_UNAVAILABLE (no daemon
+ * answers and none could be started), SPILLWAY_DENIED (the object belongs to somebody else),
+ * SPILLWAY_NO_MEMORY. */
 #ifndef SPILLWAY_POOL_H
 #define SPILLWAY_POOL_H
 #include <stddef.h>
@@ -232,6 +233,7 @@ typedef struct spillway_disk_options {
 } spillway_disk_options;
 
 /* Writes the object (once: a copy that is there is used) and frees its memory; a later get reads it back.
+ * `options` and `file` may be null here and in the next two.
  * SPILLWAY_BUSY: it is pinned, and stays in memory, but is on disk, too. */
 SPILLWAY_API spillway_status spillway_move_to_disk(spillway_pool* pool, spillway_ref ref,
                                                    const spillway_disk_options* options,
@@ -332,6 +334,7 @@ typedef struct spillway_info {
 
 typedef int (*spillway_info_call)(void* context, const spillway_info* info); /* other than 0: enough */
 
+/* Without a callback: only whether there is such an object. */
 SPILLWAY_API spillway_status spillway_stat(spillway_pool* pool, spillway_ref ref, spillway_info_call call,
                                            void* context);
 SPILLWAY_API spillway_status spillway_stat_name(spillway_pool* pool, const char* name,
@@ -364,7 +367,8 @@ typedef struct spillway_device {
   uint64_t capacity_bytes, used_bytes, available_bytes;
 } spillway_device;
 typedef int (*spillway_device_call)(void* context, const spillway_device* device);
-/* `name` null: all. SPILLWAY_NOT_FOUND: no such device; the message lists them. */
+/* `name` null: all; `call` null: only whether it is there. SPILLWAY_NOT_FOUND: no such device; the message
+ * lists them. */
 SPILLWAY_API spillway_status spillway_devices(spillway_pool* pool, const char* name,
                                               spillway_device_call call, void* context);
 

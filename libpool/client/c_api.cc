@@ -57,11 +57,18 @@ Failure check_name(const char* name) {
   return {};
 }
 
+Failure check_device(const char* device) {
+  if (device != nullptr && strlen(device) > 64)
+    return {SPILLWAY_INVALID, "a device's name has at most 64 bytes"};
+  return {};
+}
+
 Failure write_options(wire::Writer& w, const spillway_put_options* given) {
   static const spillway_put_options kNone{};
   const spillway_put_options& o = given ? *given : kNone;
   if (o.name != nullptr && *o.name)
     if (Failure f = check_name(o.name); f.bad()) return f;
+  if (o.tag == nullptr && o.tag_bytes > 0) return {SPILLWAY_INVALID, "a tag of some bytes, and no bytes"};
   if (o.tag_bytes > 2048) return {SPILLWAY_INVALID, "a tag has at most 2048 bytes"};
   if (o.hint < 0 || o.hint > SPILLWAY_RECOMPUTABLE) return {SPILLWAY_INVALID, "no such hint"};
   if (o.when_full < 0 || o.when_full > SPILLWAY_FAIL)
@@ -70,7 +77,7 @@ Failure write_options(wire::Writer& w, const spillway_put_options* given) {
   if (o.filters != nullptr && strlen(o.filters) > 256)
     return {SPILLWAY_INVALID, "the list of filters is too long"};
   w.bytes(o.name ? o.name : "")
-      .bytes({static_cast<const char*>(o.tag), o.tag ? o.tag_bytes : 0})
+      .bytes({static_cast<const char*>(o.tag), o.tag_bytes})
       .bytes(o.filters ? o.filters : "");
   w.number(static_cast<uint16_t>(o.mode))
       .number(static_cast<uint8_t>(o.hint))
@@ -146,6 +153,8 @@ spillway_status spillway_pool_open(const spillway_pool_options* given, spillway_
 }
 
 void spillway_pool_close(spillway_pool* pool) { delete pool; }
-const char* spillway_pool_socket(const spillway_pool* pool) { return pool->client.options().socket.c_str(); }
+const char* spillway_pool_socket(const spillway_pool* pool) {
+  return pool ? pool->client.options().socket.c_str() : "";
+}
 
 }  // extern "C"

@@ -44,9 +44,16 @@ spillway_status guarded(F&& call) {
   }
 }
 
+// Of a call that needs a pool.
+template <typename F>
+spillway_status guarded(const spillway_pool* pool, F&& call) {
+  return pool == nullptr ? invalid("no pool") : guarded(std::forward<F>(call));
+}
+
 wire::Writer request();
 void write_ref(wire::Writer& w, spillway_ref ref, std::string_view name = "");
 Failure check_name(const char* name);
+Failure check_device(const char* device);  // null is none
 // Checked, as a request has them.
 Failure write_options(wire::Writer& w, const spillway_put_options* given);
 spillway_ref read_published(spillway_pool* pool, const Answer& answer, bool counted);

@@ -7,7 +7,8 @@ using namespace spillway::client;
 namespace {
 
 spillway_status new_cell(spillway_pool* pool, bool future, spillway_cell* cell) {
-  return guarded([&]() -> spillway_status {
+  return guarded(pool, [&]() -> spillway_status {
+    if (cell == nullptr) return invalid("nowhere to put the event or future");
     wire::Writer w = request();
     w.number(static_cast<uint8_t>(future));
     Answer answer;
@@ -44,10 +45,10 @@ spillway_status spillway_event_new(spillway_pool* pool, spillway_cell* event) {
   return new_cell(pool, false, event);
 }
 spillway_status spillway_event_set(spillway_pool* pool, spillway_cell event) {
-  return guarded([&] { return put_cell(pool, event, {0, 0}, ""); });
+  return guarded(pool, [&] { return put_cell(pool, event, {0, 0}, ""); });
 }
 spillway_status spillway_event_wait(spillway_pool* pool, spillway_cell event, uint64_t timeout_ms) {
-  return guarded([&] {
+  return guarded(pool, [&] {
     spillway_ref none;
     return get_cell(pool, event, timeout_ms, &none);
   });
@@ -57,7 +58,7 @@ spillway_status spillway_future_new(spillway_pool* pool, spillway_cell* future) 
 }
 spillway_status spillway_future_put(spillway_pool* pool, spillway_cell future, const void* data,
                                     size_t bytes) {
-  return guarded([&]() -> spillway_status {
+  return guarded(pool, [&]() -> spillway_status {
     spillway_ref value;
     if (spillway_status s = spillway_put(pool, data, bytes, nullptr, &value)) return s;
     const spillway_status s = put_cell(pool, future, value, "");
@@ -66,7 +67,7 @@ spillway_status spillway_future_put(spillway_pool* pool, spillway_cell future, c
   });
 }
 spillway_status spillway_future_fail(spillway_pool* pool, spillway_cell future, const char* error) {
-  return guarded([&]() -> spillway_status {
+  return guarded(pool, [&]() -> spillway_status {
     if (error == nullptr || !*error || strlen(error) > (16 << 10))
       return invalid("an error has 1 to 16384 bytes");
     return put_cell(pool, future, {0, 0}, error);
@@ -74,7 +75,9 @@ spillway_status spillway_future_fail(spillway_pool* pool, spillway_cell future, 
 }
 spillway_status spillway_future_get(spillway_pool* pool, spillway_cell future, uint64_t timeout_ms,
                                     spillway_pin** pin) {
-  return guarded([&]() -> spillway_status {
+  return guarded(pool, [&]() -> spillway_status {
+    if (pin == nullptr) return invalid("nowhere to put the pin");
+    *pin = nullptr;
     spillway_ref value;
     if (spillway_status s = get_cell(pool, future, timeout_ms, &value)) return s;
     if (value.key == 0) return invalid("an event has no value");

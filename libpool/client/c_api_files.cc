@@ -102,16 +102,16 @@ extern "C" {
 
 spillway_status spillway_move_to_disk(spillway_pool* pool, spillway_ref ref,
                                       const spillway_disk_options* options, spillway_file_ref* file) {
-  return guarded([&] { return to_disk(pool, ref, false, options, file); });
+  return guarded(pool, [&] { return to_disk(pool, ref, false, options, file); });
 }
 spillway_status spillway_copy_to_disk(spillway_pool* pool, spillway_ref ref,
                                       const spillway_disk_options* options, spillway_file_ref* file) {
-  return guarded([&] { return to_disk(pool, ref, true, options, file); });
+  return guarded(pool, [&] { return to_disk(pool, ref, true, options, file); });
 }
 
 spillway_status spillway_save_to_disk(spillway_pool* pool, spillway_ref ref, const char* path,
                                       const spillway_disk_options* options, spillway_file_ref* file) {
-  return guarded([&]() -> spillway_status {
+  return guarded(pool, [&]() -> spillway_status {
     if (path == nullptr || !*path) return invalid("a path is needed");
     spillway_pin* pin = nullptr;
     if (spillway_status s = get_pin(pool, ref, nullptr, nullptr, &pin)) return s;
@@ -130,7 +130,11 @@ spillway_status spillway_save_to_disk(spillway_pool* pool, spillway_ref ref, con
 }
 
 spillway_status spillway_get_file(spillway_pool* pool, const spillway_file_ref* ref, spillway_pin** pin) {
-  return guarded([&]() -> spillway_status {
+  return guarded(pool, [&]() -> spillway_status {
+    if (ref == nullptr || pin == nullptr) return invalid("no file reference, or nowhere to put the pin");
+    *pin = nullptr;
+    if (ref->path[0] == 0 || strnlen(ref->path, sizeof ref->path) == sizeof ref->path)
+      return invalid("a file reference has a path of 1 to 4095 bytes");
     State& state = pool->client.state();
     if (ref->host != 0 && ref->host != state.host())
       return fail(SPILLWAY_NOT_HERE,
@@ -186,8 +190,10 @@ spillway_status spillway_get_file(spillway_pool* pool, const spillway_file_ref* 
 
 spillway_status spillway_restore(spillway_pool* pool, const char* path, const spillway_put_options* options,
                                  spillway_ref* ref) {
-  return guarded([&]() -> spillway_status {
+  return guarded(pool, [&]() -> spillway_status {
     if (path == nullptr || !*path) return invalid("a path is needed");
+    if (ref == nullptr && (options == nullptr || options->name == nullptr || !*options->name))
+      return invalid("an object without a name and without a reference could not be found again");
     Result<os::Fd> file = os::open_file(path, os::Open::kRead);
     if (!file)
       return fail(file.error() == ENOENT   ? SPILLWAY_NOT_FOUND
@@ -208,7 +214,7 @@ spillway_status spillway_restore(spillway_pool* pool, const char* path, const sp
 }
 
 spillway_status spillway_retain(spillway_pool* pool, spillway_ref ref, int on, char* path) {
-  return guarded([&]() -> spillway_status {
+  return guarded(pool, [&]() -> spillway_status {
     wire::Writer w = request();
     write_ref(w, ref);
     w.number(uint8_t{0}).number(static_cast<uint8_t>(on != 0));
@@ -220,7 +226,7 @@ spillway_status spillway_retain(spillway_pool* pool, spillway_ref ref, int on, c
   });
 }
 spillway_status spillway_retain_all(spillway_pool* pool, int on) {
-  return guarded([&] {
+  return guarded(pool, [&] {
     wire::Writer w = request();
     write_ref(w, {0, 0});
     w.number(uint8_t{1}).number(static_cast<uint8_t>(on != 0));
@@ -231,7 +237,7 @@ spillway_status spillway_retain_all(spillway_pool* pool, int on) {
 
 spillway_status spillway_add_filter(spillway_pool* pool, const char* name, spillway_filter_call write,
                                     spillway_filter_call read, void* context) {
-  return guarded([&]() -> spillway_status {
+  return guarded(pool, [&]() -> spillway_status {
     if (name == nullptr || !*name || strlen(name) > 64 || strchr(name, ','))
       return invalid("a filter's name has 1 to 64 bytes, and no comma");
     if (write == nullptr || read == nullptr) return invalid("a filter is a pair of functions");

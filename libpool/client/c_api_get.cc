@@ -20,6 +20,8 @@ namespace spillway::client {
 
 spillway_status get_pin(spillway_pool* pool, spillway_ref ref, const char* name,
                         const spillway_get_options* options, spillway_pin** pin) {
+  if (pin == nullptr) return invalid("nowhere to put the pin");
+  *pin = nullptr;
   if (options != nullptr && (options->when_full < 0 || options->when_full > SPILLWAY_FAIL))
     return invalid("no such contract for a full pool");
   Lease* lease = nullptr;
@@ -37,27 +39,33 @@ extern "C" {
 
 spillway_status spillway_get(spillway_pool* pool, spillway_ref ref, const spillway_get_options* options,
                              spillway_pin** pin) {
-  return guarded([&] { return get_pin(pool, ref, nullptr, options, pin); });
+  return guarded(pool, [&] { return get_pin(pool, ref, nullptr, options, pin); });
 }
 spillway_status spillway_get_name(spillway_pool* pool, const char* name, const spillway_get_options* options,
                                   spillway_pin** pin) {
-  return guarded([&]() -> spillway_status {
+  return guarded(pool, [&]() -> spillway_status {
     if (Failure f = check_name(name); f.bad()) return fail(f);
     return get_pin(pool, {0, 0}, name, options, pin);
   });
 }
 
-const void* spillway_pin_data(const spillway_pin* pin) { return pin->lease ? pin->lease->data : pin->data; }
-size_t spillway_pin_size(const spillway_pin* pin) { return pin->lease ? pin->lease->bytes : pin->bytes; }
+const void* spillway_pin_data(const spillway_pin* pin) {
+  return !pin ? nullptr : pin->lease ? pin->lease->data : pin->data;
+}
+size_t spillway_pin_size(const spillway_pin* pin) {
+  return !pin ? 0 : pin->lease ? pin->lease->bytes : pin->bytes;
+}
 spillway_ref spillway_pin_ref(const spillway_pin* pin) {
-  return pin->lease ? pin->lease->ref : spillway_ref{0, 0};
+  return pin && pin->lease ? pin->lease->ref : spillway_ref{0, 0};
 }
 const void* spillway_pin_tag(const spillway_pin* pin, size_t* bytes) {
+  if (bytes != nullptr) *bytes = 0;
+  if (pin == nullptr) return nullptr;
   const std::string& tag = pin->lease ? pin->lease->tag : pin->tag;
   if (bytes != nullptr) *bytes = tag.size();
   return tag.data();
 }
-uint64_t spillway_pin_version(const spillway_pin* pin) { return pin->lease ? pin->lease->version : 0; }
+uint64_t spillway_pin_version(const spillway_pin* pin) { return pin && pin->lease ? pin->lease->version : 0; }
 
 void spillway_pin_release(spillway_pin* pin) {
   if (pin == nullptr) return;
@@ -67,13 +75,16 @@ void spillway_pin_release(spillway_pin* pin) {
 }
 
 spillway_status spillway_ref_retain(spillway_pool* pool, spillway_ref ref) {
-  return guarded([&] { return fail(pool->client.state().adopt(ref)); });
+  return guarded(pool, [&] { return fail(pool->client.state().adopt(ref)); });
 }
-void spillway_ref_release(spillway_pool* pool, spillway_ref ref) { pool->client.state().release(ref); }
+void spillway_ref_release(spillway_pool* pool, spillway_ref ref) {
+  if (pool != nullptr) pool->client.state().release(ref);
+}
 
 spillway_status spillway_lookup(spillway_pool* pool, const char* name, spillway_ref* ref) {
-  return guarded([&]() -> spillway_status {
+  return guarded(pool, [&]() -> spillway_status {
     if (Failure f = check_name(name); f.bad()) return fail(f);
+    if (ref == nullptr) return invalid("nowhere to put the reference");
     // Counted for the object the name means when it is counted, so by its number.
     spillway_ref found{0, 0};
     if (spillway_status s = stat_which(
@@ -92,7 +103,8 @@ spillway_status spillway_lookup(spillway_pool* pool, const char* name, spillway_
 
 spillway_status spillway_ref_to_token(spillway_pool* pool, spillway_ref ref, uint64_t expiry_ms,
                                       char* token) {
-  return guarded([&]() -> spillway_status {
+  return guarded(pool, [&]() -> spillway_status {
+    if (token == nullptr) return invalid("nowhere to put the token");
     wire::Writer w = request();
     write_ref(w, ref);
     w.number(expiry_ms);
@@ -107,12 +119,13 @@ spillway_status spillway_ref_to_token(spillway_pool* pool, spillway_ref ref, uin
 }
 
 spillway_status spillway_ref_from_token(spillway_pool* pool, const char* token, spillway_ref* ref) {
-  return guarded([&]() -> spillway_status {
+  return guarded(pool, [&]() -> spillway_status {
     unsigned long long id = 0, key = 0, nonce = 0;
     int end = 0;
     if (token == nullptr || sscanf(token, "spillway:%16llx%16llx%16llx%n", &id, &key, &nonce, &end) != 3 ||
         end != 57 || token[end] != 0)
       return invalid("this is no token (expected spillway: and 48 hexadecimal digits)");
+    if (ref == nullptr) return invalid("nowhere to put the reference");
     wire::Writer w = request();
     w.number(static_cast<uint64_t>(id))
         .number(static_cast<uint64_t>(key))
@@ -129,7 +142,7 @@ spillway_status spillway_ref_from_token(spillway_pool* pool, const char* token, 
 
 spillway_status spillway_on_destroy(spillway_pool* pool, spillway_ref ref, void (*call)(void*),
                                     void* context) {
-  return guarded([&]() -> spillway_status {
+  return guarded(pool, [&]() -> spillway_status {
     if (call == nullptr) return invalid("no callback");
     State& state = pool->client.state();
     const uint64_t cookie = state.on_destroy([call, context] { call(context); });
@@ -144,16 +157,16 @@ spillway_status spillway_on_destroy(spillway_pool* pool, spillway_ref ref, void 
 }
 
 spillway_status spillway_erase(spillway_pool* pool, spillway_ref ref) {
-  return guarded([&] { return simple_with_ref(pool, wire::Verb::kErase, ref); });
+  return guarded(pool, [&] { return simple_with_ref(pool, wire::Verb::kErase, ref); });
 }
 spillway_status spillway_erase_name(spillway_pool* pool, const char* name) {
-  return guarded([&]() -> spillway_status {
+  return guarded(pool, [&]() -> spillway_status {
     if (Failure f = check_name(name); f.bad()) return fail(f);
     return simple_with_ref(pool, wire::Verb::kErase, {0, 0}, name);
   });
 }
 spillway_status spillway_cleanup(spillway_pool* pool) {
-  return guarded([&] {
+  return guarded(pool, [&] {
     wire::Writer w = request();
     Answer answer;
     return call_plain(pool, wire::Verb::kCleanup, w, answer);

@@ -44,6 +44,7 @@ bool read_info(wire::Reader& r, spillway_info& info, InfoText& text) {
 
 spillway_status list_some(spillway_pool* pool, const char* prefix, bool unnamed, spillway_info_call call,
                           void* context) {
+  if (call == nullptr) return invalid("no callback");
   std::string after;
   uint64_t index = 0;
   while (true) {
@@ -90,27 +91,28 @@ spillway_status stat_which(spillway_pool* pool, spillway_ref ref, const char* na
 extern "C" {
 
 spillway_status spillway_stat(spillway_pool* pool, spillway_ref ref, spillway_info_call call, void* context) {
-  return guarded([&] { return stat_which(pool, ref, nullptr, call, context); });
+  return guarded(pool, [&] { return stat_which(pool, ref, nullptr, call, context); });
 }
 spillway_status spillway_stat_name(spillway_pool* pool, const char* name, spillway_info_call call,
                                    void* context) {
-  return guarded([&]() -> spillway_status {
+  return guarded(pool, [&]() -> spillway_status {
     if (Failure f = check_name(name); f.bad()) return fail(f);
     return stat_which(pool, {0, 0}, name, call, context);
   });
 }
 spillway_status spillway_list(spillway_pool* pool, const char* prefix, spillway_info_call call,
                               void* context) {
-  return guarded([&] { return list_some(pool, prefix ? prefix : "", false, call, context); });
+  return guarded(pool, [&] { return list_some(pool, prefix ? prefix : "", false, call, context); });
 }
 spillway_status spillway_list_all(spillway_pool* pool, spillway_info_call call, void* context) {
-  return guarded([&] { return list_some(pool, "", true, call, context); });
+  return guarded(pool, [&] { return list_some(pool, "", true, call, context); });
 }
 
 spillway_status spillway_watch_open(spillway_pool* pool, const char* prefix, spillway_change_call call,
                                     void* context, spillway_watch** watch) {
-  return guarded([&]() -> spillway_status {
+  return guarded(pool, [&]() -> spillway_status {
     if (call == nullptr || watch == nullptr) return invalid("no callback, or nowhere to put the watch");
+    *watch = nullptr;
     auto made = std::make_unique<spillway_watch>();
     made->pool = pool;
     if (Failure f = pool->client.state().watch(
@@ -136,7 +138,7 @@ void spillway_watch_close(spillway_watch* watch) {
 
 spillway_status spillway_devices(spillway_pool* pool, const char* name, spillway_device_call call,
                                  void* context) {
-  return guarded([&]() -> spillway_status {
+  return guarded(pool, [&]() -> spillway_status {
     wire::Writer w = request();
     Answer answer;
     if (spillway_status s = call_plain(pool, wire::Verb::kDevices, w, answer)) return s;
@@ -164,7 +166,8 @@ spillway_status spillway_devices(spillway_pool* pool, const char* name, spillway
 
 spillway_status spillway_stats(spillway_pool* pool, int (*call)(void*, const char*, uint64_t),
                                void* context) {
-  return guarded([&]() -> spillway_status {
+  return guarded(pool, [&]() -> spillway_status {
+    if (call == nullptr) return invalid("no callback");
     wire::Writer w = request();
     Answer answer;
     if (spillway_status s = call_plain(pool, wire::Verb::kStats, w, answer)) return s;
@@ -180,7 +183,8 @@ spillway_status spillway_stats(spillway_pool* pool, int (*call)(void*, const cha
 
 spillway_status spillway_clients(spillway_pool* pool, int (*call)(void*, const spillway_client*),
                                  void* context) {
-  return guarded([&]() -> spillway_status {
+  return guarded(pool, [&]() -> spillway_status {
+    if (call == nullptr) return invalid("no callback");
     wire::Writer w = request();
     Answer answer;
     if (spillway_status s = call_plain(pool, wire::Verb::kClients, w, answer)) return s;

@@ -148,7 +148,7 @@ extern "C" {
 
 spillway_status spillway_put(spillway_pool* pool, const void* data, size_t bytes,
                              const spillway_put_options* options, spillway_ref* ref) {
-  return guarded([&]() -> spillway_status {
+  return guarded(pool, [&]() -> spillway_status {
     if (data == nullptr && bytes > 0) return invalid("no data");
     const uint32_t flags = options ? options->flags : 0;
     if (ref == nullptr && (options == nullptr || options->name == nullptr || !*options->name))
@@ -171,10 +171,12 @@ spillway_status spillway_put(spillway_pool* pool, const void* data, size_t bytes
 
 spillway_status spillway_put_many(spillway_pool* pool, const void* const* data, const size_t* bytes,
                                   size_t count, spillway_ref* refs, size_t* done) {
-  return guarded([&]() -> spillway_status {
+  return guarded(pool, [&]() -> spillway_status {
+    if (done != nullptr) *done = 0;
     if (refs == nullptr || (count > 0 && (data == nullptr || bytes == nullptr)))
       return invalid("no data, or nowhere to put the references");
-    if (done != nullptr) *done = 0;
+    for (size_t i = 0; i < count; ++i)
+      if (data[i] == nullptr && bytes[i] > 0) return invalid(fmt::format("no data for object {}", i));
     for (size_t i = 0; i < count; ++i) refs[i] = {0, 0};
     size_t at = 0;
     while (at < count) {
@@ -226,7 +228,7 @@ spillway_status spillway_put_many(spillway_pool* pool, const void* const* data, 
 
 spillway_status spillway_create(spillway_pool* pool, size_t bytes, const spillway_put_options* options,
                                 spillway_builder** builder) {
-  return guarded([&]() -> spillway_status {
+  return guarded(pool, [&]() -> spillway_status {
     if (builder == nullptr) return invalid("nowhere to put the builder");
     *builder = nullptr;
     auto b = std::make_unique<spillway_builder>();
@@ -254,12 +256,14 @@ spillway_status spillway_create(spillway_pool* pool, size_t bytes, const spillwa
 }
 
 void* spillway_builder_data(spillway_builder* b) {
+  if (b == nullptr) return nullptr;
   return b->small ? b->small : b->buffer ? b->buffer->mapping.data() : b->mapping.data();
 }
-size_t spillway_builder_size(const spillway_builder* b) { return b->bytes; }
+size_t spillway_builder_size(const spillway_builder* b) { return b ? b->bytes : 0; }
 
 spillway_status spillway_builder_seal(spillway_builder* builder, spillway_ref* ref) {
   return guarded([&]() -> spillway_status {
+    if (builder == nullptr) return invalid("no builder");
     const std::unique_ptr<spillway_builder> b(builder);
     wire::Reader options(b->options);
     const std::string name(options.bytes(wire::kMaxNameBytes));
