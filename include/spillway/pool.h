@@ -15,8 +15,9 @@
  * more in spillway_last_error() of the calling thread. Sizes are in bytes, times in milliseconds; a time of
  * SPILLWAY_FOREVER has no end. Strings end with 0 and are UTF-8 by convention; pointers that callbacks get
  * are good until they return. A pool may be used by many threads at once; a pin, builder or other handle by
- * one at a time. After fork() the child opens a session of its own at its next call; pins it inherited stay
- * readable only as long as the parent holds them.
+ * one at a time. After a daemon has ended, the next call makes a session with the one that follows, and has
+ * it refer to what this process refers to. After fork() the child opens a session of its own at its next
+ * call; pins it inherited stay readable only as long as the parent holds them.
  *
  * Any call may fail with SPILLWAY_INVALID (an argument cannot be, or is null where nothing here permits it;
  * the message says which; functions without a status then give null or 0), SPILLWAY_UNAVAILABLE (no daemon
@@ -126,7 +127,7 @@ typedef struct spillway_put_options {
   uint32_t mode; /* who may read (0400, 0040, 0004) and replace or erase (0200, ...); 0: 0600 */
   spillway_hint hint;
   spillway_when_full when_full;
-  uint64_t timeout_ms; /* of SPILLWAY_WAIT */
+  uint64_t timeout_ms; /* of SPILLWAY_WAIT; SPILLWAY_TIMED_OUT shortly after it from a daemon that hangs */
   uint32_t flags;
   const char* filters; /* applied when it is written to disk: "lz4", "zstd", "checksum", joined by commas */
 } spillway_put_options;
@@ -157,7 +158,10 @@ SPILLWAY_API void spillway_builder_abort(spillway_builder* builder);
  * -------------------------------------------------------------------------------------------------------- */
 
 typedef struct spillway_get_options {
-  uint64_t timeout_ms; /* a name that does not exist yet: wait this long for it; 0: do not */
+  /* A name that does not exist yet: wait this long for it; 0: do not. When the daemon ends meanwhile, its
+   * successor is waited for as long, then SPILLWAY_UNAVAILABLE; when it hangs, SPILLWAY_TIMED_OUT, half a
+   * second later at most. */
+  uint64_t timeout_ms;
   spillway_when_full
       when_full; /* of an object that is on disk and has no room in memory; SPILLWAY_SPILL reads the file */
 } spillway_get_options;
@@ -398,8 +402,8 @@ typedef struct spillway_cell {
 } spillway_cell; /* a plain value; its id and key may travel */
 
 /* An event is set once, for all processes; a future takes one value or error. Their owner is the session that
- * made them: when it ends before they are set, waiters get SPILLWAY_OWNER_DIED. They go when the last process
- * that used them has ended. */
+ * made them: when it ends before they are set, or the daemon ends, waiters get SPILLWAY_OWNER_DIED. They go
+ * when the last process that used them has ended. SPILLWAY_TIMED_OUT also when the daemon hangs. */
 SPILLWAY_API spillway_status spillway_event_new(spillway_pool* pool, spillway_cell* event);
 SPILLWAY_API spillway_status spillway_event_set(spillway_pool* pool, spillway_cell event); /* again is fine */
 SPILLWAY_API spillway_status spillway_event_wait(spillway_pool* pool, spillway_cell event,

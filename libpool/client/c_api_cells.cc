@@ -27,10 +27,13 @@ spillway_status put_cell(spillway_pool* pool, spillway_cell cell, spillway_ref v
 }
 spillway_status get_cell(spillway_pool* pool, spillway_cell cell, uint64_t timeout_ms, spillway_ref* value) {
   wire::Writer w = request();
-  w.number(cell.id).number(cell.key).number(timeout_ms);
+  w.number(cell.id).number(cell.key);
+  const State::CallOptions options{
+      .timeout_ms = timeout_ms, .timeout_at = w.data().size(), .ends_with_daemon = true};
+  w.number(timeout_ms);
   Answer answer;
-  const spillway_status s = call_plain(pool, wire::Verb::kCellGet, w, answer);
-  if (s != SPILLWAY_OK) return s;
+  if (Failure f = pool->client.state().call(wire::Verb::kCellGet, w, answer, options); f.bad())
+    return fail(f);
   wire::Reader r(answer.payload);
   value->id = r.number<uint64_t>();
   value->key = r.number<uint64_t>();

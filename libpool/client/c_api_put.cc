@@ -61,6 +61,15 @@ Failure seal_and_publish(spillway_pool* pool, spillway_builder& b, Answer& answe
   return failure;
 }
 
+// Of a put or create whose options are the last in the request so far.
+State::CallOptions waiting_as(const spillway_put_options* o, wire::Writer& w) {
+  State::CallOptions options;
+  if (o == nullptr || o->when_full != SPILLWAY_WAIT || o->timeout_ms == 0) return options;
+  options.timeout_ms = o->timeout_ms;
+  options.timeout_at = w.data().size() - sizeof(uint64_t) - sizeof(uint32_t);
+  return options;
+}
+
 void abort_creation(spillway_pool* pool, uint64_t id) {
   wire::Writer w = request();
   w.number(id);
@@ -72,10 +81,14 @@ Failure create_large(spillway_pool* pool, uint64_t bytes, const spillway_put_opt
                      spillway_builder& b) {
   wire::Writer w = request();
   if (Failure f = write_options(w, options); f.bad()) return f;
+  State::CallOptions waiting = waiting_as(options, w);
+  waiting.late = [](State::Session&, wire::Channel& channel, Answer& late) {
+    State::abort_late(channel, wire::Reader(late.payload).number<uint64_t>());
+  };
   w.number(bytes);
   Answer answer;
   b.session = pool->client.state().session_id();
-  if (Failure f = pool->client.state().call(wire::Verb::kCreate, w, answer); f.bad()) return f;
+  if (Failure f = pool->client.state().call(wire::Verb::kCreate, w, answer, waiting); f.bad()) return f;
   wire::Reader r(answer.payload);
   b.id = r.number<uint64_t>();
   b.key = r.number<uint64_t>();
@@ -161,8 +174,13 @@ spillway_status spillway_put(spillway_pool* pool, const void* data, size_t bytes
     } else {
       wire::Writer w = request();
       if (Failure f = write_options(w, options); f.bad()) return fail(f);
+      State::CallOptions waiting = waiting_as(options, w);
+      waiting.late = [pool, flags](State::Session&, wire::Channel&, Answer& late) {
+        hand_over(pool, late, flags, nullptr);
+      };
       w.bytes({static_cast<const char*>(data), bytes});
-      if (Failure f = pool->client.state().call(wire::Verb::kPut, w, answer); f.bad()) return fail(f);
+      if (Failure f = pool->client.state().call(wire::Verb::kPut, w, answer, waiting); f.bad())
+        return fail(f);
     }
     hand_over(pool, answer, flags, ref);
     return SPILLWAY_OK;

@@ -48,6 +48,24 @@ struct Options {
 struct Answer {
   std::string payload;
   std::vector<os::Fd> fds;
+  std::shared_ptr<void> session{};  // that was asked
+};
+
+// How long a call waits, also for a daemon that has ended to be followed by another.
+class Deadline {
+ public:
+  Deadline() = default;  // as long as the daemon takes, and for no other
+  explicit Deadline(std::optional<uint64_t> timeout_ms);
+  bool waits_for_daemon() const { return waits_; }
+  bool has_end() const { return end_ms_ != SPILLWAY_FOREVER; }
+  bool is_over() const { return left_ms() == 0; }
+  uint64_t left_ms() const;  // SPILLWAY_FOREVER: no end
+  uint64_t end_ms() const { return end_ms_; }
+  uint64_t timeout_ms() const { return timeout_ms_; }
+
+ private:
+  bool waits_ = false;
+  uint64_t timeout_ms_ = SPILLWAY_FOREVER, end_ms_ = SPILLWAY_FOREVER;
 };
 
 struct LeaseTable {
@@ -96,9 +114,44 @@ class State {
   unsigned generation() const { return generation_; }
 
   Failure connect();
-  // A request and its answer. `again`: it may be repeated after the daemon was gone.
+  struct Session;
+  struct CallOptions {
+    bool again = true;  // it may be repeated after the daemon was gone
+    const os::Fd* fd = nullptr;
+    std::optional<uint64_t> timeout_ms{};
+    size_t timeout_at = 0;          // where in the request the daemon is told of it
+    bool ends_with_daemon = false;  // what it waits for was only in the daemon
+    // What becomes of an answer that comes when the call has given up. In the thread that listens.
+    std::function<void(Session&, wire::Channel&, Answer&)> late{};
+  };
+  struct LateAnswer {
+    std::unique_ptr<wire::Channel> channel;  // nobody else's until the answer has come
+    uint64_t request = 0;
+    std::function<void(Session&, wire::Channel&, Answer&)> take;
+  };
+  struct Session {
+    uint64_t id = 0, key = 0;
+    std::shared_ptr<LeaseTable> table;
+    std::unique_ptr<wire::Channel> main;
+    std::vector<std::unique_ptr<wire::Channel>> idle;
+    std::vector<LateAnswer> late;
+    std::atomic<bool> has_late{false};
+    int notify_fd = -1;
+    os::Fd wakeup;
+    std::thread listener;
+    std::atomic<bool> dead{false};
+    os::Mapping name_marks;
+    wire::NameMarks* marks() const { return reinterpret_cast<wire::NameMarks*>(name_marks.data()); }
+    std::string small_names_directory;
+    std::once_flag small_names_opened;
+    Store small_names;
+  };
+  // A request and its answer.
+  Failure call(wire::Verb verb, wire::Writer& request, Answer& answer, const CallOptions& options);
   Failure call(wire::Verb verb, wire::Writer& request, Answer& answer, bool again = true,
-               const os::Fd* fd = nullptr);
+               const os::Fd* fd = nullptr) {
+    return call(verb, request, answer, CallOptions{.again = again, .fd = fd});
+  }
   // Several requests at once, their answers in order; each takes one. Ends at the first that cannot be sent.
   Failure call_many(wire::Verb verb, std::vector<wire::Writer>& requests,
                     const std::function<void(size_t, Failure, Answer&)>& each);
@@ -120,6 +173,7 @@ class State {
   // Without a message; false: with one, then.
   bool put_small(const void* data, uint64_t bytes, spillway_ref& ref);
   bool publish_large(uint64_t session_id, uint64_t id);
+  static void abort_late(wire::Channel& channel, uint64_t id);
   uint64_t session_id();  // 0: none lives
 
   uint64_t host() const { return host_; }
@@ -140,21 +194,6 @@ class State {
   std::map<std::string, std::weak_ptr<os::Mapping>> files;
 
  private:
-  struct Session {
-    uint64_t id = 0, key = 0;
-    std::shared_ptr<LeaseTable> table;
-    std::unique_ptr<wire::Channel> main;
-    std::vector<std::unique_ptr<wire::Channel>> idle;
-    int notify_fd = -1;
-    os::Fd wakeup;
-    std::thread listener;
-    std::atomic<bool> dead{false};
-    os::Mapping name_marks;
-    wire::NameMarks* marks() const { return reinterpret_cast<wire::NameMarks*>(name_marks.data()); }
-    std::string small_names_directory;
-    std::once_flag small_names_opened;
-    Store small_names;
-  };
   struct SmallSlot {
     spillway_ref ref{};
     uint32_t offset = 0;
@@ -172,13 +211,17 @@ class State {
   std::shared_ptr<Session> living_session();
   bool lease_slots(Session& session, uint64_t bytes, SmallLease& lease);
 
-  Failure connect_socket(os::Fd& socket);
-  Failure start_session(std::shared_ptr<Session>& session);
-  Failure ensure_session(std::shared_ptr<Session>& session);
+  Failure connect_socket(os::Fd& socket, const Deadline& deadline);
+  Failure start_session(std::shared_ptr<Session>& session, const Deadline& deadline);
+  Failure ensure_session(std::shared_ptr<Session>& session, const Deadline& deadline = {});
   void claim_again(Session& session);
   void end_session(std::shared_ptr<Session> session);
-  Failure take_channel(Session& session, std::unique_ptr<wire::Channel>& channel);
+  Failure take_channel(Session& session, std::unique_ptr<wire::Channel>& channel, const Deadline& deadline);
   void give_channel(const std::shared_ptr<Session>& session, std::unique_ptr<wire::Channel> channel);
+  Failure try_call(wire::Verb verb, wire::Writer& request, Answer& answer, const CallOptions& options,
+                   const Deadline& deadline, bool& again);
+  static Errno await(wire::Channel& channel, uint64_t id, const Deadline& deadline, wire::Frame& reply);
+  void take_late(const std::shared_ptr<Session>& session);
   void listen(std::shared_ptr<Session> session, std::unique_ptr<wire::Channel> channel);
   void hear(Session& session, wire::Frame& frame);
   void run_callbacks();
@@ -204,6 +247,8 @@ class State {
 
   Options options_;
   unsigned generation_;
+  bool has_connected_ = false;         // under connecting_mutex_
+  std::timed_mutex connecting_mutex_;  // who makes the next session; before session_mutex_
   std::mutex session_mutex_;
   std::shared_ptr<Session> session_;
   uint64_t host_ = 0;

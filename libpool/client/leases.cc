@@ -34,20 +34,24 @@ Failure State::get(spillway_ref ref, const std::string& name, uint64_t timeout_m
   }
   if (lease != nullptr) return {};
   wire::Writer w(wire::kHeaderBytes);
-  w.number(ref.id).number(ref.key).bytes(name).number(timeout_ms).number(static_cast<uint8_t>(when_full));
+  w.number(ref.id).number(ref.key).bytes(name);
+  CallOptions options{.timeout_at = w.data().size()};
+  w.number(timeout_ms).number(static_cast<uint8_t>(when_full));
+  if (timeout_ms > 0) options.timeout_ms = timeout_ms;
+  // A lease that nobody asks for any more is one that is held for the next time.
+  options.late = [this](Session& session, wire::Channel&, Answer& late) {
+    Lease* nobodys = nullptr;
+    if (!lease_of(session, late, nobodys).bad()) unpin(nobodys);
+  };
   Answer answer;
-  Failure failure = call(wire::Verb::kGet, w, answer);
+  Failure failure = call(wire::Verb::kGet, w, answer, options);
   if (failure.status == SPILLWAY_NOT_FOUND && name.empty()) {
     std::lock_guard lock(refs_mutex_);
     if (lost_.contains(ref.id)) return {SPILLWAY_LOST, "it was only in the memory of a daemon that ended"};
   }
   if (failure.bad()) return failure;
-  std::shared_ptr<Session> session;
-  {
-    std::lock_guard lock(session_mutex_);
-    session = session_;
-  }
   // Should the daemon have ended meanwhile, its memory is ours as long as we map it.
+  const auto session = std::static_pointer_cast<Session>(answer.session);
   failure = lease_of(*session, answer, lease);
   if (!failure.bad() && !name.empty() && lease->table) note_name(name, seen, *session, lease->ref);
   return failure;
@@ -122,6 +126,11 @@ Failure State::lease_of(Session& session, Answer& answer, Lease*& result) {
   std::vector<uint32_t> too_many;
   {
     std::lock_guard lock(leases_mutex_);
+    if (session.dead) {  // its leases may have been forgotten already
+      old_.insert(lease.get());
+      result = lease.release();
+      return {};
+    }
     // Held already, by name or by another thread: one mapping is enough.
     if (Lease* const held = pin_held(lease->ref)) {
       result = held;

@@ -16,7 +16,7 @@ void append_nudge(std::string& to) {
 void State::listen(std::shared_ptr<Session> session, std::unique_ptr<wire::Channel> channel) {
   prepare_names(false);
   wire::Frame frame{};
-  constexpr int kTickMs = 2, kQuietTicks = 50;
+  constexpr int kTickMs = 2, kLateTickMs = 20, kQuietTicks = 50;
   int quiet = 0;
   while (!session->dead) {
     if (!channel->has_frame_begun()) {
@@ -26,9 +26,10 @@ void State::listen(std::shared_ptr<Session> session, std::unique_ptr<wire::Chann
       const bool waits = !ticking_ && !has_pending_;
       const unsigned ready = os::wait_either(channel->fd(), session->wakeup.get(),
                                              urgent_ ? 0
-                                             : waits ? -1
+                                             : waits ? (session->has_late ? kLateTickMs : -1)
                                                      : kTickMs);
       if (session->dead) return;
+      if (session->has_late) take_late(session);
       if (ready & 2) os::clear_wakeup(session->wakeup.get());
       // What it was woken for may have gone with a call of the program's by now.
       if (has_pending_ || ready & 2) {

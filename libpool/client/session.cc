@@ -1,28 +1,34 @@
-// session.cc - connections, calls, and what happens when the daemon was gone.
+// session.cc - the session with the daemon, and what happens when that was gone.
 #include <cstring>
 
 #include "base/os/clock.h"
 #include "base/os/folder.h"
 #include "base/os/process.h"
 #include "libpool/client/client.h"
+#include "libpool/client/unavailable.h"
 #include "libpool/wire/socket_path.h"
 
 namespace spillway::client {
 namespace {
 
-constexpr const char* kWentAway = "went away";
 constexpr const char* kRefused =
     "closed the connection (is this user permitted, and has it the same version?)";
 
-constexpr size_t kMostIdleChannels = 8;
-
-Failure unavailable(const std::string& socket, const char* what) {
-  return {SPILLWAY_UNAVAILABLE, "the daemon at " + socket + " " + what};
-}
-
-wire::Frame no_frame() { return {}; }
+constexpr const char* kEnding =
+    "closed the new connection (it is ending, or does not permit this user any more)";
 
 }  // namespace
+
+Deadline::Deadline(std::optional<uint64_t> timeout_ms) : waits_(timeout_ms.has_value()) {
+  timeout_ms_ = timeout_ms.value_or(SPILLWAY_FOREVER);
+  const uint64_t now = os::monotonic_ms();
+  if (timeout_ms_ < SPILLWAY_FOREVER - now) end_ms_ = now + timeout_ms_;
+}
+
+uint64_t Deadline::left_ms() const {
+  const uint64_t now = os::monotonic_ms();
+  return !has_end() ? SPILLWAY_FOREVER : end_ms_ > now ? end_ms_ - now : 0;
+}
 
 Client::Client(Options options) : options_(std::move(options)), state_(new State(options_)) {}
 
@@ -69,7 +75,7 @@ Failure State::connect() {
   return ensure_session(session);
 }
 
-Failure State::connect_socket(os::Fd& socket) {
+Failure State::connect_socket(os::Fd& socket, const Deadline& deadline) {
   Result<os::Fd> connected = os::connect_to(options_.socket.c_str());
   if (connected) {
     socket = std::move(*connected);
@@ -88,7 +94,7 @@ Failure State::connect_socket(os::Fd& socket) {
                                        : first == ENAMETOOLONG ? "a socket's path has at most 107 bytes"
                                                                : strerror(first.code()))};
   // One is started, or somebody else's start is waited for.
-  const uint64_t deadline = os::monotonic_ms() + options_.start_timeout_ms;
+  const uint64_t end = os::monotonic_ms() + std::min(options_.start_timeout_ms, deadline.left_ms());
   uint64_t start_again = 0;
   while (true) {
     const uint64_t now = os::monotonic_ms();
@@ -101,17 +107,17 @@ Failure State::connect_socket(os::Fd& socket) {
       socket = std::move(*connected);
       return {};
     }
-    if (now > deadline)
+    if (now > end)
       return {SPILLWAY_UNAVAILABLE, "a daemon was started, but does not listen at " + options_.socket +
                                         "; its last words are in " + options_.socket + ".log"};
     os::sleep_us(2000);
   }
 }
 
-Failure State::start_session(std::shared_ptr<Session>& result) {
+Failure State::start_session(std::shared_ptr<Session>& result, const Deadline& deadline) {
   auto session = std::make_shared<Session>();
   os::Fd socket;
-  if (Failure f = connect_socket(socket); f.bad()) return f;
+  if (Failure f = connect_socket(socket, deadline); f.bad()) return f;
   // Anybody may have been first to make the usual path, in /tmp at least.
   if (Result<os::Peer> peer = os::peer_of(socket.get());
       peer && !options_.others && peer->uid != os::user_id() && peer->uid != 0)
@@ -122,11 +128,11 @@ Failure State::start_session(std::shared_ptr<Session>& result) {
   session->main = std::make_unique<wire::Channel>(std::move(socket));
   wire::Writer hello(wire::kHeaderBytes);
   wire::finish_frame(hello.data(), 1, static_cast<uint16_t>(wire::Verb::kHello), 0, 0);
-  wire::Frame frame = no_frame();
+  wire::Frame frame{};
   Errno error = session->main->send(hello.data());
-  if (error.ok()) error = session->main->receive(frame, 30'000);
-  if (error == ETIMEDOUT) return unavailable(options_.socket, "does not answer");
-  if (!error.ok()) return unavailable(options_.socket, kRefused);
+  if (error.ok()) error = session->main->receive(frame, hello_ms(deadline));
+  if (error == ETIMEDOUT) return no_answer(options_.socket, deadline);
+  if (!error.ok()) return unavailable(options_.socket, has_connected_ ? kEnding : kRefused);
   wire::Reader r(frame.payload);
   if (frame.header.status != SPILLWAY_OK)
     return {static_cast<spillway_status>(frame.header.status), std::string(r.bytes(16 << 10))};
@@ -153,9 +159,10 @@ Failure State::start_session(std::shared_ptr<Session>& result) {
   wire::Writer attach(wire::kHeaderBytes);
   attach.number(session->id).number(session->key).number(uint8_t{1});
   wire::finish_frame(attach.data(), 1, static_cast<uint16_t>(wire::Verb::kAttach), 0, 0);
-  if (!notify->send(attach.data()).ok() || !notify->receive(frame, 30'000).ok() ||
-      frame.header.status != SPILLWAY_OK)
-    return unavailable(options_.socket, kWentAway);
+  error = notify->send(attach.data());
+  if (error.ok()) error = notify->receive(frame, hello_ms(deadline));
+  if (error == ETIMEDOUT) return no_answer(options_.socket, deadline);
+  if (!error.ok() || frame.header.status != SPILLWAY_OK) return unavailable(options_.socket, kWentAway);
   learn_names(*session, frame);
   prepare_names(true);
   session->notify_fd = notify->fd();
@@ -166,23 +173,37 @@ Failure State::start_session(std::shared_ptr<Session>& result) {
 }
 
 // One of them starts a new session; what the program refers to is claimed before the old one ends.
-Failure State::ensure_session(std::shared_ptr<Session>& session) {
-  std::lock_guard lock(session_mutex_);
-  if (session_ && !session_->dead.load(std::memory_order_acquire)) {
-    session = session_;
-    return {};
-  }
+Failure State::ensure_session(std::shared_ptr<Session>& session, const Deadline& deadline) {
+  if ((session = living_session())) return {};
+  std::unique_lock connecting(connecting_mutex_, std::defer_lock);
+  if (!deadline.has_end())
+    connecting.lock();
+  else if (!connecting.try_lock_for(std::chrono::milliseconds(hello_ms(deadline))))
+    return no_answer(options_.socket, deadline);
+  if ((session = living_session())) return {};
   std::shared_ptr<Session> fresh;
-  Failure failure = start_session(fresh);
+  Failure failure = start_session(fresh, deadline);
   // A daemon may end between accepting us and answering (idle, stopped, one of several that started at once).
-  for (int tries = 0; options_.start && tries < 3; ++tries) {
-    if (!failure.what.ends_with(kWentAway) && !failure.what.ends_with(kRefused)) break;
-    failure = start_session(fresh);
+  const uint64_t end = os::monotonic_ms() + std::min(options_.start_timeout_ms, deadline.left_ms());
+  for (int tries = 0; options_.start; ++tries) {
+    if (!failure.what.ends_with(kWentAway) && !failure.what.ends_with(kRefused) &&
+        !failure.what.ends_with(kEnding))
+      break;
+    if (tries >= 3) {
+      if (!has_connected_ || os::monotonic_ms() >= end) break;
+      os::sleep_us(20'000);
+    }
+    failure = start_session(fresh, deadline);
   }
   if (failure.bad()) return failure;
-  forget_leases();
-  claim_again(*fresh);
-  std::shared_ptr<Session> old = std::exchange(session_, fresh);
+  has_connected_ = true;
+  std::shared_ptr<Session> old = fresh;
+  {
+    std::lock_guard lock(session_mutex_);  // so that nothing is let go of meanwhile
+    forget_leases();
+    claim_again(*fresh);
+    std::swap(session_, old);
+  }
   session = fresh;
   if (old) end_session(std::move(old));
   return {};
@@ -198,8 +219,10 @@ void State::end_session(std::shared_ptr<Session> session) {
     else
       session->listener.join();
   }
+  std::lock_guard lock(session_mutex_);
   session->main.reset();
   session->idle.clear();
+  session->late.clear();
 }
 
 void State::claim_again(Session& session) {
@@ -215,7 +238,7 @@ void State::claim_again(Session& session) {
     std::lock_guard lock(callbacks_mutex_);
     for (const auto& [id, watch] : watches_) watches.push_back({id, watch.first});
   }
-  wire::Frame frame = no_frame();
+  wire::Frame frame{};
   for (const auto& [id, key] : refs) {
     wire::Writer w(wire::kHeaderBytes);
     w.number(id).number(key).bytes("");
@@ -241,115 +264,6 @@ void State::claim_again(Session& session) {
       callbacks_.push_back([call = found->second.second] { call(SPILLWAY_RESYNC, "", 0); });
   }
   callbacks_more_.notify_all();
-}
-
-Failure State::take_channel(Session& session, std::unique_ptr<wire::Channel>& channel) {
-  {
-    std::lock_guard lock(session_mutex_);
-    if (session.main && session.main->open()) {
-      channel = std::move(session.main);
-      return {};
-    }
-    if (!session.idle.empty()) {
-      channel = std::move(session.idle.back());
-      session.idle.pop_back();
-      return {};
-    }
-  }
-  Result<os::Fd> socket = os::connect_to(options_.socket.c_str());
-  if (!socket) return unavailable(options_.socket, kWentAway);
-  channel = std::make_unique<wire::Channel>(std::move(*socket));
-  wire::Writer attach(wire::kHeaderBytes);
-  attach.number(session.id).number(session.key).number(uint8_t{0});
-  wire::finish_frame(attach.data(), 1, static_cast<uint16_t>(wire::Verb::kAttach), 0, 0);
-  wire::Frame frame = no_frame();
-  if (!channel->send(attach.data()).ok() || !channel->receive(frame, 30'000).ok() ||
-      frame.header.status != SPILLWAY_OK)
-    return unavailable(options_.socket, kWentAway);
-  channel->is_main = false;
-  return {};
-}
-
-void State::give_channel(const std::shared_ptr<Session>& session, std::unique_ptr<wire::Channel> channel) {
-  std::lock_guard lock(session_mutex_);
-  if (session->dead) return;
-  if (channel->is_main)
-    session->main = std::move(channel);
-  else if (session->idle.size() < kMostIdleChannels)
-    session->idle.push_back(std::move(channel));
-}
-
-Failure State::call(wire::Verb verb, wire::Writer& request, Answer& answer, bool again, const os::Fd* fd) {
-  for (int tries = 0;; ++tries) {
-    std::shared_ptr<Session> session;
-    if (Failure f = ensure_session(session); f.bad()) return f;
-    std::unique_ptr<wire::Channel> channel;
-    if (Failure f = take_channel(*session, channel); f.bad()) {
-      session->dead = true;
-      if (tries < 3) continue;
-      return f;
-    }
-    std::string& frame = request.data();
-    wire::finish_frame(frame, 1, static_cast<uint16_t>(verb), 0, fd ? 1 : 0);
-    Errno error;
-    if (has_pending_.load(std::memory_order_relaxed)) {
-      std::lock_guard lock(refs_mutex_);
-      if (!pending_.empty()) error = channel->send(pending_);
-      pending_.clear();
-      has_pending_ = false;
-    }
-    const int raw = fd ? fd->get() : -1;
-    if (error.ok()) error = channel->send(frame, fd ? &raw : nullptr, fd ? 1 : 0);
-    wire::Frame reply = no_frame();
-    if (error.ok()) error = channel->receive(reply);
-    if (!error.ok()) {
-      session->dead = true;
-      if (again && tries < 3) continue;
-      return unavailable(options_.socket, "ended during this call; what it did is not known");
-    }
-    give_channel(session, std::move(channel));
-    answer.fds = std::move(reply.fds);
-    answer.payload = std::move(reply.payload);
-    if (reply.header.status == SPILLWAY_OK) return {};
-    wire::Reader r(answer.payload);
-    return {static_cast<spillway_status>(reply.header.status), std::string(r.bytes(16 << 10))};
-  }
-}
-
-Failure State::call_many(wire::Verb verb, std::vector<wire::Writer>& requests,
-                         const std::function<void(size_t, Failure, Answer&)>& each) {
-  std::shared_ptr<Session> session;
-  if (Failure f = ensure_session(session); f.bad()) return f;
-  std::unique_ptr<wire::Channel> channel;
-  if (Failure f = take_channel(*session, channel); f.bad()) {
-    session->dead = true;
-    return f;
-  }
-  std::string frames;
-  for (size_t i = 0; i < requests.size(); ++i) {
-    wire::finish_frame(requests[i].data(), i, static_cast<uint16_t>(verb), 0, 0);
-    frames += requests[i].data();
-  }
-  Errno error = channel->send(frames);
-  // Answers come as the daemon has them, not in order.
-  for (size_t i = 0; i < requests.size() && error.ok(); ++i) {
-    wire::Frame reply = no_frame();
-    error = channel->receive(reply);
-    if (!error.ok()) break;
-    Answer answer{std::move(reply.payload), std::move(reply.fds)};
-    Failure failure;
-    if (reply.header.status != SPILLWAY_OK) {
-      wire::Reader r(answer.payload);
-      failure = {static_cast<spillway_status>(reply.header.status), std::string(r.bytes(16 << 10))};
-    }
-    if (reply.header.request < requests.size()) each(reply.header.request, failure, answer);
-  }
-  if (!error.ok()) {
-    session->dead = true;
-    return unavailable(options_.socket, "ended during this call; what it did is not known");
-  }
-  give_channel(session, std::move(channel));
-  return {};
 }
 
 }  // namespace spillway::client
