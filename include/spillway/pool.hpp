@@ -79,6 +79,15 @@ concept PlainRange =
     std::ranges::contiguous_range<R> && std::ranges::sized_range<R> && Plain<std::ranges::range_value_t<R>>;
 
 template <typename T>
+concept CharArray = std::is_array_v<T> && std::is_same_v < std::remove_cv_t<std::remove_extent_t<T>>,
+char > ;
+template <size_t N>
+size_t text_length(const char (&text)[N]) {
+  const void* const end = std::memchr(text, 0, N);
+  return end ? static_cast<size_t>(static_cast<const char*>(end) - text) : N;
+}
+
+template <typename T>
 void check_elements(std::span<const std::byte> bytes) {
   if (bytes.size() % sizeof(T) != 0) not_a("array of elements of this size");
   if (reinterpret_cast<uintptr_t>(bytes.data()) % alignof(T) != 0) not_a("array with this alignment");
@@ -494,10 +503,13 @@ class Pool {
   Pool& operator=(Pool&&) noexcept = default;
   spillway_pool* c_pool() const { return pool_.get(); }
 
-  // Copies a value into a new object.
+  // Copies a value into a new object. Of an array of char, a string literal for one, the text in it, without
+  // the 0 that ends it (set_bytes() takes all).
   template <typename T>
   DRef set(const T& value, const SetOptions& options = {}) {
-    if constexpr (detail::PlainRange<T>)
+    if constexpr (detail::CharArray<T>)
+      return set_bytes(std::as_bytes(std::span(value, detail::text_length(value))), options);
+    else if constexpr (detail::PlainRange<T>)
       return set_bytes(std::as_bytes(std::span(std::ranges::data(value), std::ranges::size(value))), options);
     else if constexpr (std::is_convertible_v<const T&, std::string_view>)
       return set_bytes(std::as_bytes(std::span(std::string_view(value))), options);

@@ -75,3 +75,20 @@ TEST_CASE("a span or an array of fixed length is read only from an object of tha
   failure_of(SPILLWAY_CORRUPT, [&] { (void)pool.get(two).value<std::array<double, 3>>(); });
   failure_of(SPILLWAY_CORRUPT, [&] { (void)pool.get_as<std::span<const double, 0>>(two); });
 }
+
+TEST_CASE("a string literal, a pointer to its text and a string are the same object's bytes") {
+  Daemon daemon;
+  Pool pool = daemon.pool();
+  const char* const pointer = "hello";
+  const char unended[3] = {'a', 'b', 'c'};
+  char room[64] = "hello";
+  REQUIRE(pool.get(pool.set("hello")).text() == "hello");
+  REQUIRE(pool.get(pool.set(pointer)).text() == "hello");
+  REQUIRE(pool.get(pool.set(room)).text() == "hello");
+  REQUIRE(pool.get(pool.set(std::string("hello"))).text() == "hello");
+  REQUIRE(pool.get(pool.set(std::string_view("hello"))).text() == "hello");
+  REQUIRE(pool.get(pool.set(unended)).text() == "abc");
+  REQUIRE(pool.get(pool.set("")).size() == 0);
+  const unsigned char bytes[3] = {1, 0, 2};
+  REQUIRE(pool.get(pool.set(bytes)).size() == 3);
+}
