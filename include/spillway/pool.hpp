@@ -19,7 +19,9 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <list>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <ranges>
 #include <span>
@@ -257,6 +259,33 @@ struct FileRef {
 
 namespace detail {
 using PoolHandle = std::shared_ptr<spillway_pool>;
+
+// The functions of on_destroy() that have not run: they go when they have, or with the pool.
+class DestroyCalls {
+ public:
+  struct Entry {
+    DestroyCalls* all;
+    std::function<void()> call;
+  };
+  Entry* add(std::function<void()> call) {
+    std::lock_guard lock(mutex_);
+    return &entries_.emplace_back(Entry{this, std::move(call)});
+  }
+  std::function<void()> take(Entry* entry) {
+    std::lock_guard lock(mutex_);
+    std::function<void()> call = std::move(entry->call);
+    entries_.remove_if([entry](const Entry& e) { return &e == entry; });
+    return call;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::list<Entry> entries_;
+};
+struct ClosePool {
+  std::shared_ptr<DestroyCalls> calls = std::make_shared<DestroyCalls>();
+  void operator()(spillway_pool* pool) const { spillway_pool_close(pool); }
+};
 
 inline spillway_put_options c_options(const SetOptions& o) {
   spillway_put_options c{};
@@ -497,7 +526,7 @@ class Pool {
     c.cached_objects = o.cached_objects;
     spillway_pool* pool = nullptr;
     check(spillway_pool_open(&c, &pool));
-    pool_ = detail::PoolHandle(pool, spillway_pool_close);
+    pool_ = detail::PoolHandle(pool, detail::ClosePool());
   }
   Pool(Pool&&) noexcept = default;
   Pool& operator=(Pool&&) noexcept = default;
@@ -607,15 +636,19 @@ class Pool {
   }
   // Runs once, in a thread of the library, after the object's bytes are gone; never, once the daemon has ended.
   void on_destroy(const DRef& dref, std::function<void()> call) {
-    auto owned_call = std::make_unique<std::function<void()>>(std::move(call));
-    check(spillway_on_destroy(
+    const auto* const close = std::get_deleter<detail::ClosePool>(pool_);
+    if (close == nullptr) throw Error(SPILLWAY_INVALID, "no pool");
+    using Entry = detail::DestroyCalls::Entry;
+    Entry* const entry = close->calls->add(std::move(call));
+    const spillway_status s = spillway_on_destroy(
         pool_.get(), dref.ref(),
         [](void* context) {
-          const std::unique_ptr<std::function<void()>> mine(static_cast<std::function<void()>*>(context));
-          (*mine)();
+          auto* const mine = static_cast<Entry*>(context);
+          mine->all->take(mine)();
         },
-        owned_call.get()));
-    (void)owned_call.release();
+        entry);
+    if (s != SPILLWAY_OK) (void)close->calls->take(entry);
+    check(s);
   }
 
   FileRef move_to_disk(const DRef& dref, const DiskOptions& o = {}) {

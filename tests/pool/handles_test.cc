@@ -92,3 +92,23 @@ TEST_CASE("a string literal, a pointer to its text and a string are the same obj
   const unsigned char bytes[3] = {1, 0, 2};
   REQUIRE(pool.get(pool.set(bytes)).size() == 3);
 }
+
+TEST_CASE("a function that was to run after an object goes with its pool when that is closed first") {
+  Daemon daemon;
+  Pool other = daemon.pool();
+  const auto alive = std::make_shared<int>(1);
+  std::atomic<int> calls{0};
+  {
+    Pool pool = daemon.pool();
+    DRef kept = pool.set(std::string("kept"), {.name = "kept"}), brief = pool.set(std::string("brief"));
+    pool.on_destroy(kept, [alive, &calls] { ++calls; });
+    pool.on_destroy(brief, [alive, &calls] { ++calls; });
+    failure_of(SPILLWAY_NOT_FOUND, [&] { pool.on_destroy(DRef(), [alive] {}); });
+    REQUIRE(alive.use_count() == 3);
+    brief = DRef();
+    REQUIRE(wait_until([&] { return calls == 1 && alive.use_count() == 2; }));
+  }
+  REQUIRE(alive.use_count() == 1);
+  REQUIRE(calls == 1);
+  other.erase("kept");
+}
