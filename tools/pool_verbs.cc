@@ -1,11 +1,7 @@
 #include "tools/pool_verbs.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <signal.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -20,16 +16,6 @@
 
 namespace spillway::tools {
 namespace {
-
-constexpr size_t kPieceBytes = 1 << 20;
-
-Pool connect(const Arguments& a, bool start = true) {
-  Pool::Options options;
-  options.socket = a.socket;
-  options.daemon = a.daemon;
-  options.start = start;
-  return Pool(options);
-}
 
 const char* hint_text(spillway_hint hint) {
   const char* const texts[] = {"normal", "keep", "first-to-go", "recomputable"};
@@ -66,6 +52,14 @@ nlohmann::json to_json(const Info& i) {
 }
 
 }  // namespace
+
+Pool connect(const Arguments& a, bool start) {
+  Pool::Options options;
+  options.socket = a.socket;
+  options.daemon = a.daemon;
+  options.start = start;
+  return Pool(options);
+}
 
 int ls(const Arguments& a) {
   Pool pool = connect(a, false);
@@ -109,61 +103,6 @@ int stat(const Arguments& a) {
   return 0;
 }
 
-// On a terminal, how far a long copy is. Every tenth of a second at most.
-class Progress {
- public:
-  Progress(const char* what, uint64_t total) : what_(what), total_(total), shown_(isatty(2) && total != 1) {}
-  void at(uint64_t bytes) {
-    const auto now = std::chrono::steady_clock::now();
-    if (!shown_ || now - last_ < std::chrono::milliseconds(100)) return;
-    last_ = now;
-    drawn_ = true;
-    if (total_ == 0) {
-      fmt::print(stderr, "\r{} {}  ", what_, size_text(bytes));
-      return;
-    }
-    const int filled = static_cast<int>(30 * bytes / total_);
-    fmt::print(stderr, "\r{} [{:<30}] {} of {}  ", what_, std::string(static_cast<size_t>(filled), '#'),
-               size_text(bytes), size_text(total_));
-  }
-  ~Progress() {
-    if (drawn_) fmt::print(stderr, "\r\033[K");
-  }
-
- private:
-  const char* what_;
-  uint64_t total_;
-  bool shown_, drawn_ = false;
-  std::chrono::steady_clock::time_point last_{};
-};
-
-int get(const Arguments& a) {
-  Pool pool = connect(a);
-  GetOptions options;
-  options.timeout = Milliseconds(static_cast<int64_t>(a.wait_s * 1000));
-  const Pin pin = pool.get(a.name, options);
-  int out = 1;
-  if (!a.file.empty() && a.file != "-") {
-    out = ::open(a.file.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | (a.force ? O_TRUNC : O_EXCL), 0666);
-    if (out < 0)
-      throw Failure(
-          1, errno == EEXIST ? a.file + " exists; --force overwrites it" : a.file + ": " + strerror(errno));
-  } else if (isatty(1) && pin.text().find('\0') != std::string_view::npos) {
-    throw Failure(1, "the object is binary, and this is a terminal: name a file or redirect");
-  }
-  Progress progress("get", pin.size());
-  for (size_t at = 0; at < pin.size();) {
-    const ssize_t n = ::write(out, pin.text().data() + at, std::min(kPieceBytes, pin.size() - at));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0)
-      throw Failure(1, fmt::format("{}: {}", out == 1 ? "standard output" : a.file, strerror(errno)));
-    at += static_cast<size_t>(n);
-    progress.at(at);
-  }
-  if (out != 1 && ::close(out) != 0) throw Failure(1, a.file + ": " + strerror(errno));
-  return 0;
-}
-
 SetOptions put_options(const Arguments& a) {
   SetOptions options;
   options.name = a.name;
@@ -174,59 +113,6 @@ SetOptions put_options(const Arguments& a) {
   for (int h = 0; h <= SPILLWAY_RECOMPUTABLE; ++h)
     if (a.hint == hint_text(static_cast<spillway_hint>(h))) options.hint = static_cast<spillway_hint>(h);
   return options;
-}
-
-// A read that goes on until `bytes` are there or the file ends.
-static size_t read_some(int in, char* to, size_t bytes, const std::string& from) {
-  size_t at = 0;
-  while (at < bytes) {
-    const ssize_t n = ::read(in, to + at, std::min(kPieceBytes, bytes - at));
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) throw Failure(1, from + ": " + strerror(errno));
-    if (n == 0) break;
-    at += static_cast<size_t>(n);
-  }
-  return at;
-}
-
-int put(const Arguments& a) {
-  int in = 0;
-  const bool named = !a.file.empty() && a.file != "-";
-  const std::string from = named ? a.file : "standard input";
-  if (named && (in = ::open(a.file.c_str(), O_RDONLY | O_CLOEXEC)) < 0)
-    throw Failure(1, from + ": " + strerror(errno));
-  struct stat st {};
-  if (::fstat(in, &st) != 0) throw Failure(1, from + ": " + strerror(errno));
-  if (S_ISDIR(st.st_mode)) throw Failure(1, from + " is a directory");
-  Pool pool = connect(a);
-  const SetOptions options = put_options(a);
-  if (S_ISREG(st.st_mode)) {
-    // Its length is known: read where it will stay.
-    const off_t here = std::max<off_t>(0, ::lseek(in, 0, SEEK_CUR));
-    const size_t bytes = static_cast<size_t>(std::max<off_t>(0, st.st_size - here));
-    Builder builder = pool.create(bytes, options);
-    Progress progress("put", bytes);
-    char* const to = bytes ? builder.as<char>().data() : nullptr;
-    for (size_t at = 0; at < bytes;) {
-      const size_t n = read_some(in, to + at, std::min(kPieceBytes, bytes - at), from);
-      if (n == 0) throw Failure(1, from + " became shorter while it was read");
-      progress.at(at += n);
-    }
-    (void)std::move(builder).seal();
-    return 0;
-  }
-  std::string text;
-  Progress progress("put", 0);
-  while (true) {
-    const size_t at = text.size();
-    text.resize(at + kPieceBytes);
-    const size_t n = read_some(in, text.data() + at, kPieceBytes, from);
-    text.resize(at + n);
-    progress.at(text.size());
-    if (n < kPieceBytes) break;
-  }
-  (void)pool.set(text, options);
-  return 0;
 }
 
 // One command for several names: all are tried, the first failure is the answer.

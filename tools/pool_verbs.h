@@ -1,5 +1,6 @@
 // pool_verbs.h - what the pool's subcommands do once their arguments are read. Each returns the exit status.
 #pragma once
+#include <spillway/pool.hpp>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,9 @@ struct Arguments {
        to_name = false;
   double wait_s = 0;
 };
+
+Pool connect(const Arguments& a, bool start = true);
+SetOptions put_options(const Arguments& a);
 
 int ls(const Arguments& a);
 int stat(const Arguments& a);

@@ -145,7 +145,8 @@ SPILLWAY_API spillway_status spillway_put_many(spillway_pool* pool, const void* 
                                                size_t* done);
 
 /* Room of `bytes` to write to in place. Nobody else sees it before it is sealed; a program that dies leaves
- * nothing. Write all of it: it may hold what an earlier object of this program left. */
+ * nothing. Write all of it: it may hold what an earlier object of this program left. From 1 MiB on the
+ * memory is shared with the daemon: MADV_DONTNEED loses none of what was written. */
 SPILLWAY_API spillway_status spillway_create(spillway_pool* pool, size_t bytes,
                                              const spillway_put_options* options, spillway_builder** builder);
 SPILLWAY_API void* spillway_builder_data(spillway_builder* builder);

@@ -1,8 +1,11 @@
 // The commands for people: every verb gets its answer, and says what is wrong in words.
+#include <signal.h>
 #include <sys/stat.h>
 
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "tests/pool/daemon.h"
 #include "tests/support/catch.h"
@@ -23,6 +26,21 @@ Outcome spillway_command(const Daemon& daemon, std::vector<std::string> words,
   command.env = {"SPILLWAY_SOCKET=" + daemon.socket()};
   command.input = input;
   return run(command);
+}
+
+// Through sh, where $COMMAND is the command.
+Outcome in_shell(const Daemon& daemon, const std::string& script) {
+  Command command;
+  command.argv = {"/bin/sh", "-c", script};
+  command.env = {"SPILLWAY_SOCKET=" + daemon.socket(), "TMPDIR=" + daemon.dir().path()};
+  command.env.push_back("COMMAND=" + spillway_bin());
+  return run(command);
+}
+
+std::set<std::string> names_in(const std::string& directory) {
+  std::set<std::string> names;
+  for (const auto& entry : fs::directory_iterator(directory)) names.insert(entry.path().filename());
+  return names;
 }
 
 }  // namespace
@@ -49,6 +67,100 @@ TEST_CASE("put and get stream bytes, from and to files and pipes") {
   got = spillway_command(daemon, {"get", "c/nothing"});
   REQUIRE(got.exit_code == 1);
   REQUIRE(got.err == "spillway: no object has the name c/nothing\n");
+}
+
+TEST_CASE("put reads a file to its end, whatever it says of its length") {
+  Daemon daemon;
+  Pool pool = daemon.pool();
+  Outcome got = spillway_command(daemon, {"put", "proc", "/proc/version"});
+  INFO(got.text());
+  REQUIRE(got.exit_code == 0);
+  REQUIRE(pool.get("proc").text().starts_with("Linux version"));
+  // One that grows after it was looked at: the command waits for the daemon then.
+  const std::string path = daemon.dir().write("grows", std::string(3'000'000, 'a'));
+  ::kill(daemon.pid(), SIGSTOP);
+  Command command;
+  command.argv = {spillway_bin(), "put", "grown", path};
+  command.env = {"SPILLWAY_SOCKET=" + daemon.socket()};
+  Running put(command);
+  REQUIRE(wait_until([&] {
+    std::error_code gone;
+    for (const auto& fd : fs::directory_iterator("/proc/" + std::to_string(put.pid()) + "/fd", gone))
+      if (fs::read_symlink(fd.path(), gone).string().starts_with("socket:")) return true;
+    return false;
+  }));
+  std::ofstream(path, std::ios::app) << std::string(2'000'000, 'b');
+  ::kill(daemon.pid(), SIGCONT);
+  REQUIRE(put.wait().exit_code == 0);
+  const Pin pin = pool.get("grown");
+  REQUIRE(pin.size() == 5'000'000);
+  REQUIRE(pin.text()[2'999'999] == 'a');
+  REQUIRE(pin.text().substr(3'000'000).find_first_not_of('b') == std::string_view::npos);
+  REQUIRE(wait_until([&] { return pool.stat_of("objects") == 2; }));
+}
+
+TEST_CASE("put takes from a pipe, or a file, what is much larger than memory in little memory") {
+  Daemon daemon({"--memory-limit", "20M"});
+  Pool pool = daemon.pool();
+  const auto before = names_in(daemon.dir().path());
+  for (const std::string script : {"head -c 200000000 /dev/zero | \"$COMMAND\" put n",
+                                   "truncate -s 200000000 \"$TMPDIR/f\"; \"$COMMAND\" put n \"$TMPDIR/f\"; "
+                                   "rm \"$TMPDIR/f\""}) {
+    const Outcome got = in_shell(daemon, script);
+    INFO(script << ": " << got.text());
+    REQUIRE(got.exit_code == 0);
+    REQUIRE(got.max_rss_bytes < (100u << 20));
+    const Info info = pool.stat("n");
+    REQUIRE(info.bytes == 200'000'000);
+    pool.erase("n");
+  }
+  REQUIRE(names_in(daemon.dir().path()) == before);
+  REQUIRE(in_shell(daemon,
+                   "seq 1 400000 > \"$TMPDIR/s\"; cat \"$TMPDIR/s\" | \"$COMMAND\" put seq && "
+                   "\"$COMMAND\" get seq | cmp - \"$TMPDIR/s\"")
+              .exit_code == 0);
+  const Outcome got = in_shell(daemon, "export TMPDIR=/nowhere; seq 1 400000 | \"$COMMAND\" put seq");
+  REQUIRE(got.exit_code == 1);
+  REQUIRE(got.err.find("/nowhere (keeps the input until its length is known; $TMPDIR): No such file") !=
+          std::string::npos);
+}
+
+TEST_CASE("get replaces a file by a whole one or leaves it, also one that the object is read from") {
+  Daemon daemon({"--memory-limit", "20M"});
+  Pool pool = daemon.pool();
+  std::string text(30'000'000, 'x');
+  text += "end";
+  const std::string path = daemon.dir().write("source", text);
+  ::chmod(path.c_str(), 0640);
+  REQUIRE(spillway_command(daemon, {"restore", "n", path}).exit_code == 0);
+  Outcome got = spillway_command(daemon, {"get", "n", path, "--force"});
+  INFO(got.text());
+  REQUIRE(got.exit_code == 0);
+  REQUIRE(daemon.dir().read("source") == text);
+  struct stat st {};
+  REQUIRE(::stat(path.c_str(), &st) == 0);
+  REQUIRE((st.st_mode & 0777) == 0640);
+
+  (void)pool.set(std::string(3'000'000, 'y'), {.name = "y", .flags = SPILLWAY_UNCOUNTED});
+  const auto before = names_in(daemon.dir().path());
+  const std::string limited = "trap '' XFSZ; ulimit -f 1000; \"$COMMAND\" get y ";
+  got = in_shell(daemon, limited + "\"$TMPDIR/new\"");
+  REQUIRE(got.exit_code == 1);
+  REQUIRE(got.err.find("File too large") != std::string::npos);
+  REQUIRE(in_shell(daemon, limited + "\"$TMPDIR/source\" --force").exit_code == 1);
+  REQUIRE(daemon.dir().read("source") == text);
+  REQUIRE(names_in(daemon.dir().path()) == before);
+
+  // Links lead where they did; devices stay devices.
+  fs::create_symlink(path, daemon.dir() / "link");
+  REQUIRE(spillway_command(daemon, {"get", "y", daemon.dir() / "link", "--force"}).exit_code == 0);
+  REQUIRE(fs::is_symlink(daemon.dir() / "link"));
+  REQUIRE(daemon.dir().read("source") == std::string(3'000'000, 'y'));
+  REQUIRE(spillway_command(daemon, {"get", "y", "/dev/null", "--force"}).exit_code == 0);
+  REQUIRE(fs::is_character_file("/dev/null"));
+  got = spillway_command(daemon, {"get", "y", daemon.dir().path(), "--force"});
+  REQUIRE(got.exit_code == 1);
+  REQUIRE(got.err.find("is a directory") != std::string::npos);
 }
 
 TEST_CASE("ls and stat tell what is there, for people and as JSON") {
