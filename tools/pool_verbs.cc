@@ -21,23 +21,18 @@ const char* hint_text(spillway_hint hint) {
   const char* const texts[] = {"normal", "keep", "first-to-go", "recomputable"};
   return texts[std::clamp<int>(hint, 0, 3)];
 }
-std::string utf8(const std::string& text) {
-  const nlohmann::json as_is = text;
-  try {
-    (void)as_is.dump();
-    return text;
-  } catch (const nlohmann::json::exception&) {
-    return as_is.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  }
+// Names and paths are bytes; what is no UTF-8 in them is shown as U+FFFD.
+std::string text_of(const nlohmann::json& json) {
+  return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 nlohmann::json to_json(const Info& i) {
-  return {{"name", utf8(i.name)},
+  return {{"name", i.name},
           {"id", fmt::format("{:016x}", i.ref.id)},
           {"bytes", i.bytes},
           {"state", spillway_state_text(i.state)},
           {"version", i.version},
-          {"tag", utf8(i.tag)},
+          {"tag", i.tag},
           {"uid", i.uid},
           {"mode", fmt::format("{:04o}", i.mode)},
           {"owner_pid", i.owner_pid},
@@ -68,7 +63,7 @@ int ls(const Arguments& a) {
   if (a.json_output) {
     nlohmann::json list = nlohmann::json::array();
     for (const Info& i : all) list.push_back(to_json(i));
-    fmt::print("{}\n", list.dump(2));
+    fmt::print("{}\n", text_of(list));
     return 0;
   }
   if (all.empty()) return 0;
@@ -85,7 +80,7 @@ int stat(const Arguments& a) {
   for (const std::string& name : a.names) {
     const Info i = pool.stat(name);
     if (a.json_output) {
-      fmt::print("{}\n", to_json(i).dump(2));
+      fmt::print("{}\n", text_of(to_json(i)));
       continue;
     }
     fmt::print(
@@ -187,7 +182,7 @@ static void print_status(Pool& pool, bool as_json) {
                                 {"used_bytes", d.used},
                                 {"available_bytes", d.available}});
     all["socket"] = spillway_pool_socket(pool.c_pool());
-    fmt::print("{}\n", all.dump(2));
+    fmt::print("{}\n", text_of(all));
     return;
   }
   fmt::print("{}", status_text(pool));

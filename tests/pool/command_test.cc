@@ -183,6 +183,24 @@ TEST_CASE("ls and stat tell what is there, for people and as JSON") {
   REQUIRE(nlohmann::json::parse(spillway_command(daemon, {"stat", "b", "--json"}).out)["name"] == "b");
 }
 
+TEST_CASE("names, tags and paths that are no UTF-8 are shown with the others, as JSON too") {
+  Daemon daemon;
+  Pool pool = daemon.pool();
+  (void)pool.set(1, {.name = "good", .flags = SPILLWAY_UNCOUNTED});
+  (void)pool.set(1, {.name = "bad \xff\xfe", .tag = "\x80", .flags = SPILLWAY_UNCOUNTED});
+  const std::string file = daemon.dir().write("file \xe4", "text");
+  REQUIRE(spillway_command(daemon, {"restore", "file", file}).exit_code == 0);
+  const auto list = nlohmann::json::parse(spillway_command(daemon, {"ls", "--json"}).out);
+  REQUIRE(list.size() == 3);
+  REQUIRE(list[0]["name"] == "bad \xef\xbf\xbd\xef\xbf\xbd");
+  for (const char* const name : {"bad \xff\xfe", "file"}) {
+    const Outcome got = spillway_command(daemon, {"stat", name, "--json"});
+    INFO(got.text());
+    REQUIRE(got.exit_code == 0);
+    REQUIRE(nlohmann::json::parse(got.out)["bytes"] == 4);
+  }
+}
+
 TEST_CASE("rm, pin, unpin, spill, load, save, restore and drain do what they say") {
   Daemon daemon;
   Pool pool = daemon.pool();
