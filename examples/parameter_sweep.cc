@@ -1,7 +1,8 @@
 // parameter_sweep.cc - eight worker processes over one matrix, which exists once in memory however many look
 // at it. Each takes a part of the parameters; results come back as futures, so that a worker that fails says
 // why.
-//   g++ -std=c++20 parameter_sweep.cc -lspillway && ./a.out [MIB]          (1024: the matrix of 1 GiB)
+//   g++ -std=c++20 parameter_sweep.cc -lspillway && ./a.out [MIB]          (of the matrix: 1024, which is 1
+//   GiB)
 #include <sys/wait.h>
 #include <unistd.h>
 #include <spillway/pool.hpp>
@@ -36,7 +37,7 @@ void work(spillway_cell cell, double x) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const size_t mib = argc > 1 ? static_cast<size_t>(std::atol(argv[1])) : 64;
+  const size_t mib = argc > 1 ? static_cast<size_t>(std::atol(argv[1])) : 1024;
   spillway::Pool pool;
   spillway::Builder builder = pool.create(mib << 20, {.name = "sweep/matrix"});
   for (double& a : builder.as<double>()) a = 3;
