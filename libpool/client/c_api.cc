@@ -57,6 +57,12 @@ Failure check_name(const char* name) {
   return {};
 }
 
+Failure check_prefix(const char* prefix) {
+  if (prefix != nullptr && strlen(prefix) > wire::kMaxNameBytes)
+    return {SPILLWAY_INVALID, fmt::format("a prefix has at most {} bytes, as names", wire::kMaxNameBytes)};
+  return {};
+}
+
 Failure check_device(const char* device) {
   if (device != nullptr && strlen(device) > 64)
     return {SPILLWAY_INVALID, "a device's name has at most 64 bytes"};
@@ -73,6 +79,8 @@ Failure write_options(wire::Writer& w, const spillway_put_options* given) {
   if (o.hint < 0 || o.hint > SPILLWAY_RECOMPUTABLE) return {SPILLWAY_INVALID, "no such hint"};
   if (o.when_full < 0 || o.when_full > SPILLWAY_FAIL)
     return {SPILLWAY_INVALID, "no such contract for a full pool"};
+  if (o.flags & ~uint32_t{SPILLWAY_DURABLE | SPILLWAY_RETAIN | SPILLWAY_EXCLUSIVE | SPILLWAY_UNCOUNTED})
+    return {SPILLWAY_INVALID, fmt::format("no such flags: {:#x}", o.flags)};
   if (o.mode & ~0666u) return {SPILLWAY_INVALID, "a mode has the bits 0666 only"};
   if (o.filters != nullptr && strlen(o.filters) > 256)
     return {SPILLWAY_INVALID, "the list of filters is too long"};

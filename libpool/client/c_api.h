@@ -53,6 +53,7 @@ spillway_status guarded(const spillway_pool* pool, F&& call) {
 wire::Writer request();
 void write_ref(wire::Writer& w, spillway_ref ref, std::string_view name = "");
 Failure check_name(const char* name);
+Failure check_prefix(const char* prefix);  // null is none
 Failure check_device(const char* device);  // null is none
 // Checked, as a request has them.
 Failure write_options(wire::Writer& w, const spillway_put_options* given);

@@ -11,8 +11,15 @@ using namespace spillway::client;
 
 namespace {
 
+Failure check_options(const spillway_disk_options* o) {
+  if (o != nullptr && (o->flags & ~uint32_t{SPILLWAY_OVERWRITE | SPILLWAY_SYNC}))
+    return {SPILLWAY_INVALID, fmt::format("no such flags: {:#x}", o->flags)};
+  return {};
+}
+
 spillway_status to_disk(spillway_pool* pool, spillway_ref ref, bool keep, const spillway_disk_options* o,
                         spillway_file_ref* file) {
+  if (Failure f = check_options(o); f.bad()) return fail(f);
   const char* const path = o && o->path ? o->path : "";
   if (*path && *path != '/') return invalid(std::string(path) + ": expected an absolute path");
   if (strlen(path) > wire::kMaxPathBytes) return invalid("the path is too long");
@@ -113,6 +120,7 @@ spillway_status spillway_save_to_disk(spillway_pool* pool, spillway_ref ref, con
                                       const spillway_disk_options* options, spillway_file_ref* file) {
   return guarded(pool, [&]() -> spillway_status {
     if (path == nullptr || !*path) return invalid("a path is needed");
+    if (Failure f = check_options(options); f.bad()) return fail(f);
     spillway_pin* pin = nullptr;
     if (spillway_status s = get_pin(pool, ref, nullptr, nullptr, &pin)) return s;
     const uint64_t bytes = spillway_pin_size(pin);

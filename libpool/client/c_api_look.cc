@@ -45,6 +45,7 @@ bool read_info(wire::Reader& r, spillway_info& info, InfoText& text) {
 spillway_status list_some(spillway_pool* pool, const char* prefix, bool unnamed, spillway_info_call call,
                           void* context) {
   if (call == nullptr) return invalid("no callback");
+  if (Failure f = check_prefix(prefix); f.bad()) return fail(f);
   std::string after;
   uint64_t index = 0;
   while (true) {
@@ -113,6 +114,7 @@ spillway_status spillway_watch_open(spillway_pool* pool, const char* prefix, spi
   return guarded(pool, [&]() -> spillway_status {
     if (call == nullptr || watch == nullptr) return invalid("no callback, or nowhere to put the watch");
     *watch = nullptr;
+    if (Failure f = check_prefix(prefix); f.bad()) return fail(f);
     auto made = std::make_unique<spillway_watch>();
     made->pool = pool;
     if (Failure f = pool->client.state().watch(

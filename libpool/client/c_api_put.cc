@@ -191,7 +191,7 @@ spillway_status spillway_put_many(spillway_pool* pool, const void* const* data, 
                                   size_t count, spillway_ref* refs, size_t* done) {
   return guarded(pool, [&]() -> spillway_status {
     if (done != nullptr) *done = 0;
-    if (refs == nullptr || (count > 0 && (data == nullptr || bytes == nullptr)))
+    if (count > 0 && (refs == nullptr || data == nullptr || bytes == nullptr))
       return invalid("no data, or nowhere to put the references");
     for (size_t i = 0; i < count; ++i)
       if (data[i] == nullptr && bytes[i] > 0) return invalid(fmt::format("no data for object {}", i));

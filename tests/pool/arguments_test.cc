@@ -48,7 +48,11 @@ TEST_CASE("every function of pool.h refuses what cannot be, in words, and takes 
   no_tag.name = "n";
   no_tag.tag_bytes = 5;
   const auto is = [](bool as_it_should) { return as_it_should ? SPILLWAY_OK : SPILLWAY_FAILED; };
-  const std::string long_name(65, 'd');
+  const std::string long_name(65, 'd'), long_prefix(1025, 'p');
+  spillway_put_options odd_flags{};
+  odd_flags.flags = 16;
+  spillway_disk_options odd_disk_flags{};
+  odd_disk_flags.flags = 4;
 
   const std::vector<Row> rows = {
       {"spillway_status_text", [&] { return is(spillway_status_text(spillway_status(99)) != nullptr); },
@@ -63,6 +67,18 @@ TEST_CASE("every function of pool.h refuses what cannot be, in words, and takes 
       {"spillway_put", [&] { return spillway_put(p, nullptr, 1, nullptr, &ref); }},
       {"spillway_put", [&] { return spillway_put(p, "x", 1, nullptr, nullptr); }},
       {"spillway_put", [&] { return spillway_put(p, "x", 1, &no_tag, &ref); }},
+      {"spillway_put", [&] { return spillway_put(p, "x", 1, &odd_flags, &ref); }},
+      {"spillway_create", [&] { return spillway_create(p, 1, &odd_flags, &builder); }},
+      {"spillway_copy_to_disk", [&] { return spillway_copy_to_disk(p, r, &odd_disk_flags, &file); }},
+      {"spillway_save_to_disk", [&] { return spillway_save_to_disk(p, r, "/x", &odd_disk_flags, &file); }},
+      {"spillway_list", [&] { return spillway_list(p, long_prefix.c_str(), any_info, nullptr); }},
+      {"spillway_watch_open",
+       [&] {
+         return spillway_watch_open(
+             p, long_prefix.c_str(), [](void*, spillway_change, const char*, uint64_t) {}, nullptr, &watch);
+       }},
+      {"spillway_put_many", [&] { return spillway_put_many(p, nullptr, nullptr, 0, nullptr, nullptr); },
+       SPILLWAY_OK},
       {"spillway_put_many", [&] { return spillway_put_many(nullptr, &datum, &bytes, 1, &ref, &done); }},
       {"spillway_put_many", [&] { return spillway_put_many(p, nullptr, &bytes, 1, &ref, &done); }},
       {"spillway_put_many", [&] { return spillway_put_many(p, &datum, nullptr, 1, &ref, &done); }},
@@ -217,6 +233,11 @@ TEST_CASE("every function of pool.h refuses what cannot be, in words, and takes 
     INFO((*at)[1].str());
     CHECK(tried.contains((*at)[1].str()));
   }
+}
+
+TEST_CASE("setting no values sets none") {
+  Daemon daemon;
+  REQUIRE(daemon.pool().set_many({}).empty());
 }
 
 TEST_CASE("a pool that was moved from throws, and what is empty is empty") {
