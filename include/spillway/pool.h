@@ -2,12 +2,16 @@
  * is short.
  *
  *   spillway_pool* pool;
- *   if (spillway_pool_open(NULL, &pool) != SPILLWAY_OK) { fprintf(stderr, "%s\n", spillway_last_error());
- * exit(1); } spillway_ref matrix; spillway_put(pool, data, bytes, NULL, &matrix);            // copies;
- * spillway_create() builds in place spillway_pin* pin; spillway_get(pool, matrix, NULL, &pin); // maps:
- * spillway_pin_data() is in shared memory
+ *   if (spillway_pool_open(NULL, &pool) != SPILLWAY_OK) {
+ *     fprintf(stderr, "%s\n", spillway_last_error());
+ *     exit(1);
+ *   }
+ *   spillway_ref matrix;
+ *   spillway_put(pool, data, bytes, NULL, &matrix);   // copies; spillway_create() builds in place
+ *   spillway_pin* pin;
+ *   spillway_get(pool, matrix, NULL, &pin);           // maps: spillway_pin_data() is in shared memory
  *   ...
- *   spillway_pin_release(pin);                                 // from here on the object may be spilled
+ *   spillway_pin_release(pin);                        // from here on the object may be spilled
  *
  * Link with -lspillway. C++ programs use pool.hpp, which is this with types.
  *
