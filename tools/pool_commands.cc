@@ -1,5 +1,6 @@
 #include "tools/pool_commands.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include <CLI/CLI.hpp>
@@ -35,6 +36,14 @@ const std::vector<PoolCommand>& pool_commands() {
 bool is_pool_command(const std::string& name) {
   const auto& all = pool_commands();
   return std::any_of(all.begin(), all.end(), [&](const PoolCommand& c) { return name == c.name; });
+}
+
+// CLI::Range says what the type can hold.
+static std::string seconds_at_most(const std::string& text) {
+  char* end = nullptr;
+  const double value = ::strtod(text.c_str(), &end);
+  if (end != text.c_str() && *end == 0 && value >= 0 && value <= 1e9) return "";
+  return text + ": expected seconds, such as 30 or 0.5, at most 1000000000";
 }
 
 int run_pool_command(std::vector<std::string> words) {
@@ -79,7 +88,7 @@ int run_pool_command(std::vector<std::string> words) {
   c->add_option("FILE", a.file, "Where to (default: standard output)")->option_text(" ");
   c->add_option("--wait", a.wait_s, "Wait so long for the name")
       ->option_text("SECONDS")
-      ->check(CLI::NonNegativeNumber);
+      ->check(seconds_at_most);
   c->add_flag("-f,--force", a.force, "Overwrite the file");
   c = add(root, "put", description("put"), put);
   c->add_option("NAME", a.name, "The object; one that is there is replaced")->required()->option_text(" ");
@@ -123,6 +132,12 @@ int run_pool_command(std::vector<std::string> words) {
   CLI::Option* const value = c->add_option("VALUE", a.value, "Its new value")->option_text(" ");
 
   root.name("spillway");
+  const bool known =
+      words.size() > 1 &&
+      !pool->get_subcommands([&](const CLI::App* verb) { return verb->get_name() == words[1]; }).empty();
+  if (words[0] == "pool" && !known && (words.size() < 2 || !words[1].starts_with("-")))
+    throw Failure(kCannotStart, (words.size() < 2 ? "pool" : "pool " + words[1]) +
+                                    ": expected pool start, pool stop, pool status or pool config");
   try {
     std::reverse(words.begin(), words.end());
     root.parse(words);

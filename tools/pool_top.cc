@@ -1,6 +1,7 @@
 // pool_top.cc - `spillway top`: the pool as it is now, once a second.
 // Threads: one. The terminal is given back whatever ends the view, but for SIGKILL.
 #include <curses.h>
+#include <locale.h>
 // Its macros are other people's names.
 #undef clear
 #undef erase
@@ -21,6 +22,7 @@ namespace {
 class Screen {
  public:
   Screen() {
+    ::setlocale(LC_CTYPE, "");  // names may have any letters
     ::initscr();
     ::cbreak();
     ::noecho();

@@ -116,7 +116,11 @@ Failure State::lease_of(Session& session, Answer& answer, Lease*& result) {
     if (answer.fds.empty()) return give_up(Errno(EMFILE));
     const uint64_t base = round_down(offset, kPageBytes);
     // A file that shrank would be a SIGBUS.
-    if (os::length_of(answer.fds[0].get()) < offset + lease->bytes) return give_up(Errno(EIO));
+    if (const uint64_t there = os::length_of(answer.fds[0].get()); there < offset + lease->bytes) {
+      tell_released(session.id, lease->slot);
+      return {SPILLWAY_CORRUPT, "its file was truncated: of " + std::to_string(offset + lease->bytes) +
+                                    " bytes, " + std::to_string(there) + " are there"};
+    }
     Result<os::Mapping> mapping =
         os::Mapping::read_only(answer.fds[0].get(), base, offset - base + lease->bytes);
     if (!mapping) return give_up(mapping.error());

@@ -17,6 +17,23 @@ constexpr const char* kRefused =
 constexpr const char* kEnding =
     "closed the new connection (it is ending, or does not permit this user any more)";
 
+// The last line of what was added to the log since it had so many bytes. Empty: none.
+std::string last_line(const std::string& path, uint64_t from) {
+  Result<os::Fd> log = os::open_file(path.c_str(), os::Open::kRead);
+  if (!log) return "";
+  const uint64_t end = os::length_of(log->get());
+  if (end <= from) return "";
+  std::string text(std::min<uint64_t>(end - from, 2048), '\0');
+  if (!os::read_all(log->get(), text.data(), text.size(), end - text.size()).ok()) return "";
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  return text.substr(text.rfind('\n') + 1);
+}
+
+uint64_t log_bytes(const std::string& path) {
+  Result<os::Fd> log = os::open_file(path.c_str(), os::Open::kRead);
+  return log ? os::length_of(log->get()) : 0;
+}
+
 }  // namespace
 
 Deadline::Deadline(std::optional<uint64_t> timeout_ms) : waits_(timeout_ms.has_value()) {
@@ -96,6 +113,8 @@ Failure State::connect_socket(os::Fd& socket, const Deadline& deadline) {
   // One is started, or somebody else's start is waited for.
   const uint64_t end = os::monotonic_ms() + std::min(options_.start_timeout_ms, deadline.left_ms());
   uint64_t start_again = 0;
+  const std::string log = options_.socket + ".log";
+  const uint64_t log_before = log_bytes(log);
   while (true) {
     const uint64_t now = os::monotonic_ms();
     if (now >= start_again) {
@@ -109,7 +128,7 @@ Failure State::connect_socket(os::Fd& socket, const Deadline& deadline) {
     }
     if (now > end)
       return {SPILLWAY_UNAVAILABLE, "a daemon was started, but does not listen at " + options_.socket +
-                                        "; its last words are in " + options_.socket + ".log"};
+                                        "; its last words, in " + log + ": " + last_line(log, log_before)};
     os::sleep_us(2000);
   }
 }

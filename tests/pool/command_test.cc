@@ -1,5 +1,6 @@
 // The commands for people: every verb gets its answer, and says what is wrong in words.
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/stat.h>
 
 #include <filesystem>
@@ -251,6 +252,49 @@ TEST_CASE("pool start, status, config and stop") {
   REQUIRE(spillway_command(daemon, {"pool", "status"}).exit_code == 125);
 }
 
+TEST_CASE("wrong usage is told with what would be right") {
+  Daemon daemon;
+  const auto refused = [&](std::vector<std::string> words) {
+    const Outcome got = spillway_command(daemon, words);
+    INFO(got.text());
+    REQUIRE(got.exit_code == 125);
+    REQUIRE(got.err.size() < 200);
+    return got.err;
+  };
+  REQUIRE(refused({"pool", "foo"}) ==
+          "spillway: pool foo: expected pool start, pool stop, pool status or pool config\n");
+  REQUIRE(refused({"pool"}).find("pool start, pool stop") != std::string::npos);
+  REQUIRE(spillway_command(daemon, {"pool", "--help"}).exit_code == 0);
+  for (const std::string wrong : {"-1", "1e300", "nan", "inf", "soon", "1s", ""})
+    REQUIRE(refused({"get", "n", "--wait", wrong}).find("expected seconds, such as 30 or 0.5") !=
+            std::string::npos);
+}
+
+TEST_CASE("a daemon that could not be started is told by its last line, once") {
+  ScratchDir dir;
+  ::setenv("SPILLWAY_POOL_POLICY", "fifo", 1);
+  Pool::Options options;
+  options.socket = dir / "pool.sock";
+  options.daemon = build_dir() + "/bin/spillwayd";
+  options.start_timeout = Milliseconds(3000);
+  fs::permissions(dir.path(), fs::perms(0700));
+  const std::string why = failure_of(SPILLWAY_UNAVAILABLE, [&] { Pool pool(options); });
+  ::unsetenv("SPILLWAY_POOL_POLICY");
+  INFO(why);
+  REQUIRE(why.find("SPILLWAY_POOL_POLICY") != std::string::npos);
+  REQUIRE(why.find("SPILLWAY_POOL_POLICY") == why.rfind("SPILLWAY_POOL_POLICY"));
+  REQUIRE(why.find('\n') == std::string::npos);
+}
+
+TEST_CASE("an object whose file was truncated is corrupt, and the message says so") {
+  Daemon daemon({"--memory-limit", "20M"});
+  Pool pool = daemon.pool();
+  const std::string path = daemon.dir().write("f", std::string(30'000'000, 'x'));
+  const DRef dref = pool.restore(path);  // more than memory: read from its file
+  fs::resize_file(path, 1'000'000);
+  REQUIRE(failure_of(SPILLWAY_CORRUPT, [&] { (void)pool.get(dref); }).find("truncated") != std::string::npos);
+}
+
 TEST_CASE("the daemon's options are checked, from flags, variables and file") {
   ScratchDir dir;
   const auto refused = [&](std::vector<std::string> words, std::vector<std::string> env = {}) {
@@ -279,7 +323,7 @@ TEST_CASE("the examples do what they say") {
   if (!fs::exists(build_dir() + "/examples")) return;  // not in the sanitizers' builds
   Daemon daemon({"--memory-limit", "64M"});
   for (const std::string example :
-       {"hello_pool", "producer_consumer", "parameter_sweep", "out_of_core_map"}) {
+       {"hello_pool", "frames", "producer_consumer", "parameter_sweep", "out_of_core_map"}) {
     Command command;
     command.argv = {build_dir() + "/examples/" + example};
     if (example == "parameter_sweep") command.argv.push_back("32");

@@ -76,7 +76,7 @@ std::string fetch(int port, const std::string& path) {
 Outcome on_terminal(const Daemon& daemon, const std::string& words, const std::string& keys = "") {
   Command command;
   command.argv = {"script", "-qec", "stty rows 30 cols 100; " + spillway_bin() + " " + words, "/dev/null"};
-  command.env = {"SPILLWAY_SOCKET=" + daemon.socket(), "TERM=xterm"};
+  command.env = {"SPILLWAY_SOCKET=" + daemon.socket(), "TERM=xterm", "LC_ALL=C.UTF-8"};
   command.input = keys;
   return run(command);
 }
@@ -294,10 +294,15 @@ TEST_CASE("on a terminal put and get show how far they are, and top shows the po
   got = on_terminal(daemon, "get large");
   REQUIRE(got.exit_code == 1);
   REQUIRE(got.out.find("the object is binary, and this is a terminal") != std::string::npos);
+  (void)daemon.pool().set(1, {.name = "gr\xc3\xb6\xc3\x9f"
+                                      "e",
+                              .flags = SPILLWAY_UNCOUNTED});
   got = on_terminal(daemon, "top", "aisq");
   INFO(got.text());
   REQUIRE(got.exit_code == 0);
   REQUIRE(got.out.find("q quit") != std::string::npos);
+  REQUIRE(got.out.find("gr\xc3\xb6\xc3\x9f"
+                       "e") != std::string::npos);
   REQUIRE(got.out.find("large") != std::string::npos);
   REQUIRE(got.out.find("memory") != std::string::npos);
 }
