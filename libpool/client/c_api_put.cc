@@ -62,12 +62,25 @@ Failure seal_and_publish(spillway_pool* pool, spillway_builder& b, Answer& answe
 }
 
 // Of a put or create whose options are the last in the request so far.
-State::CallOptions waiting_as(const spillway_put_options* o, wire::Writer& w) {
+State::CallOptions waiting_as(uint32_t when_full, uint64_t timeout_ms, wire::Writer& w) {
   State::CallOptions options;
-  if (o == nullptr || o->when_full != SPILLWAY_WAIT || o->timeout_ms == 0) return options;
-  options.timeout_ms = o->timeout_ms;
+  if (when_full != SPILLWAY_WAIT || timeout_ms == 0) return options;
+  options.timeout_ms = timeout_ms;
   options.timeout_at = w.data().size() - sizeof(uint64_t) - sizeof(uint32_t);
   return options;
+}
+State::CallOptions waiting_as(const spillway_put_options* o, wire::Writer& w) {
+  return o == nullptr ? State::CallOptions{} : waiting_as(o->when_full, o->timeout_ms, w);
+}
+
+// What crosses the socket whole, behind its options, which the request has already.
+Failure put_whole(spillway_pool* pool, wire::Writer& w, State::CallOptions waiting, uint32_t flags,
+                  const void* data, uint64_t bytes, Answer& answer) {
+  waiting.late = [pool, flags](State::Session&, wire::Channel&, Answer& late) {
+    hand_over(pool, late, flags, nullptr);
+  };
+  w.bytes({static_cast<const char*>(data), bytes});
+  return pool->client.state().call(wire::Verb::kPut, w, answer, waiting);
 }
 
 void abort_creation(spillway_pool* pool, uint64_t id) {
@@ -174,12 +187,7 @@ spillway_status spillway_put(spillway_pool* pool, const void* data, size_t bytes
     } else {
       wire::Writer w = request();
       if (Failure f = write_options(w, options); f.bad()) return fail(f);
-      State::CallOptions waiting = waiting_as(options, w);
-      waiting.late = [pool, flags](State::Session&, wire::Channel&, Answer& late) {
-        hand_over(pool, late, flags, nullptr);
-      };
-      w.bytes({static_cast<const char*>(data), bytes});
-      if (Failure f = pool->client.state().call(wire::Verb::kPut, w, answer, waiting); f.bad())
+      if (Failure f = put_whole(pool, w, waiting_as(options, w), flags, data, bytes, answer); f.bad())
         return fail(f);
     }
     hand_over(pool, answer, flags, ref);
@@ -285,8 +293,10 @@ spillway_status spillway_builder_seal(spillway_builder* builder, spillway_ref* r
     const std::unique_ptr<spillway_builder> b(builder);
     wire::Reader options(b->options);
     const std::string name(options.bytes(wire::kMaxNameBytes));
-    (void)options.bytes(wire::kMaxTagBytes), (void)options.bytes(256), (void)options.number<uint32_t>(),
-        (void)options.number<uint64_t>();
+    (void)options.bytes(wire::kMaxTagBytes), (void)options.bytes(256), (void)options.number<uint16_t>(),
+        (void)options.number<uint8_t>();
+    const uint32_t when_full = options.number<uint8_t>();
+    const uint64_t timeout_ms = options.number<uint64_t>();
     const uint32_t flags = options.number<uint32_t>();
     if (ref == nullptr && name.empty()) {
       if (!b->small) abort_creation(b->pool, b->id);
@@ -296,8 +306,10 @@ spillway_status spillway_builder_seal(spillway_builder* builder, spillway_ref* r
     if (b->small) {
       wire::Writer w = request();
       w.data() += b->options;
-      w.bytes({static_cast<const char*>(b->small), b->bytes});
-      if (Failure f = b->pool->client.state().call(wire::Verb::kPut, w, answer); f.bad()) return fail(f);
+      if (Failure f =
+              put_whole(b->pool, w, waiting_as(when_full, timeout_ms, w), flags, b->small, b->bytes, answer);
+          f.bad())
+        return fail(f);
     } else if (Failure f = seal_and_publish(b->pool, *b, answer); f.bad()) {
       if (f.status != SPILLWAY_UNAVAILABLE) abort_creation(b->pool, b->id);
       return fail(f);

@@ -50,6 +50,7 @@ TEST_CASE("a get, a wait and a put give up by themselves when the daemon does no
       failure_of(SPILLWAY_TIMED_OUT, [&] { (void)pool.get("small", brief); });
       REQUIRE_FALSE(event.wait_for(Milliseconds(50)));
       failure_of(SPILLWAY_TIMED_OUT, [&] { (void)pool.set(small, put_briefly); });
+      failure_of(SPILLWAY_TIMED_OUT, [&] { (void)pool.create(100, put_briefly).seal(); });
       failure_of(SPILLWAY_TIMED_OUT, [&] { (void)pool.create(2 << 20, put_briefly); });
     }
   }
