@@ -57,8 +57,7 @@ TEST_CASE("every function of pool.h refuses what cannot be, in words, and takes 
   const std::vector<Row> rows = {
       {"spillway_status_text", [&] { return is(spillway_status_text(spillway_status(31)) != nullptr); },
        SPILLWAY_OK},
-      {"spillway_state_text", [&] { return is(spillway_state_text(SPILLWAY_GONE) != nullptr); },
-       SPILLWAY_OK},
+      {"spillway_state_text", [&] { return is(spillway_state_text(SPILLWAY_GONE) != nullptr); }, SPILLWAY_OK},
       {"spillway_last_error", [&] { return is(spillway_last_error() != nullptr); }, SPILLWAY_OK},
       {"spillway_pool_open", [&] { return spillway_pool_open(nullptr, nullptr); }},
       {"spillway_pool_close", [&] { return spillway_pool_close(pool), SPILLWAY_OK; }, SPILLWAY_OK},
@@ -162,6 +161,7 @@ TEST_CASE("every function of pool.h refuses what cannot be, in words, and takes 
       {"spillway_get_tag", [&] { return spillway_get_tag(p, r, long_name.c_str(), room, &bytes); }},
       {"spillway_drain", [&] { return spillway_drain(nullptr); }},
       {"spillway_stop_daemon", [&] { return spillway_stop_daemon(nullptr); }},
+      {"spillway_force_stop_daemon", [&] { return spillway_force_stop_daemon(nullptr); }},
       {"spillway_configure",
        [&] { return spillway_configure(nullptr, "policy", nullptr, nullptr, nullptr); }},
       {"spillway_configure", [&] { return spillway_configure(p, "policy", nullptr, nullptr, nullptr); },
