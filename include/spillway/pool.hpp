@@ -634,7 +634,8 @@ class Pool {
     check(spillway_ref_retain(pool_.get(), pin.ref()));
     return DRef(pool_, pin.ref());
   }
-  // Runs once, in a thread of the library, after the object's bytes are gone; never, once the daemon has ended.
+  // Runs once, in a thread of the library, after the object's bytes are gone; never, once the daemon has
+  // ended.
   void on_destroy(const DRef& dref, std::function<void()> call) {
     const auto* const close = std::get_deleter<detail::ClosePool>(pool_);
     if (close == nullptr) throw Error(SPILLWAY_INVALID, "no pool");

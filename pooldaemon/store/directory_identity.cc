@@ -148,7 +148,8 @@ std::string mark_directories(const Directories& directories, const PoolOnDisk& p
     }
     if (e.ok()) e = os::rename_file(next.c_str(), path.c_str());
     // Files that nobody knows stay where they are then.
-    if (!e.ok()) log_line(fmt::format("not_marked path={} reason={}", quoted(path), quoted(strerror(e.code()))));
+    if (!e.ok())
+      log_line(fmt::format("not_marked path={} reason={}", quoted(path), quoted(strerror(e.code()))));
   }
   return "";
 }
