@@ -213,7 +213,8 @@ int stat(const StoreArguments& words) {
                                   {"min_sequence", segment.min_sequence},
                                   {"max_sequence", segment.max_sequence},
                                   {"sealed", segment.is_sealed},
-                                  {"one_value", segment.is_one_value}});
+                                  {"one_value", segment.is_one_value},
+                                  {"damaged", segment.is_damaged}});
     print_all(json.dump(2) + "\n");
     return 0;
   }
@@ -232,9 +233,10 @@ int stat(const StoreArguments& words) {
   for (const SegmentStatus& segment : state.segments)
     fmt::print("{:<22}{:>12}{:>12}{:>12}  {}\n", segment.name, human(segment.used_bytes),
                human(segment.live_bytes), human(segment.dead_bytes),
-               segment.is_one_value ? "one value"
-               : segment.is_sealed  ? "sealed"
-                                    : "open");
+               segment.is_damaged     ? "damaged"
+               : segment.is_one_value ? "one value"
+               : segment.is_sealed    ? "sealed"
+                                      : "open");
   return 0;
 }
 

@@ -201,6 +201,7 @@ struct SegmentStatus {
   uint64_t capacity_bytes = 0, used_bytes = 0, live_bytes = 0, dead_bytes = 0, live_records = 0;
   uint64_t min_sequence = 0, max_sequence = 0;
   bool is_sealed = false, is_one_value = false;
+  bool is_damaged = false;  // part of it cannot be read; verify_store() tells which
 };
 
 struct StoreState {
@@ -227,9 +228,11 @@ class SPILLWAY_API Snapshot {
   uint64_t size() const;      // keys, expired ones included
   StoreResult<Value> get(std::string_view key) const;
 
-  // Called with each pair; false ends it. Pairs that are corrupt end it with kCorrupt.
+  // Called with each pair; false ends it. Pairs that are corrupt end it with kCorrupt, or are told and left
+  // out.
   using Each = std::function<bool(std::string_view key, const Value& value)>;
-  StoreStatus for_each(const Each& each) const;
+  using Corrupt = std::function<void(const StoreStatus& status)>;
+  StoreStatus for_each(const Each& each, const Corrupt& corrupt = nullptr) const;
   // Keys that begin with `prefix`, in the order of their bytes; or those from `start` (if given) to `end` (if
   // given, exclusive). Looks at every key of the snapshot and sorts those it wants, unless make_ordered() was
   // called.

@@ -163,12 +163,13 @@ Errno Writer::make_reserve(uint64_t bytes) {
   return {};
 }
 
-// Blocks that nobody uses until the disk is full: then removes and compaction go on.
+// Blocks that nobody uses until the disk is full: then removes and compaction go on. Not many more than the
+// store would take for a segment now.
 StoreStatus Writer::keep_reserve() {
   const uint64_t wanted = wanted_capacity();
   const std::lock_guard lock(append_mutex_);
   const uint64_t had = reserve_bytes_;
-  if (had >= wanted) return {};
+  if (had >= wanted && had <= 4 * wanted) return {};
   Errno e = make_reserve(wanted);
   if (!e.ok() && had > 0) e = make_reserve(had);  // or else the one there was
   return e.ok() || e == ENOSPC || e == EDQUOT ? StoreStatus() : failure(e, reader_.path() + "/RESERVE");

@@ -34,6 +34,7 @@ struct ValueMaker {
     return value;
   }
   static Value make(segstore::Mapping* pinned, const segstore::Record& record);
+  static const segstore::Mapping& mapping_of(const Value& value) { return *value.pin_; }
 };
 
 namespace segstore {

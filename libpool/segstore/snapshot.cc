@@ -72,10 +72,15 @@ StoreStatus SnapshotImpl::give(Location at, const Snapshot::Each& each, bool& mo
   return {};
 }
 
-StoreStatus SnapshotImpl::each(size_t from, size_t to, const Snapshot::Each& each) const {
+StoreStatus SnapshotImpl::each(size_t from, size_t to, const Snapshot::Each& each,
+                               const Snapshot::Corrupt& corrupt) const {
   bool more = true;
-  for (size_t i = from; i < to && more; ++i)
-    if (StoreStatus bad = give(places_[i], each, more); !bad.ok()) return bad;
+  for (size_t i = from; i < to && more; ++i) {
+    StoreStatus bad = give(places_[i], each, more);
+    if (bad.ok()) continue;
+    if (!corrupt || bad.code() != StoreCode::kCorrupt) return bad;
+    corrupt(bad);
+  }
   return {};
 }
 
@@ -282,8 +287,8 @@ uint64_t Snapshot::size() const { return impl_ ? impl_->size() : 0; }
 StoreResult<Value> Snapshot::get(std::string_view key) const {
   return impl_ ? impl_->get(key) : StoreResult<Value>(no_snapshot());
 }
-StoreStatus Snapshot::for_each(const Each& each) const {
-  return impl_ ? impl_->each(0, impl_->count(), each) : no_snapshot();
+StoreStatus Snapshot::for_each(const Each& each, const Corrupt& corrupt) const {
+  return impl_ ? impl_->each(0, impl_->count(), each, corrupt) : no_snapshot();
 }
 
 StoreStatus Snapshot::for_each_prefix(std::string_view prefix, const Each& each) const {

@@ -20,7 +20,8 @@ class SnapshotImpl {
   ~SnapshotImpl();
   StoreResult<Value> get(std::string_view key) const;
   // The pairs in the order they lie in the segments.
-  StoreStatus each(size_t from, size_t to, const Snapshot::Each& each) const;
+  StoreStatus each(size_t from, size_t to, const Snapshot::Each& each,
+                   const Snapshot::Corrupt& corrupt = nullptr) const;
   size_t count() const { return places_.size(); }
   // In the order of keys; from an ordered index, if there is one.
   StoreStatus each_in_order(std::optional<std::string_view> start, std::optional<std::string_view> end,

@@ -205,6 +205,7 @@ StoreResult<StoreState> StoreImpl::state() {
     segment.max_sequence = load(row.max_sequence);
     segment.is_sealed = (load(row.flags) & kSealed) != 0;
     segment.is_one_value = (load(row.flags) & kSolo) != 0;
+    segment.is_damaged = (load(row.flags) & kDamaged) != 0;
     state.live_bytes += segment.live_bytes;
     state.dead_bytes += segment.dead_bytes;
     state.disk_bytes += disk(segment.name);
@@ -224,6 +225,18 @@ StoreResult<Store> StoreAccess::open(const std::string& directory, const StoreOp
   Store store;
   store.impl_ = std::move(*impl);
   return store;
+}
+
+bool StoreAccess::has_failed(const Store& store) {
+  if (!store.impl_) return false;
+  StoreResult<std::shared_ptr<segstore::Writes>> writes = store.impl_->writes();
+  return writes && (*writes)->has_failed();
+}
+
+ValuePlace place_of(const Value& value) {
+  const segstore::Mapping& mapping = ValueMaker::mapping_of(value);
+  return {segstore::segment_name(mapping.file_id()),
+          static_cast<uint64_t>(value.data() - mapping.bytes().base)};
 }
 
 StoreStatus never_opened() { return {StoreCode::kClosed, "the store was never opened"}; }

@@ -57,6 +57,15 @@ struct StoreAccess {
                                  segstore::Files& files);
   static StoreResult<Store> open_shared(const std::string& directory, const StoreOptions& options,
                                         segstore::Files& files);
+  // Writes::has_failed of an open store.
+  static bool has_failed(const Store& store);
 };
+
+// Where the bytes of a value lie: a file of the store's directory, which may be unlinked at any time.
+struct ValuePlace {
+  std::string file;
+  uint64_t offset = 0;
+};
+ValuePlace place_of(const Value& value);
 
 }  // namespace spillway

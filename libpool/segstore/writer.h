@@ -70,8 +70,7 @@ class Writer final : public Writes {
   StoreStatus sync() override;
   StoreStatus compact() override;
   StoreStatus close() override;
-  // No write will be made any more, as the disk refused a flush: it must be opened again.
-  bool has_failed() const { return failed_; }
+  bool has_failed() const override { return failed_; }
 
  private:
   Writer(Reader& reader, const StoreOptions& options, Files& files);

@@ -94,7 +94,10 @@ StoreStatus Writer::rotate(uint64_t bytes, bool for_remove) {
                          (next ? std::min(taken, part) : 0));  // there is none, then, until there is room
     }
   }
-  if (!next) return next.status();
+  if (!next) {
+    wake_thread();  // there may be room that the compactor was in no hurry to make
+    return next.status();
+  }
   std::shared_ptr<OpenSegment> segment = *next;
   segment->row = static_cast<uint32_t>(row);
   set_row(*segment, 0);

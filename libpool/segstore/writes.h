@@ -27,6 +27,8 @@ class Writes {
   virtual StoreStatus sync() = 0;
   virtual StoreStatus compact() = 0;
   virtual StoreStatus close() = 0;
+  // No write will be made any more, as the disk refused a flush: the store must be opened again.
+  virtual bool has_failed() const { return false; }
 };
 
 }  // namespace spillway::segstore

@@ -173,6 +173,16 @@ TEST_CASE("a value or header whose checksum fails is told with its place, and ne
         CHECK(status.message().find(place[key].first) != std::string::npos);
       }
       CHECK(value_of(store, "good") == "fine");
+      // Who wants all pairs is told as well, and may have the others.
+      const Snapshot all = must(store.snapshot());
+      std::set<std::string> seen;
+      std::string told;
+      const auto see = [&](std::string_view name, const Value&) { return seen.emplace(name), true; };
+      CHECK(all.for_each(see).code() == StoreCode::kCorrupt);
+      must(all.for_each(see, [&](const StoreStatus& bad) { told += bad.message(); }));
+      CHECK(seen.contains("good"));
+      CHECK(!seen.contains(key));
+      CHECK(told.find(place[key].first) != std::string::npos);
       if (writer) must(store.close());
     }
   }
