@@ -187,7 +187,7 @@ SPILLWAY_API spillway_ref
 spillway_pin_ref(const spillway_pin* pin); /* uncounted: spillway_ref_retain() to keep it */
 SPILLWAY_API const void* spillway_pin_tag(const spillway_pin* pin, size_t* bytes);
 SPILLWAY_API uint64_t
-spillway_pin_version(const spillway_pin* pin);             /* grows with every publication in the pool */
+spillway_pin_version(const spillway_pin* pin);             /* grows with each publication of a name */
 SPILLWAY_API void spillway_pin_release(spillway_pin* pin); /* null is fine */
 
 /* ---- references

@@ -4,12 +4,13 @@
 
 #include <cstring>
 
+#include "base/core/check.h"
 #include "base/os/clock.h"
+#include "base/os/directory.h"
 
 namespace spillway::pool {
 namespace {
 
-constexpr uint64_t kPackBytes = 64u << 20;
 // Asking is a system call, and a thousand small objects are spilled at once. Near its end each time.
 constexpr uint64_t kRoomMs = 20;
 constexpr uint64_t kMuchRoomBytes = uint64_t{1} << 30;
@@ -47,15 +48,16 @@ std::string Disk::open(const std::vector<DirectoryOption>& directories) {
   return "";
 }
 
-uint64_t Disk::used() const {
+uint64_t Disk::used_locked() const {
   uint64_t sum = 0;
   for (const auto& directory : directories_) sum += directory->used_bytes;
   return sum;
 }
 
-uint64_t Disk::room_in(SpillDirectory& directory) const {
+uint64_t Disk::room_locked(SpillDirectory& directory) const {
   const auto left = [](uint64_t limit, uint64_t used) { return limit > used ? limit - used : 0; };
-  uint64_t room = std::min(left(limit_bytes_, used()), left(directory.limit_bytes, directory.used_bytes));
+  uint64_t room =
+      std::min(left(limit_bytes_, used_locked()), left(directory.limit_bytes, directory.used_bytes));
   auto& seen = directory.room;
   const uint64_t now = os::monotonic_ms();
   if (now - seen.at_ms >= kRoomMs ||
@@ -67,71 +69,79 @@ uint64_t Disk::room_in(SpillDirectory& directory) const {
   return std::min(room, left(seen.available_bytes, seen.reserved_bytes + least_free_bytes_));
 }
 
-SpillDirectory* Disk::reserve(uint64_t bytes, std::string& why) {
+void Disk::charge_locked(SpillDirectory& directory, uint64_t bytes) {
+  directory.used_bytes += bytes;
+  directory.room.reserved_bytes += bytes;
+}
+
+SpillDirectory* Disk::reserve(uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
   SpillDirectory* best = nullptr;
   uint64_t best_room = 0;
   for (auto& directory : directories_) {
-    const uint64_t room = room_in(*directory);
+    const uint64_t room = room_locked(*directory);
     if (room >= bytes && (best == nullptr || room > best_room)) best = directory.get(), best_room = room;
   }
-  if (best == nullptr) {
-    why = fmt::format("{} bytes do not fit on disk:", bytes);
-    for (auto& directory : directories_)
-      why += fmt::format(" {} has {} used and room for {} more;", directory->path, directory->used_bytes,
-                         room_in(*directory));
-    if (!why.empty() && why.back() == ';') why.pop_back();
-    return nullptr;
-  }
-  best->used_bytes += bytes;
-  best->room.reserved_bytes += bytes;
+  if (best != nullptr) charge_locked(*best, bytes);
   return best;
+}
+
+void Disk::keep_stores_in(const std::string& path) {
+  for (const auto& directory : directories_)
+    if (directory->path == path && !os::is_on_network(directory->lock.get())) for_stores_ = directory.get();
+}
+
+bool Disk::take(SpillDirectory& directory, uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  if (room_locked(directory) < bytes) return false;
+  charge_locked(directory, bytes);
+  return true;
+}
+
+void Disk::charge(SpillDirectory& directory, uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  directory.used_bytes += bytes;
+}
+
+void Disk::release(SpillDirectory& directory, uint64_t bytes) {
+  const std::lock_guard lock(mutex_);
+  CHECK(directory.used_bytes >= bytes, "more was released on disk than was charged");
+  directory.used_bytes -= bytes;
+}
+
+std::string Disk::why_full(uint64_t bytes) const {
+  const std::lock_guard lock(mutex_);
+  std::string why = fmt::format("{} bytes do not fit on disk:", bytes);
+  for (auto& directory : directories_)
+    why += fmt::format("{} {} has {} used and room for {} more", directory == directories_.front() ? "" : ";",
+                       directory->path, directory->used_bytes, room_locked(*directory));
+  return why;
+}
+
+void Disk::set_limits(uint64_t bytes, uint64_t least_free_bytes) {
+  const std::lock_guard lock(mutex_);
+  limit_bytes_ = bytes;
+  least_free_bytes_ = least_free_bytes;
+}
+
+uint64_t Disk::limit() const {
+  const std::lock_guard lock(mutex_);
+  return limit_bytes_;
+}
+uint64_t Disk::used() const {
+  const std::lock_guard lock(mutex_);
+  return used_locked();
+}
+uint64_t Disk::used(const SpillDirectory& directory) const {
+  const std::lock_guard lock(mutex_);
+  return directory.used_bytes;
+}
+uint64_t Disk::room_in(SpillDirectory& directory) const {
+  const std::lock_guard lock(mutex_);
+  return room_locked(directory);
 }
 
 std::string Disk::object_path(const SpillDirectory& directory, uint64_t id) {
   return fmt::format("{}/obj-{:016x}", directory.path, id);
 }
-std::string Disk::pack_path(const SpillDirectory& directory, uint64_t number) {
-  return fmt::format("{}/pack-{:08x}", directory.path, number);
-}
-
-Result<Pack*> Disk::pack_for(SpillDirectory& directory) {
-  Pack*& filling = filling_[&directory];
-  if (filling != nullptr && filling->end < kPackBytes) return filling;
-  uint64_t number = ++last_pack_;
-  Result<os::Fd> fd = os::open_file(pack_path(directory, number).c_str(), os::Open::kCreate);
-  while (!fd && fd.error() == EEXIST) {  // somebody else's, or one that nobody knows any more: it stays
-    number = ++last_pack_;
-    fd = os::open_file(pack_path(directory, number).c_str(), os::Open::kCreate);
-  }
-  if (!fd) return fd.error();
-  if (Errno e = os::write_all(fd->get(), kPackMagic.data(), kPackMagic.size(), 0); !e.ok()) {
-    (void)os::remove_file(pack_path(directory, number).c_str()).ok();
-    return e;
-  }
-  auto pack = std::make_unique<Pack>();
-  pack->number = number;
-  pack->directory = &directory;
-  pack->fd = std::move(*fd);
-  pack->end = kPackHeaderBytes;
-  return filling = (packs_[number] = std::move(pack)).get();
-}
-
-Result<Pack*> Disk::adopt_pack(SpillDirectory& directory, uint64_t number) {
-  if (auto found = packs_.find(number); found != packs_.end()) return found->second.get();
-  Result<os::Fd> fd = os::open_file(pack_path(directory, number).c_str(), os::Open::kReadWrite);
-  if (!fd) return fd.error();
-  auto pack = std::make_unique<Pack>();
-  pack->number = number;
-  pack->directory = &directory;
-  pack->fd = std::move(*fd);
-  last_pack_ = std::max(last_pack_, number);
-  return (packs_[number] = std::move(pack)).get();
-}
-
-std::unique_ptr<Pack> Disk::take_out(Pack& pack) {
-  for (auto& [directory, filling] : filling_)
-    if (filling == &pack) filling = nullptr;
-  return std::move(packs_.extract(pack.number).mapped());
-}
-
 }  // namespace spillway::pool

@@ -6,7 +6,6 @@
 #include "base/os/folder.h"
 #include "base/os/memfd.h"
 #include "libpool/format/object_file.h"
-#include "libpool/wire/codec.h"
 
 namespace spillway::pool {
 namespace {
@@ -17,21 +16,41 @@ constexpr size_t kMaxText = 16 << 10;
 
 std::string encode(const ManifestEntry& e) {
   wire::Writer w;
-  w.number(kAdd).number(e.id).number(e.key).number(e.bytes).number(e.version);
-  w.number(e.uid).number(e.gid).number(e.created_s).number(e.mode).number(e.hint);
-  w.number(static_cast<uint8_t>(e.durable | e.retained << 1 | e.users << 2 | e.raw << 3));
-  w.bytes(e.name).bytes(e.tag).bytes(e.wanted_filters).bytes(e.path).bytes(e.directory);
+  w.number(kAdd);
+  write_facts(e, w);
+  w.bytes(e.path).bytes(e.directory);
   w.number(e.pack).number(e.offset).number(e.stored_bytes).number(e.charge).number(e.checksum);
   w.number(static_cast<uint32_t>(e.filters.size()));
   for (const std::string& filter : e.filters) w.bytes(filter);
-  if (e.device_tags.empty() && e.kept_resident == 0) return w.take();
-  w.number(static_cast<uint32_t>(e.device_tags.size()));
-  for (const auto& [device, tag] : e.device_tags) w.bytes(device).bytes(tag);
-  if (e.kept_resident > 0) w.number(e.kept_resident);
+  write_more(e, w);
   return w.take();
 }
 
 bool decode(wire::Reader& r, ManifestEntry& e) {
+  read_facts(r, e);
+  e.path = r.bytes(kMaxText);
+  e.directory = r.bytes(kMaxText);
+  e.pack = r.number<uint64_t>();
+  e.offset = r.number<uint64_t>();
+  e.stored_bytes = r.number<uint64_t>();
+  e.charge = r.number<uint64_t>();
+  e.checksum = r.number<uint64_t>();
+  const uint32_t filters = r.number<uint32_t>();
+  for (uint32_t i = 0; i < filters && r.ok(); ++i) e.filters.emplace_back(r.bytes(64));
+  read_more(r, e);
+  return r.complete();
+}
+
+}  // namespace
+
+void write_facts(const ManifestEntry& e, wire::Writer& w) {
+  w.number(e.id).number(e.key).number(e.bytes).number(e.version);
+  w.number(e.uid).number(e.gid).number(e.created_s).number(e.mode).number(e.hint);
+  w.number(static_cast<uint8_t>(e.durable | e.retained << 1 | e.users << 2 | e.raw << 3));
+  w.bytes(e.name).bytes(e.tag).bytes(e.wanted_filters);
+}
+
+void read_facts(wire::Reader& r, ManifestEntry& e) {
   e.id = r.number<uint64_t>();
   e.key = r.number<uint64_t>();
   e.bytes = r.number<uint64_t>();
@@ -46,24 +65,26 @@ bool decode(wire::Reader& r, ManifestEntry& e) {
   e.name = r.bytes(kMaxText);
   e.tag = r.bytes(kMaxText);
   e.wanted_filters = r.bytes(kMaxText);
-  e.path = r.bytes(kMaxText);
-  e.directory = r.bytes(kMaxText);
-  e.pack = r.number<uint64_t>();
-  e.offset = r.number<uint64_t>();
-  e.stored_bytes = r.number<uint64_t>();
-  e.charge = r.number<uint64_t>();
-  e.checksum = r.number<uint64_t>();
-  const uint32_t filters = r.number<uint32_t>();
-  for (uint32_t i = 0; i < filters && r.ok(); ++i) e.filters.emplace_back(r.bytes(64));
-  if (!r.ok() || r.left() == 0) return r.complete();
+}
+
+void write_more(const ManifestEntry& e, wire::Writer& w) {
+  if (e.device_tags.empty() && e.kept_resident == 0) return;
+  w.number(static_cast<uint32_t>(e.device_tags.size()));
+  for (const auto& [device, tag] : e.device_tags) w.bytes(device).bytes(tag);
+  if (e.kept_resident > 0) w.number(e.kept_resident);
+}
+
+void read_more(wire::Reader& r, ManifestEntry& e) {
+  if (!r.ok() || r.left() == 0) return;
   const uint32_t tags = r.number<uint32_t>();
   for (uint32_t i = 0; i < tags && r.ok(); ++i) {
     std::string device(r.bytes(64));
     e.device_tags.emplace_back(std::move(device), r.bytes(kMaxText));
   }
   if (r.ok() && r.left() > 0) e.kept_resident = r.number<uint32_t>();
-  return r.complete();
 }
+
+namespace {
 
 std::string framed(const std::string& payload) {
   wire::Writer w;

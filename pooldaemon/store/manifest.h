@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/os/file.h"
+#include "libpool/wire/codec.h"
 
 namespace spillway::pool {
 
@@ -26,7 +27,7 @@ struct ManifestEntry {
   uint8_t hint = 0;
   bool durable = false, retained = false, users = false, raw = false;
   std::string name, tag, wanted_filters;
-  // Where: a file by its path, or a pack of a directory.
+  // Where: a file by its path, or, by a daemon before the stores of small objects, a pack of a directory.
   std::string path;
   std::string directory;
   uint64_t pack = 0, offset = 0, stored_bytes = 0, charge = 0, checksum = 0;
@@ -42,6 +43,13 @@ struct ManifestContents {
   std::set<uint64_t> removed;  // objects that have gone, for certain
   uint64_t damaged_bytes = 0;
 };
+
+// Parts of records: what the object is, without where it is; and what few have, which ends a record. (A
+// reader that has failed says so when asked.)
+void write_facts(const ManifestEntry& entry, wire::Writer& to);
+void read_facts(wire::Reader& from, ManifestEntry& entry);
+void write_more(const ManifestEntry& entry, wire::Writer& to);
+void read_more(wire::Reader& from, ManifestEntry& entry);
 
 class Manifest {
  public:

@@ -22,7 +22,7 @@ namespace spillway::pool {
 class Store;
 struct Client;
 struct SpillDirectory;
-struct Pack;
+class SmallStore;
 
 // Room in memory that has been charged to the limit.
 struct Memory : Counted {
@@ -60,7 +60,7 @@ struct DiskCopy : Counted {
 
   Store& store;
   SpillDirectory* directory = nullptr;  // null: not in one of ours
-  Pack* pack = nullptr;                 // null: a file of its own
+  SmallStore* small = nullptr;          // null: a file of its own
   std::string path;                     // of that
   uint64_t offset = 0;                  // of the stored bytes
   uint64_t stored_bytes = 0;
@@ -69,7 +69,7 @@ struct DiskCopy : Counted {
   std::vector<std::string> filters;
   bool users = false;   // the user's file
   bool raw = false;     // no header: the whole file is the object
-  bool listed = false;  // all of it was written, and its record
+  bool listed = false;  // all of it was written, and its record, in the manifest or the small store
   // Its checksum was seen to be right when it was read, as a whole, once: that it was written says nothing of
   // what the disk made of it.
   bool verified = false;
@@ -99,8 +99,6 @@ struct DestroyCall {
 struct Details {
   std::string tag;
   std::string filters;
-  std::string error;  // state kFailed
-  uint16_t error_status = 0;
   uint32_t kept_resident = 0;
   std::vector<std::pair<std::string, std::string>> device_tags;
   std::vector<DestroyCall> on_destroy;

@@ -15,7 +15,7 @@ namespace spillway::pool {
 
 class OwnMemory {
  public:
-  // Of a thread: four pieces of 2 MiB read ahead, or a pack of 4 MiB that is put together.
+  // Of a thread: four pieces of 2 MiB read ahead.
   static constexpr uint64_t kEachThreadBytes = 8 * kMiB;
   // The program itself, messages on their way, and what it may grow by between two looks.
   static constexpr uint64_t kBaseBytes = 12 * kMiB;

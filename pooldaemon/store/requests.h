@@ -1,6 +1,7 @@
 // requests.h - what the store is asked for, and what it answers.
 #pragma once
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "pooldaemon/store/object.h"
@@ -54,6 +55,11 @@ struct Held {
   uint64_t offset = 0;
   int fd = -1;  // likewise; -1: the client has it
   os::Fd own_fd;
+};
+// Bytes of a file that clients may map.
+struct FilePlace {
+  std::shared_ptr<os::Fd> fd;
+  uint64_t offset = 0;
 };
 struct GetRequest {
   Which which;

@@ -15,6 +15,7 @@
 #include "libpool/segstore/format.h"
 #include "libpool/segstore/store_impl.h"
 #include "pooldaemon/log.h"
+#include "pooldaemon/store/store_folder.h"
 
 namespace spillway::pool {
 namespace {
@@ -35,28 +36,6 @@ class NeverFlushed : public segstore::Files {
 NeverFlushed& never_flushed() {
   static NeverFlushed files;
   return files;
-}
-
-std::vector<std::string> names_in(const std::string& directory) {
-  std::vector<std::string> names;
-  (void)os::list_directory(
-      directory.c_str(),
-      [](void* context, const char* name) {
-        static_cast<std::vector<std::string>*>(context)->push_back(name);
-      },
-      &names)
-      .ok();
-  return names;
-}
-
-// What the store itself makes.
-bool is_of_store(const std::string& name) {
-  for (const char* own : {"LOCK", "CONTROL", "RESERVE", "MANIFEST", "MANIFEST.new"})
-    if (name == own) return true;
-  constexpr std::string_view kIndex = "index-";
-  if (name.starts_with(kIndex))
-    return name.find_first_not_of("0123456789abcdef-", kIndex.size()) == std::string::npos;
-  return segstore::id_in_name(name) != 0;
 }
 
 // There, it may be somebody's folder that happens to have this name.
@@ -143,17 +122,7 @@ void SmallNames::end() {
 }
 
 void SmallNames::remove_files() {
-  // A large index would be kept for who opens the store next.
-  std::string index;
-  if (store_.is_open())
-    if (StoreResult<StoreState> state = store_.state()) index = state->index_file;
-  (void)store_.close();
-  store_ = spillway::Store();
-  if (index.starts_with("/")) (void)os::remove_file(index.c_str()).ok();
-  if (directory_.empty() || !os::exists(directory_.c_str())) return;
-  for (const std::string& name : names_in(directory_))
-    if (is_of_store(name)) (void)os::remove_file((directory_ + "/" + name).c_str()).ok();
-  if (Errno e = os::remove_directory(directory_.c_str()); !e.ok())
+  if (Errno e = remove_store(store_, directory_); !e.ok())
     log_line(fmt::format("left_behind path={} reason={}", quoted(directory_), quoted(strerror(e.code()))));
 }
 

@@ -84,8 +84,7 @@ Errno Store::make_name_marks() {
 
 void Store::config_changed() {
   policy_.set_kind(config_.policy);
-  disk_.set_limit(config_.disk_limit);
-  disk_.set_least_free(config_.disk_least_free);
+  disk_.set_limits(config_.disk_limit, config_.disk_least_free);
   limit_idle();
   pump_later();
 }

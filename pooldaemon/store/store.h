@@ -9,7 +9,8 @@
 //     that, plus what is being freed; it never exceeds the limit (room is granted before memory is made).
 //   Every request is answered once, unless its client has gone.
 //   Bytes are freed by the last holder (object.h); nothing frees what somebody holds.
-//   On disk means: data and manifest record are written.
+//   On disk means: data and manifest record are written, or the record in a store of small objects that is
+//     both.
 // Threads: the loop's, which also runs what workers post.
 #pragma once
 #include <fmt/format.h>
@@ -39,6 +40,7 @@
 #include "pooldaemon/store/policy.h"
 #include "pooldaemon/store/requests.h"
 #include "pooldaemon/store/small_names.h"
+#include "pooldaemon/store/small_store.h"
 #include "pooldaemon/store/timers.h"
 #include "pooldaemon/store/workers.h"
 #include "spillway/pool.h"
@@ -48,6 +50,7 @@ namespace spillway::pool {
 struct Counters {
   uint64_t puts = 0, gets = 0, hits = 0, misses = 0;
   uint64_t spills = 0, spilled_bytes = 0, free_evictions = 0, destroyed_on_evict = 0;
+  uint64_t commits = 0;
   uint64_t loads = 0, loaded_bytes = 0, file_reads = 0;
   uint64_t spill_failures = 0, load_failures = 0, full_answers = 0, waits = 0, erased = 0, revokes = 0;
 };
@@ -170,6 +173,11 @@ class Store {
     std::optional<Timers::Id> timer;
     bool abandoned = false;
   };
+  struct SmallWrite {
+    uint64_t id = 0;
+    std::shared_ptr<const std::string> data{};  // null: what its memory has
+    bool again = false;                         // the disk was full, and others have given way
+  };
   struct ByName {
     using is_transparent = void;
     bool operator()(const Object* a, const Object* b) const { return a->name.view() < b->name.view(); }
@@ -227,7 +235,7 @@ class Store {
   Ref<Memory> grant(RoomRequest& request);
   void limit_idle();
   uint64_t used_with(uint64_t bytes, const std::optional<AccessClass>& packed) const;
-  bool evict(Object& object, std::vector<Object*>& small);
+  bool evict(Object& object, std::vector<SmallWrite>& small);
   bool is_pinned(const Object& object) const;
   bool few_descriptors_are_left(int last) const;
   bool drop_memory(Object& object);
@@ -238,17 +246,20 @@ class Store {
 
   // store_get.cc
   void let_stay(Object& object);
-  void answer_get(Client& client, Object& object, bool from_file, Reply<Held>& reply);
+  // `in_file`: in memory there is no room for it.
+  void answer_get(Client& client, Object& object, const FilePlace* in_file, Reply<Held>& reply);
   Lease* new_lease(Client& client, Object& object, Failure& failure);
   void wait_for_name(Client& client, GetRequest request, Reply<Held> reply);
   void start_load(Object& object, wire::WhenFull when_full, uint64_t timeout_ms);
   void load_into(Object& object, Ref<Memory> memory);
   void read_in_place(Object& object);
-  void loaded(uint64_t id, Failure failure, Ref<Memory> memory, bool from_file);
+  void loaded(uint64_t id, Failure failure, Ref<Memory> memory, const FilePlace* in_file = nullptr);
 
   // store_recover.cc
   std::string recover();
-  void adopt(ManifestEntry& entry);
+  void adopt(ManifestEntry& entry, SmallStore* small);
+  std::string adopt_small_stores();
+  std::string convert_packs(std::vector<ManifestEntry>& entries, std::vector<std::string>& converted);
   void await_claims();
   // store_leftovers.cc
   struct Leftovers {
@@ -260,17 +271,38 @@ class Store {
                          const Leftovers& what);
   bool adopt_file(SpillDirectory& directory, const std::string& path, uint64_t id);
   static format::Origin origin_of(const Object& object);
+  ManifestEntry facts_of(const Object& object) const;
   ManifestEntry entry_of(const Object& object, const DiskCopy& copy) const;
+  // store_small.cc
+  bool is_for_small_store(const Object& object) const {
+    return disk_.can_have_stores() && object.bytes < wire::kLargeBytes && !object.retained &&
+           (!object.details || object.details->filters.empty());
+  }
+  SmallStore& small_store(SpillDirectory& directory, AccessClass access);
+  // The one that has its record, or will have.
+  SmallStore* small_store_of(const Object& object) const;
+  // `commit`: they survive a power cut, too, before anybody is told that they are written.
+  void write_small(std::vector<SmallWrite> writes, bool commit);
+  void write_small(Object& object, bool commit, Done done, std::shared_ptr<const std::string> data = nullptr);
+  void commit(SmallStore& store, Done done);
+  void begin_commit(SmallStore& store);
+  void settle_with(SmallStore& store, std::function<void(SmallStore&)> what);
+  void remove_when_empty(SmallStore& store);
+  void look_if_empty(SmallStore& store, uint64_t at_ms);
   // store_spill.cc, store_disk.cc, store_direct.cc, store_files.cc
   // Writes it to a file of its own, unless that is so. `moving` counts it as leaving memory meanwhile.
-  void write_own_file(Object& object, ToDisk how, Done done);
-  void write_pack(std::vector<Object*> objects);
+  // `data`: of one that has no memory.
+  void write_own_file(Object& object, ToDisk how, Done done,
+                      std::shared_ptr<const std::string> data = nullptr);
   void spilled(uint64_t id, Failure failure, Ref<DiskCopy> copy);
   void list_in_manifest(Object& object, Ref<DiskCopy> copy, bool sync, Done done);
   void let_go_of_copy(Object& object);
   void create_on_disk(Client& client, PutRequest request, uint64_t bytes, Reply<Created> reply);
   void seal_on_disk(Client& client, Object& object, Reply<Published> reply);
   SpillDirectory* reserve_disk(uint64_t bytes, Failure& failure);
+  // Second copies of what is in memory go. False: there was none.
+  bool make_disk_room(uint64_t bytes);
+  void forget_recorded_name(Object& object);
   void journal(std::function<void()> call, Done done = nullptr);
   // Nothing is begun any more once the store is closing.
   void work(Workers::Call call, Workers::Call done) {
@@ -281,14 +313,7 @@ class Store {
       if (done) done();
     });
   }
-  void journal_work(Workers::Call call, Workers::Call done) {
-    if (!journal_) return;
-    ++journal_queued_;
-    journal_->run(std::move(call), [this, done = std::move(done)] {
-      --journal_queued_;
-      if (done) done();
-    });
-  }
+  void journal_work(Workers::Call call, Workers::Call done);
   void keep_file(Object& object, const std::string& to, Done done);
   std::string retained_path(const Object& object) const;
   void compact_manifest();
@@ -318,6 +343,9 @@ class Store {
   std::unordered_map<uint64_t, std::vector<Waiter>> load_waiters_;
   std::unordered_map<uint64_t, uint32_t> create_flags_;
   std::unordered_map<uint64_t, std::vector<Done>> spill_waiters_;
+  std::map<std::pair<unsigned, AccessClass>, std::unique_ptr<SmallStore>> small_stores_;  // by directory
+  std::unordered_map<uint64_t, SmallStore*> small_writes_;  // of objects, under way
+  std::set<SmallStore*> owing_;  // the journal's: removes that could not be written
   struct Ticket {
     uint64_t object = 0;
     Timers::Id timer;

@@ -9,41 +9,68 @@ void Store::journal(std::function<void()> call, Done done) {
   journal_work(std::move(call), done ? std::function<void()>([done] { done({}); }) : nullptr);
 }
 
-SpillDirectory* Store::reserve_disk(uint64_t bytes, Failure& failure) {
-  std::string why;
-  if (SpillDirectory* const directory = disk_.reserve(bytes, why)) return directory;
-  // Second copies of what is in memory give way, the least recently used first.
-  bool gave = false;
-  if (!keeps_copies_)
-    policy_.each_victim([&](Object& object) {
-      if (!object.disk || object.durable || object.retained || object.disk->users || object.disk.shared())
-        return true;
-      object.state = wire::Residency::kResident;
-      let_go_of_copy(object);
-      gave = true;
-      return disk_.used() + bytes > disk_.limit();
-    });
-  if (gave)
-    if (SpillDirectory* const directory = disk_.reserve(bytes, why)) return directory;
-  failure = {SPILLWAY_DISK_FULL, why};
-  return nullptr;
+void Store::journal_work(Workers::Call call, Workers::Call done) {
+  if (!journal_) return;
+  ++journal_queued_;
+  journal_->run(
+      [this, call = std::move(call)] {
+        // What a disk that failed did not take note of goes before everything else.
+        for (auto store = owing_.begin(); store != owing_.end();) {
+          (*store)->settle();
+          store = (*store)->owes() ? std::next(store) : owing_.erase(store);
+        }
+        call();
+      },
+      [this, done = std::move(done)] {
+        --journal_queued_;
+        if (done) done();
+      });
 }
 
-ManifestEntry Store::entry_of(const Object& o, const DiskCopy& copy) const {
+SpillDirectory* Store::reserve_disk(uint64_t bytes, Failure& failure) {
+  SpillDirectory* directory = disk_.reserve(bytes);
+  if (directory == nullptr && make_disk_room(bytes)) directory = disk_.reserve(bytes);
+  if (directory == nullptr) failure = {SPILLWAY_DISK_FULL, disk_.why_full(bytes)};
+  return directory;
+}
+
+// The least recently used first. Room in a store of small objects comes back when that compacts itself.
+bool Store::make_disk_room(uint64_t bytes) {
+  bool gave = false;
+  if (keeps_copies_) return false;
+  uint64_t later = 0;
+  policy_.each_victim([&](Object& object) {
+    if (!object.disk || object.durable || object.retained || object.disk->users || object.disk.shared())
+      return true;
+    if (object.disk->small) later += object.bytes;
+    object.state = wire::Residency::kResident;
+    let_go_of_copy(object);
+    gave = true;
+    return later < bytes && disk_.used() + bytes > disk_.limit();
+  });
+  return gave;
+}
+
+ManifestEntry Store::facts_of(const Object& o) const {
   ManifestEntry e;
   e.id = o.id, e.key = o.key, e.bytes = o.bytes, e.version = o.version;
   e.uid = o.uid, e.gid = o.gid, e.created_s = o.created_s, e.mode = o.mode;
   e.hint = static_cast<uint8_t>(o.hint);
-  e.durable = o.durable, e.retained = o.retained, e.users = copy.users, e.raw = copy.raw;
+  e.durable = o.durable, e.retained = o.retained;
   e.name = o.name.str();
   if (o.details) {
     e.tag = o.details->tag, e.wanted_filters = o.details->filters;
     e.device_tags = o.details->device_tags;
     e.kept_resident = o.details->kept_resident;
   }
+  return e;
+}
+
+ManifestEntry Store::entry_of(const Object& o, const DiskCopy& copy) const {
+  ManifestEntry e = facts_of(o);
+  e.users = copy.users, e.raw = copy.raw;
   e.path = copy.path;
   if (copy.directory) e.directory = copy.directory->path;
-  if (copy.pack) e.pack = copy.pack->number;
   e.offset = copy.offset, e.stored_bytes = copy.stored_bytes, e.charge = copy.charge,
   e.checksum = copy.checksum;
   e.filters = copy.filters;
@@ -69,14 +96,29 @@ void Store::list_in_manifest(Object& object, Ref<DiskCopy> copy, bool sync, Done
                });
 }
 
-// What the manifest says of it is not so any more.
+// What its record says of it is not so any more.
 void Store::list_again(Object& object, Done done) {
   if (object.shown) show(object);
+  if (SmallStore* const small = small_store_of(object))
+    return journal(
+        [small, facts = facts_of(object)] {
+          (void)small->edit(facts.id, [&](ManifestEntry& entry) { entry = facts; });
+        },
+        std::move(done));
   const bool listed = object.disk && (object.disk->in_manifest || object.listing);
   if (!listed) return done({});
   ++manifest_entries_;
   journal([this, entry = entry_of(object, *object.disk)] { (void)manifest_.add(entry, false).ok(); },
           std::move(done));
+}
+
+// An earlier version that is on disk must not be found under the name again.
+void Store::forget_recorded_name(Object& object) {
+  const uint64_t id = object.id;
+  if (SmallStore* const small = small_store_of(object))
+    settle_with(*small, [id](SmallStore& s) { s.unname(id); });
+  else if (object.listing || (object.disk && object.disk->in_manifest))
+    journal([this, id] { (void)manifest_.unname(id).ok(); });
 }
 
 // Once most of what it says is outdated. Not while a write ends: its record would be queued before the
@@ -114,19 +156,15 @@ void Store::give_back(DiskCopy& copy) {
     copy.in_manifest = false;
     journal([this, id = copy.id] { (void)manifest_.remove(id).ok(); });
   }
-  if (copy.directory != nullptr) disk_.release(*copy.directory, copy.charge);
-  if (copy.pack != nullptr) {
-    // After the record that it is gone, and not here: the file system may be busy with others' writes.
-    Pack& pack = *copy.pack;
-    if (--pack.live_objects == 0) {
-      journal([empty = std::shared_ptr<Pack>(disk_.take_out(pack))] {
-        (void)os::remove_file(Disk::pack_path(*empty->directory, empty->number).c_str()).ok();
-      });
-    } else {
-      journal([fd = pack.fd.get(), at = copy.offset, bytes = copy.charge] { os::give_back(fd, at, bytes); });
-    }
-    return;
+  if (SmallStore* const small = copy.small) {
+    // Its record may be that of a later copy by now.
+    const Object* const object = object_by(copy.id);
+    const bool is_last = object == nullptr || small_store_of(*object) != small || object->disk.get() == &copy;
+    if (copy.listed && is_last) settle_with(*small, [id = copy.id](SmallStore& s) { s.remove(id); });
+    --small->copies;
+    return remove_when_empty(*small);
   }
+  if (copy.directory != nullptr) disk_.release(*copy.directory, copy.charge);
   if (!copy.users && copy.forget && !copy.path.empty())
     journal([path = copy.path] { (void)os::remove_file(path.c_str()).ok(); });
 }

@@ -22,7 +22,7 @@ void Store::destroy(Object& object, Done done) {
   if (object.retained) {
     // Its file stays: written first, if there is none.
     object.retained = false;
-    if (object.state != wire::Residency::kDeleted && object.state != wire::Residency::kFailed) {
+    if (object.state != wire::Residency::kDeleted) {
       const uint64_t id = object.id;
       object.recovered = true;               // not to die again meanwhile
       object.key = os::random_number() | 1;  // nor to be found
@@ -69,16 +69,6 @@ void Store::forget_object(Object& object) {
         client->tell(wire::Verb::kDestroyed, w.take());
       }
   const uint64_t id = object.id;
-  if (auto waiters = load_waiters_.extract(id); !waiters.empty())
-    for (Waiter& w : waiters.mapped()) {
-      const Failure gone{SPILLWAY_NOT_FOUND, "it was erased meanwhile"};
-      if (w.loaded)
-        w.loaded(gone);
-      else if (client_by(w.client) != nullptr)
-        w.reply({gone});
-    }
-  if (auto waiters = spill_waiters_.extract(id); !waiters.empty())
-    for (Done& done : waiters.mapped()) done({SPILLWAY_NOT_FOUND, "it was erased meanwhile"});
   for (auto& [client_id, client] : clients_) {
     (void)client_id;
     if (object.references == 0) break;
@@ -91,6 +81,17 @@ void Store::forget_object(Object& object) {
   free_indices_.push_back(static_cast<uint32_t>(id));
   --object_count_;
   delete &object;
+  // Whoever waits for it finds that it is no more.
+  if (auto waiters = load_waiters_.extract(id); !waiters.empty())
+    for (Waiter& w : waiters.mapped()) {
+      const Failure gone{SPILLWAY_NOT_FOUND, "it was erased meanwhile"};
+      if (w.loaded)
+        w.loaded(gone);
+      else if (client_by(w.client) != nullptr)
+        w.reply({gone});
+    }
+  if (auto waiters = spill_waiters_.extract(id); !waiters.empty())
+    for (Done& done : waiters.mapped()) done({SPILLWAY_NOT_FOUND, "it was erased meanwhile"});
 }
 
 void Store::give_back(Memory& memory) {

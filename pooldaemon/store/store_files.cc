@@ -37,6 +37,8 @@ void Store::to_disk(Client& client, ToDisk request, Reply<Filed> reply) {
       return reply({{SPILLWAY_INVALID, filter + ": the daemon has the filters lz4, zstd and checksum"}});
   const uint64_t id = object.id;
   const bool keep = request.keep_memory;
+  // The file takes the place of what survives a power cut.
+  if (object.durable && request.path.empty()) request.sync = true;
   const auto finish = [this, id, keep, reply](Failure failure) {
     if (failure.bad()) return reply({failure});
     Object* const o = object_by(id);
@@ -55,7 +57,7 @@ void Store::to_disk(Client& client, ToDisk request, Reply<Filed> reply) {
     reply({{}, filed});
   };
   // A copy that will do is not written again.
-  const bool own = object.disk && object.disk->pack == nullptr;
+  const bool own = object.disk && object.disk->small == nullptr;
   const bool same_place = own && (request.path.empty() || object.disk->path == request.path);
   if (same_place && !request.other_filters) {
     // As long as earlier versions' records are on their way, one of them might be found instead.
@@ -131,6 +133,7 @@ void Store::restore(Client& client, PutRequest request, std::string path, os::Fd
   copy->stored_bytes = header.stored_bytes;
   if (Failure f = check_put(client, request, header.bytes); f.bad()) return reply({f});
   Object& object = make_object(client, request, header.bytes);
+  object.version = ++last_version_;  // for its record: of two of one name the newer is found again
   copy->id = object.id;
   object.disk = copy;
   client.creating.insert(object.id);
@@ -173,7 +176,7 @@ void Store::retain(Client& client, const Which* which, bool on, Reply<Filed> rep
 // The file of an object that is about to die becomes the user's.
 void Store::keep_file(Object& object, const std::string& to, Done done) {
   if (object.disk && object.disk->users) return done({});
-  if (!object.disk || object.disk->pack != nullptr) {
+  if (!object.disk || object.disk->small != nullptr) {
     const uint64_t id = object.id;
     if (!object.memory && object.bytes > 0) {
       const auto again = [this, id, to, done](Failure failure) {

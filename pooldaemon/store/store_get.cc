@@ -7,6 +7,53 @@
 #include "pooldaemon/store/store.h"
 
 namespace spillway::pool {
+namespace {
+
+Failure failure_of(const DiskCopy& copy, const format::FileError& error) {
+  if (!error.bad()) return {};
+  return {error.code.ok() || error.code == ENOENT ? SPILLWAY_CORRUPT : SPILLWAY_IO,
+          fmt::format("{}: {}", copy.path, error.what)};
+}
+
+// A file of its own into memory; a large object's is sealed then.
+Failure read_file(const DiskCopy& copy, const Memory& memory, uint64_t bytes) {
+  const auto failed = [&](format::FileError error) { return failure_of(copy, error); };
+  const auto fail = [&](Errno e) { return failed({e, strerror(e.code())}); };
+  Result<os::Fd> file = os::open_file(copy.path.c_str(), os::Open::kRead);
+  if (!file) return fail(file.error());
+  format::ObjectHeader header;
+  if (!copy.raw) {
+    if (format::FileError error = format::read_header(*file, header); error.bad()) return failed(error);
+    if (header.bytes != bytes) return failed({Errno(), "it holds another object"});
+  } else if (os::length_of(file->get()) < copy.offset + bytes) {
+    return failed({Errno(), "it is truncated"});  // a damaged file, not a broken disk
+  }
+  const bool is_large = memory.slab == nullptr;
+  format::FileError error;
+  if (is_large && header.filters.empty()) {
+    error =
+        format::copy_object(*file, copy.offset, bytes, copy.raw ? nullptr : &header.checksum, memory.fd());
+  } else {
+    os::Mapping mapping;
+    if (is_large) {
+      if (Errno e = os::preallocate(memory.fd().get(), 0, bytes, true); !e.ok()) return fail(e);
+      Result<os::Mapping> mapped = os::Mapping::read_write(memory.fd().get(), 0, bytes, true);
+      if (!mapped) return fail(mapped.error());
+      mapping = std::move(*mapped);
+    }
+    char* const to = is_large ? mapping.data() : Slabs::data(memory.place());
+    if (!copy.raw) {
+      error = format::read_object(*file, header, to);
+    } else if (Errno e = os::read_all(file->get(), to, bytes, copy.offset); !e.ok()) {
+      return fail(e);
+    }
+  }
+  if (is_large)
+    if (Errno e = os::seal_memfd(memory.fd().get()); !e.ok() && !error.bad()) return fail(e);
+  return failed(error);
+}
+
+}  // namespace
 
 Lease* Store::new_lease(Client& client, Object& object, Failure& failure) {
   uint32_t slot;
@@ -41,20 +88,13 @@ void Store::get(Client& client, GetRequest request, Reply<Held> reply) {
   if (found.failure.bad()) return reply({found.failure});
   Object& object = *found.value;
   object.recovered = object.recovered && object.name.empty();
-  switch (object.state) {
-    case wire::Residency::kDeleted:
-      return reply(
-          {{SPILLWAY_EVICTED, "it was recomputable and had to make room for others: make it again"}});
-    case wire::Residency::kFailed:
-      return reply({{static_cast<spillway_status>(object.more().error_status), object.more().error}});
-    default:
-      break;
-  }
+  if (object.state == wire::Residency::kDeleted)
+    return reply({{SPILLWAY_EVICTED, "it was recomputable and had to make room for others: make it again"}});
   if (object.memory || object.bytes == 0) {
     ++client.hits;
     ++counters_.hits;
     let_stay(object);
-    return answer_get(client, object, false, reply);
+    return answer_get(client, object, nullptr, reply);
   }
   ++counters_.misses;
   CHECK(object.disk, "an object that is neither in memory nor on disk");
@@ -73,7 +113,7 @@ void Store::let_stay(Object& object) {
   pump_later();
 }
 
-void Store::answer_get(Client& client, Object& object, bool from_file, Reply<Held>& reply) {
+void Store::answer_get(Client& client, Object& object, const FilePlace* in_file, Reply<Held>& reply) {
   policy_.touch(object, os::clock_ns());
   Held held;
   held.object = &object;
@@ -86,16 +126,11 @@ void Store::answer_get(Client& client, Object& object, bool from_file, Reply<Hel
     released(client, lease->slot);
     reply({std::move(why)});
   };
-  if (from_file) {
+  if (in_file != nullptr) {
     lease->disk = object.disk;
-    const DiskCopy& copy = *object.disk;
-    const std::string path = file_of(object);
-    Result<os::Fd> fd = os::open_file(path.c_str(), os::Open::kRead);
-    if (!fd) return undo({SPILLWAY_IO, fmt::format("{}: {}", path, strerror(fd.error().code()))});
     held.place = wire::Place::kFile;
-    held.offset = copy.offset;
-    held.own_fd = std::move(*fd);
-    held.fd = held.own_fd.get();
+    held.offset = in_file->offset;
+    held.fd = in_file->fd->get();
     return reply({{}, std::move(held)});
   }
   lease->memory = object.memory;
@@ -170,7 +205,7 @@ void Store::start_load(Object& object, wire::WhenFull when_full, uint64_t timeou
   room.answer = [this, id = object.id](Room got, Ref<Memory> memory, Failure failure) {
     Object* const o = object_by(id);
     if (o == nullptr) return;  // those who waited have been told
-    if (got == Room::kRefused) return loaded(id, failure, nullptr, false);
+    if (got == Room::kRefused) return loaded(id, failure, nullptr);
     if (got == Room::kDisk) return read_in_place(*o);
     load_into(*o, std::move(memory));
   };
@@ -185,7 +220,7 @@ void Store::load_into(Object& object, Ref<Memory> memory) {
     if (!place)
       return loaded(object.id,
                     {SPILLWAY_NO_MEMORY, fmt::format("no memory: {}", strerror(place.error().code()))},
-                    nullptr, false);
+                    nullptr);
     memory->set_place(*place);
     small_bytes_ += memory->charge;
   } else {
@@ -194,63 +229,19 @@ void Store::load_into(Object& object, Ref<Memory> memory) {
     if (!fd && fd.error() == EMFILE && object.disk->filters.empty()) return read_in_place(object);
     if (!fd)
       return loaded(object.id, {SPILLWAY_NO_MEMORY, fmt::format("no memory: {}", error_text(fd.error()))},
-                    nullptr, false);
+                    nullptr);
     memory->take(std::move(*fd));
   }
-  const std::string path = file_of(object);
   Ref<DiskCopy> copy = object.disk;
-  auto result = std::make_shared<format::FileError>();
+  auto failure = std::make_shared<Failure>();
   work(
-      [memory, copy, path, result, bytes = object.bytes] {
-        const auto fail = [&](Errno e) { *result = {e, strerror(e.code())}; };
-        Result<os::Fd> own = Errno(EBADF);
-        if (copy->pack == nullptr) {
-          own = os::open_file(path.c_str(), os::Open::kRead);
-          if (!own) return fail(own.error());
-        }
-        const os::Fd& file = copy->pack ? copy->pack->fd : *own;
-        const bool large = memory->slab == nullptr;
-        format::ObjectHeader header;
-        if (copy->pack == nullptr && !copy->raw) {
-          *result = format::read_header(file, header);
-          if (!result->bad() && header.bytes != bytes) *result = {Errno(), "it holds another object"};
-          if (result->bad()) return;
-        } else if (os::length_of(file.get()) < copy->offset + bytes) {
-          *result = {Errno(), "it is truncated"};  // a damaged file, not a broken disk
-          return;
-        }
-        if (large && header.filters.empty()) {
-          const uint64_t checksum = copy->raw ? 0 : header.checksum;
-          *result =
-              format::copy_object(file, copy->offset, bytes, copy->raw ? nullptr : &checksum, memory->fd());
-        } else {
-          os::Mapping mapping;
-          if (large) {
-            if (Errno e = os::preallocate(memory->fd().get(), 0, bytes, true); !e.ok()) return fail(e);
-            Result<os::Mapping> mapped = os::Mapping::read_write(memory->fd().get(), 0, bytes, true);
-            if (!mapped) return fail(mapped.error());
-            mapping = std::move(*mapped);
-          }
-          char* const to = large ? mapping.data() : Slabs::data(memory->place());
-          if (copy->pack == nullptr && !copy->raw) {
-            *result = format::read_object(file, header, to);
-          } else {
-            if (Errno e = os::read_all(file.get(), to, bytes, copy->offset); !e.ok()) return fail(e);
-            if (!copy->raw && format::checksum_of({to, bytes}) != copy->checksum)
-              *result = {Errno(), "its checksum differs"};
-          }
-        }
-        if (!large) return;
-        if (Errno e = os::seal_memfd(memory->fd().get()); !e.ok() && !result->bad()) fail(e);
+      [memory, copy, failure, bytes = object.bytes] {
+        if (copy->small != nullptr)
+          *failure = failure_of(copy->small->read(copy->id, Slabs::data(memory->place()), bytes));
+        else
+          *failure = read_file(*copy, *memory, bytes);
       },
-      [this, id = object.id, memory, copy, path, result]() mutable {
-        Failure failure;
-        if (result->bad()) {
-          failure = {result->code.ok() || result->code == ENOENT ? SPILLWAY_CORRUPT : SPILLWAY_IO,
-                     fmt::format("{}: {}", path, result->what)};
-        }
-        loaded(id, failure, std::move(memory), false);
-      });
+      [this, id = object.id, memory, copy, failure]() mutable { loaded(id, *failure, std::move(memory)); });
 }
 
 // There is no room in memory: clients map the file itself, once it was seen to be right.
@@ -260,42 +251,38 @@ void Store::read_in_place(Object& object) {
     return loaded(object.id,
                   {SPILLWAY_FULL, full_failure(object.bytes, SPILLWAY_FULL).what +
                                       "; and its file went through filters, so it cannot be mapped"},
-                  nullptr, false);
-  const std::string path = file_of(object);
-  auto result = std::make_shared<format::FileError>();
+                  nullptr);
+  auto place = std::make_shared<FilePlace>();
+  auto failure = std::make_shared<Failure>();
   work(
-      [copy, path, result, bytes = object.bytes] {
-        if (copy->verified || copy->raw) return;
-        Result<os::Fd> file = os::open_file(path.c_str(), os::Open::kRead);
+      [copy, place, failure, bytes = object.bytes] {
+        if (copy->small != nullptr) {
+          StoreResult<FilePlace> found = copy->small->find(copy->id, bytes);
+          *failure = failure_of(found.status());
+          if (found) *place = std::move(*found);
+          return;
+        }
+        format::FileError error;
+        Result<os::Fd> file = os::open_file(copy->path.c_str(), os::Open::kRead);
         if (!file) {
-          *result = {file.error(), strerror(file.error().code())};
-          return;
-        }
-        if (copy->pack == nullptr) {
+          error = {file.error(), strerror(file.error().code())};
+        } else if (!copy->verified && !copy->raw) {
           format::ObjectHeader header;
-          *result = format::read_header(*file, header);
-          if (!result->bad()) *result = format::verify_object(*file, header);
-          return;
+          error = format::read_header(*file, header);
+          if (!error.bad()) error = format::verify_object(*file, header);
         }
-        std::string text(bytes, '\0');
-        if (Errno e = os::read_all(file->get(), text.data(), bytes, copy->offset); !e.ok())
-          *result = {e, strerror(e.code())};
-        else if (format::checksum_of(text) != copy->checksum)
-          *result = {Errno(), "its checksum differs"};
+        *failure = failure_of(*copy, error);
+        if (!error.bad()) *place = {std::make_shared<os::Fd>(std::move(*file)), copy->offset};
       },
-      [this, id = object.id, copy, path, result] {
-        if (result->bad())
-          return loaded(id,
-                        {result->code.ok() || result->code == ENOENT ? SPILLWAY_CORRUPT : SPILLWAY_IO,
-                         fmt::format("{}: {}", path, result->what)},
-                        nullptr, false);
+      [this, id = object.id, copy, place, failure] {
+        if (failure->bad()) return loaded(id, *failure, nullptr);
         copy->verified = true;
         ++counters_.file_reads;
-        loaded(id, {}, nullptr, true);
+        loaded(id, {}, nullptr, place.get());
       });
 }
 
-void Store::loaded(uint64_t id, Failure failure, Ref<Memory> memory, bool from_file) {
+void Store::loaded(uint64_t id, Failure failure, Ref<Memory> memory, const FilePlace* in_file) {
   Object* const object = object_by(id);
   if (object == nullptr) return;
   CHECK(object->state == wire::Residency::kLoading, "an object was loaded that is not loading");
@@ -320,7 +307,8 @@ void Store::loaded(uint64_t id, Failure failure, Ref<Memory> memory, bool from_f
   const Ref<Memory> hold = object->memory;
   for (Waiter& waiter : waiters.mapped()) {
     if (waiter.loaded) {
-      waiter.loaded(failure.bad() || !from_file ? failure : full_failure(object->bytes, SPILLWAY_FULL));
+      waiter.loaded(failure.bad() || in_file == nullptr ? failure
+                                                        : full_failure(object->bytes, SPILLWAY_FULL));
       continue;
     }
     Client* const client = client_by(waiter.client);
@@ -328,7 +316,7 @@ void Store::loaded(uint64_t id, Failure failure, Ref<Memory> memory, bool from_f
     if (failure.bad()) {
       waiter.reply({failure});
     } else {
-      answer_get(*client, *object, from_file, waiter.reply);
+      answer_get(*client, *object, in_file, waiter.reply);
     }
     if (object_by(id) == nullptr) break;  // an answer was its end, and the others have theirs
   }

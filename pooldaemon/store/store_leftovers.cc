@@ -11,11 +11,14 @@
 
 #include "pooldaemon/store/directory_identity.h"
 #include "pooldaemon/store/store.h"
+#include "pooldaemon/store/store_folder.h"
 
 namespace spillway::pool {
 namespace {
 
 constexpr std::string_view kObjectMagic = "SPILLOBJ";
+// Of packs, in which earlier daemons kept small objects.
+constexpr std::string_view kPackMagic = "SPILLPAK";
 
 // The number in PREFIX followed by so many digits; the rest of the name is left.
 bool parse_name(std::string_view& name, std::string_view prefix, size_t digits, uint64_t& number) {
@@ -35,17 +38,9 @@ format::Origin Store::origin_of(const Object& o) {
 
 void Store::look_at_leftovers(SpillDirectory& directory, const std::set<std::string>& known,
                               const Leftovers& what) {
-  std::vector<std::string> names;
-  (void)os::list_directory(
-      directory.path.c_str(),
-      [](void* context, const char* name) {
-        static_cast<std::vector<std::string>*>(context)->push_back(name);
-      },
-      &names)
-      .ok();
   uint64_t adopted = 0, left = 0;
   std::string first_left;
-  for (const std::string& name : names) {
+  for (const std::string& name : names_in(directory.path)) {
     const std::string path = directory.path + "/" + name;
     std::string_view rest = name;
     uint64_t number = 0;
@@ -101,7 +96,7 @@ bool Store::adopt_file(SpillDirectory& directory, const std::string& path, uint6
     e.name = fmt::format("recovered/{:016x}", id);
   if (e.key == 0) e.key = fresh_key();
   if (e.version == 0) e.version = last_version_ + 1;
-  adopt(e);
+  adopt(e, nullptr);
   if (object_by(id) == nullptr) return false;
   ++manifest_entries_;
   journal([this, e] { (void)manifest_.add(e, true).ok(); });

@@ -52,8 +52,7 @@ uint64_t Store::pinned_bytes(const Client& client) const {
 
 std::string Store::file_of(const Object& object) const {
   if (!object.disk) return "";
-  return object.disk->pack ? Disk::pack_path(*object.disk->pack->directory, object.disk->pack->number)
-                           : object.disk->path;
+  return object.disk->small ? object.disk->small->path() : object.disk->path;
 }
 
 std::vector<DeviceState> Store::devices() {
@@ -64,10 +63,10 @@ std::vector<DeviceState> Store::devices() {
   all.push_back({"memory", "", limit, used, limit > used ? limit - used : 0});
   for (const auto& directory : disk_.directories()) {
     const uint64_t room = disk_.room_in(*directory);
+    const uint64_t used_here = disk_.used(*directory);
     uint64_t capacity = std::min(directory->limit_bytes, disk_.limit());
-    capacity = std::min(capacity, directory->used_bytes + room);
-    all.push_back(
-        {fmt::format("disk{}", directory->index), directory->path, capacity, directory->used_bytes, room});
+    capacity = std::min(capacity, used_here + room);
+    all.push_back({fmt::format("disk{}", directory->index), directory->path, capacity, used_here, room});
   }
   return all;
 }
@@ -75,6 +74,8 @@ std::vector<DeviceState> Store::devices() {
 std::vector<std::pair<std::string, uint64_t>> Store::counters() {
   hear_all();
   const os::Resident resident = os::resident_bytes();
+  uint64_t small_store_bytes = 0;
+  for (const auto& [where, small] : small_stores_) small_store_bytes += small->disk_bytes();
   return {{"memory_limit_bytes", room_limit()},
           {"memory_used_bytes", used_bytes() - leased_bytes_ - freeing_bytes_},
           {"leased_bytes", leased_bytes_},
@@ -84,6 +85,7 @@ std::vector<std::pair<std::string, uint64_t>> Store::counters() {
           {"leaving_bytes", leaving_bytes()},
           {"disk_limit_bytes", config_.disk_limit},
           {"disk_used_bytes", disk_.used()},
+          {"small_store_disk_bytes", small_store_bytes},
           {"small_names_disk_bytes", small_names_.disk_bytes()},
           {"objects", object_count_},
           {"names", names_.size()},
@@ -96,6 +98,7 @@ std::vector<std::pair<std::string, uint64_t>> Store::counters() {
           {"misses", counters_.misses},
           {"spills", counters_.spills},
           {"spilled_bytes", counters_.spilled_bytes},
+          {"commits", counters_.commits},
           {"free_evictions", counters_.free_evictions},
           {"destroyed_on_evict", counters_.destroyed_on_evict},
           {"loads", counters_.loads},

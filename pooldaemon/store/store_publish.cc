@@ -55,44 +55,22 @@ void Store::put(Client& client, PutRequest request, std::string data, Reply<Publ
     if (got == Room::kRefused) return reply({failure});
     if (got == Room::kMemory) return publish_small(*c, request, *shared_data, std::move(memory), reply);
     // Straight to disk.
-    SpillDirectory* const directory = reserve_disk(bytes + format::kDataOffset, failure);
-    if (directory == nullptr) return reply({failure});
     Object& object = make_object(*c, request, bytes);
     c->creating.insert(object.id);
-    auto copy = make_ref<DiskCopy>(*this);
-    copy->directory = directory;
-    copy->charge = bytes + format::kDataOffset;
-    copy->path = Disk::object_path(*directory, object.id);
-    copy->offset = format::kDataOffset;
-    copy->id = object.id;
-    auto result = std::make_shared<format::FileError>();
-    auto header = std::make_shared<format::ObjectHeader>();
-    header->id = object.id;
-    header->tag = request.tag;
-    object.version = ++last_version_;
-    header->origin = origin_of(object);
-    work(
-        [copy, shared_data, result, header] {
-          Result<os::Fd> file = os::open_file(copy->path.c_str(), os::Open::kReplace);
-          const Errno e = file ? format::begin_object(*file) : file.error();
-          *result = e.ok() ? format::write_object(*file, *shared_data, *header)
-                           : format::FileError{e, strerror(e.code())};
-        },
-        [this, copy, result, header, id, object_id = object.id, reply, flags = request.flags] {
-          Object* const o = object_by(object_id);
-          Client* const maker = client_by(id);
-          if (o == nullptr || maker == nullptr) return;
-          if (result->bad()) {
-            abort(*maker, object_id);
-            return reply({{result->code == ENOSPC ? SPILLWAY_DISK_FULL : SPILLWAY_IO,
-                           copy->path + ": " + result->what}});
-          }
-          copy->stored_bytes = header->stored_bytes;
-          copy->checksum = header->checksum;
-          o->disk = copy;
-          seal_on_disk(*maker, *o, reply);
-        });
-    create_flags_[object.id] = request.flags;
+    object.version = ++last_version_;  // for its record: of two of one name the newer is found again
+    const Done written = [this, id, object_id = object.id, reply, flags = request.flags](Failure failed) {
+      Object* const o = object_by(object_id);
+      Client* const maker = client_by(id);
+      if (o == nullptr || maker == nullptr) return;
+      if (failed.bad()) {
+        abort(*maker, object_id);
+        return reply({failed});
+      }
+      o->state = wire::Residency::kSpilled;
+      finish_publishing(*maker, *o, flags, reply);
+    };
+    if (is_for_small_store(object)) return write_small(object, object.durable, written, shared_data);
+    write_own_file(object, {.keep_memory = true, .sync = object.durable}, written, shared_data);
   };
   ask_room(std::move(room), timeout_ms);
 }
@@ -219,12 +197,18 @@ void Store::hide(Object& object) {
 
 // From here on others find it.
 void Store::publish(Object& object) {
-  object.version = ++last_version_;
-  if (object.name.empty()) return;
   Object* before = nullptr;
-  if (const auto found = names_.find(&object); found != names_.end()) {
+  if (const auto found = object.name.empty() ? names_.end() : names_.find(&object); found != names_.end())
     before = *found;
-    names_.erase(found);
+  // What was written before has one already, unless an object of its name was published meanwhile.
+  if (const bool is_recorded = object.version != 0;
+      !is_recorded || (before && before->version > object.version)) {
+    object.version = ++last_version_;
+    if (is_recorded) list_again(object, [](Failure) {});
+  }
+  if (object.name.empty()) return;
+  if (before != nullptr) {
+    names_.erase(before);
     object.shown = before->shown;  // its place in the store is this one's now
     before->shown = false;
   }
@@ -235,10 +219,7 @@ void Store::publish(Object& object) {
   if (before != nullptr) {
     before->name.clear();
     before->recovered = false;
-    if (before->listing || (before->disk && before->disk->in_manifest)) {
-      const uint64_t id = before->id;
-      journal([this, id] { (void)manifest_.unname(id).ok(); });
-    }
+    forget_recorded_name(*before);
     maybe_die(*before);
   }
   // Those who wait for the name.
@@ -260,7 +241,11 @@ void Store::finish_publishing(Client& client, Object& object, uint32_t flags, Re
   const auto publish_now = [this, id, client_id, flags, reply](Failure failure) {
     Object* const o = object_by(id);
     Client* const c = client_by(client_id);
-    if (o == nullptr) return;  // its maker has gone
+    if (o == nullptr) {  // its maker has gone, or cleans up
+      if (c != nullptr) c->creating.erase(id);
+      if (c != nullptr) reply({failure});
+      return;
+    }
     if (!failure.bad() && !o->name.empty()) {
       const auto taken = names_.find(std::string_view(o->name));
       if (taken != names_.end() && (flags & SPILLWAY_EXCLUSIVE))
@@ -300,8 +285,8 @@ void Store::finish_publishing(Client& client, Object& object, uint32_t flags, Re
     const bool resident = object.memory != nullptr || object.bytes == 0;
     CHECK(resident, "an object that is nowhere");
     object.version = ++last_version_;  // for its record: of two of one name the newer is found again
-    write_own_file(object, {.keep_memory = true, .sync = true}, publish_now);
-    return;
+    if (is_for_small_store(object)) return write_small(object, true, publish_now);
+    return write_own_file(object, {.keep_memory = true, .sync = true}, publish_now);
   }
   publish_now({});
 }

@@ -232,16 +232,16 @@ Store::Fit Store::make_room(uint64_t bytes, const std::optional<AccessClass>& pa
     });
     evicted += victims.size();
     if (victims.empty()) break;
-    std::vector<Object*> small;
+    std::vector<SmallWrite> small;
     for (Object* victim : victims) (void)evict(*victim, small);
-    if (!small.empty()) write_pack(std::move(small));
+    if (!small.empty()) write_small(std::move(small), false);
   }
   if (used_with(bytes, packed) <= limit) return Fit::kNow;
   return leaving_bytes() > 0 ? Fit::kSoon : Fit::kNot;
 }
 
 // Out of memory, now or when its copy is written. False: somebody pinned it first.
-bool Store::evict(Object& object, std::vector<Object*>& small) {
+bool Store::evict(Object& object, std::vector<SmallWrite>& small) {
   if (object.hint == wire::Hint::kRecomputable && !object.disk) {
     const uint64_t id = object.id;
     if (!drop_memory(object)) return false;
@@ -262,11 +262,10 @@ bool Store::evict(Object& object, std::vector<Object*>& small) {
   departing_bytes_ += object.memory->charge;
   policy_.remove(object);
   if (object.spilling) return true;  // a copy is being written already
-  const bool plain = !object.details || object.details->filters.empty();
-  if (object.memory->slab != nullptr && plain) {
+  if (is_for_small_store(object)) {
     object.spilling = true;
     object.state = wire::Residency::kSpilling;
-    small.push_back(&object);
+    small.push_back({object.id});
     return true;
   }
   write_own_file(object, {}, nullptr);

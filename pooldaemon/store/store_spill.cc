@@ -1,4 +1,4 @@
-// store_spill.cc - writing objects out: each into a file of its own, or many small ones with one write.
+// store_spill.cc - writing objects out, each into a file of its own, and what follows when one is written.
 #include <cstring>
 
 #include "base/core/units.h"
@@ -7,13 +7,7 @@
 #include "pooldaemon/store/store.h"
 
 namespace spillway::pool {
-namespace {
-
-constexpr uint64_t kPackAlignment = 4096;  // an object in a pack can be mapped, and its room given back
-
-}  // namespace
-
-void Store::write_own_file(Object& object, ToDisk how, Done done) {
+void Store::write_own_file(Object& object, ToDisk how, Done done, std::shared_ptr<const std::string> data) {
   const uint64_t id = object.id;
   if (done) spill_waiters_[id].push_back(std::move(done));
   if (object.spilling) return;
@@ -45,7 +39,7 @@ void Store::write_own_file(Object& object, ToDisk how, Done done) {
   copy->path = how.path.empty() ? Disk::object_path(*copy->directory, id) : how.path;
   auto result = std::make_shared<format::FileError>();
   work(
-      [memory = object.memory, bytes = object.bytes, copy, header, result, how] {
+      [memory = object.memory, bytes = object.bytes, data = std::move(data), copy, header, result, how] {
         const auto fail = [&](Errno e) { *result = {e, strerror(e.code())}; };
         const std::string next = copy->path + ".tmp";
         Result<os::Fd> file = os::open_file(next.c_str(), os::Open::kReplace);
@@ -56,7 +50,9 @@ void Store::write_own_file(Object& object, ToDisk how, Done done) {
         }
         os::Mapping mapping;
         std::string_view text;
-        if (memory && memory->slab != nullptr) {
+        if (data) {
+          text = *data;
+        } else if (memory && memory->slab != nullptr) {
           text = {Slabs::data(memory->place()), bytes};
         } else if (memory) {
           Result<os::Mapping> mapped = os::Mapping::read_only(memory->fd().get(), 0, bytes);
@@ -91,81 +87,11 @@ void Store::write_own_file(Object& object, ToDisk how, Done done) {
         copy->stored_bytes = header->stored_bytes;
         copy->checksum = header->checksum;
         const uint64_t charge = header->stored_bytes + format::kDataOffset;
-        copy->directory->used_bytes -= copy->charge - std::min(copy->charge, charge);
+        disk_.release(*copy->directory, copy->charge - std::min(copy->charge, charge));
         copy->charge = std::min(copy->charge, charge);
         Object* const o = object_by(id);
         if (o == nullptr) return;  // erased meanwhile: the copy goes with this call
         list_in_manifest(*o, copy, how.sync, [this, id, copy](Failure f) { spilled(id, f, copy); });
-      });
-}
-
-// Several small objects with one write.
-void Store::write_pack(std::vector<Object*> objects) {
-  struct Item {
-    uint64_t id, bytes;
-    Ref<Memory> memory;
-    Ref<DiskCopy> copy;
-  };
-  auto items = std::make_shared<std::vector<Item>>();
-  Failure failure;
-  for (Object* object : objects) {
-    const uint64_t room = round_up(object->bytes, kPackAlignment);
-    SpillDirectory* const directory = reserve_disk(room, failure);
-    Result<Pack*> pack = directory ? disk_.pack_for(*directory) : Result<Pack*>(Errno(ENOSPC));
-    if (!pack) {
-      if (directory != nullptr) {
-        disk_.release(*directory, room);
-        failure = {SPILLWAY_IO, fmt::format("{}: {}", directory->path, strerror(pack.error().code()))};
-      }
-      spilled(object->id, failure, nullptr);
-      continue;
-    }
-    auto copy = make_ref<DiskCopy>(*this);
-    copy->id = object->id;
-    copy->directory = directory;
-    copy->pack = *pack;
-    copy->charge = room;
-    copy->offset = (*pack)->end;
-    copy->stored_bytes = object->bytes;
-    (*pack)->end += room;
-    ++(*pack)->live_objects;
-    items->push_back({object->id, object->bytes, object->memory, copy});
-  }
-  if (items->empty()) return;
-  auto error = std::make_shared<Errno>();
-  work(
-      [items, error] {
-        std::string text;
-        uint64_t from = 0;
-        for (size_t i = 0; i < items->size() && error->ok(); ++i) {
-          Item& item = (*items)[i];
-          const std::string_view bytes(Slabs::data(item.memory->place()), item.bytes);
-          item.copy->checksum = format::checksum_of(bytes);
-          if (text.empty()) from = item.copy->offset;
-          text.append(bytes);
-          text.resize(round_up(text.size(), kPackAlignment));
-          const bool more = i + 1 < items->size() && (*items)[i + 1].copy->pack == item.copy->pack &&
-                            (*items)[i + 1].copy->offset == from + text.size() && text.size() < 4 * kMiB;
-          if (more) continue;
-          *error = os::write_all(item.copy->pack->fd.get(), text.data(), text.size(), from);
-          text.clear();
-        }
-      },
-      [this, items, error] {
-        for (Item& item : *items) {
-          Object* const o = object_by(item.id);
-          if (o == nullptr) continue;
-          if (!error->ok()) {
-            spilled(item.id,
-                    {*error == ENOSPC ? SPILLWAY_DISK_FULL : SPILLWAY_IO,
-                     fmt::format("{}: {}", Disk::pack_path(*item.copy->directory, item.copy->pack->number),
-                                 strerror(error->code()))},
-                    nullptr);
-            continue;
-          }
-          list_in_manifest(*o, item.copy, false,
-                           [this, id = item.id, copy = item.copy](Failure f) { spilled(id, f, copy); });
-        }
       });
 }
 
@@ -215,25 +141,25 @@ void Store::drain(Done done, bool each_alone) {
       *worst = failure;  // erased: nothing is missing
     if (--*left == 0) done(*worst);
   };
-  std::vector<Object*> small;
+  std::vector<SmallWrite> small;
+  constexpr size_t kAtOnce = 4096;
+  const auto write = [&] { write_small(std::exchange(small, {}), false); };
   for (Object* object : table_) {
     if (object == nullptr || object->disk || object->state == wire::Residency::kCreating) continue;
     // An empty one has no memory, and counts all the same.
     if (!object->memory && object->state != wire::Residency::kResident) continue;
     ++*left;
-    const bool plain = !object->details || object->details->filters.empty();
-    if (object->memory && object->memory->slab != nullptr && plain && !object->spilling && !each_alone) {
-      spill_waiters_[object->id].push_back(one);
-      object->spilling = true;
-      object->state = wire::Residency::kSpilling;
-      small.push_back(object);
-    } else {
+    if (!is_for_small_store(*object) || object->spilling || each_alone) {
       write_own_file(*object, {.keep_memory = true}, one);
+      continue;
     }
+    spill_waiters_[object->id].push_back(one);
+    object->spilling = true;
+    if (object->memory) object->state = wire::Residency::kSpilling;
+    small.push_back({object->id});
+    if (small.size() >= kAtOnce) write();
   }
-  for (size_t i = 0; i < small.size(); i += 4096)
-    write_pack({small.begin() + static_cast<ptrdiff_t>(i),
-                small.begin() + static_cast<ptrdiff_t>(std::min(i + 4096, small.size()))});
+  write();
   // What is in the manifest's queue is written when this comes back.
   journal([] {}, one);
 }

@@ -33,7 +33,7 @@ class Daemon {
   void start(std::vector<std::string> flags);
   void start() { start(flags_); }
 
-  // obj-* and pack-* in the spill directory.
+  // obj-* and pack-* in the spill directory: what is in no store.
   std::vector<std::string> spill_files() const;
   // Indexes of its stores in /dev/shm.
   std::vector<std::string> shared_files() const;

@@ -1,6 +1,7 @@
 // A disk that fails now and then, under random operations, against a model of what must be there. The seed is
 // printed with a failure; SPILLWAY_SEED sets it, SPILLWAY_SOAK multiplies the steps.
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -8,6 +9,7 @@
 #include <atomic>
 #include <map>
 #include <random>
+#include <thread>
 
 #include "tests/pool/daemon.h"
 #include "tests/support/catch.h"
@@ -21,7 +23,7 @@ using namespace spillway::test;
 namespace {
 
 // As tests/victims/plugins/failing_disk.c has it.
-enum Kind { kWriteError = 1, kShortWrite = 2, kReadError = 4, kSyncError = 8 };
+enum Kind { kWriteError = 1, kShortWrite = 2, kReadError = 4, kSyncError = 8, kSlowSync = 16 };
 struct Control {
   int kinds, error, one_in, counted, failed;
 };
@@ -201,6 +203,94 @@ TEST_CASE("a write that fails wakes everybody who waits for it, with the reason"
   disk.fail(0);
   REQUIRE(same(other.get("a").bytes(), some_bytes(3 << 20, 1)));
   REQUIRE(same(pool.get(b).bytes(), some_bytes(3 << 20, 2)));
+}
+
+TEST_CASE("sixteen clients that put durable objects share flushes", "[run]") {
+  if (!can_preload()) return;
+  FailingDisk disk;
+  Daemon daemon({}, [&](const std::string& spill) { return disk.env(spill); });
+  constexpr uint32_t kClients = 16, kEach = 25;
+  (void)daemon.pool().set(std::string("x"),
+                          {.name = "first", .flags = SPILLWAY_DURABLE | SPILLWAY_UNCOUNTED});
+  const uint64_t commits = daemon.stats().at("commits");
+  REQUIRE(commits == 1);
+  disk.fail(kSlowSync);  // so that it does not depend on the disk who comes while a flush runs
+  std::vector<std::thread> clients;
+  for (uint32_t c = 0; c < kClients; ++c)
+    clients.emplace_back([&, c] {
+      Pool pool = daemon.pool();
+      for (uint32_t i = 0; i < kEach; ++i)
+        (void)pool.set(some_bytes(1000, c * kEach + i), {.name = "d" + std::to_string(c * kEach + i),
+                                                         .flags = SPILLWAY_DURABLE | SPILLWAY_UNCOUNTED});
+    });
+  for (std::thread& client : clients) client.join();
+  // Who comes while one flush runs is served by the next: two of them for all, at worst; and the kernel is
+  // asked for as many, and for those of a few segments that were filled.
+  REQUIRE(daemon.stats().at("commits") - commits <= 2 * kEach + 10);
+  REQUIRE(disk.failed() <= 3 * static_cast<int>(kEach) + 20);
+  daemon.kill();
+  daemon.start();
+  Pool pool = daemon.pool();
+  for (uint32_t i = 0; i < kClients * kEach; ++i)
+    REQUIRE(same(pool.get("d" + std::to_string(i)).bytes(), some_bytes(1000, i)));
+}
+
+TEST_CASE("a client that is killed while its durable object waits for the flush leaves nothing behind",
+          "[run][fork]") {
+  if (!can_preload()) return;
+  FailingDisk disk;
+  Daemon daemon({}, [&](const std::string& spill) { return disk.env(spill); });
+  Pool pool = daemon.pool();
+  disk.fail(kSlowSync);
+  for (int i = 0; i < 10; ++i) {
+    int ends[2];
+    REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+    const pid_t child = in_child([&] {
+      Pool p = daemon.pool();
+      (void)!::write(ends[1], "r", 1);
+      (void)p.set(some_bytes(1000, 1), {.name = "n", .flags = SPILLWAY_DURABLE});
+      ::pause();
+    });
+    char byte;
+    REQUIRE(::read(ends[0], &byte, 1) == 1);
+    ::usleep(static_cast<useconds_t>(i) * 2500);
+    ::kill(child, SIGKILL);
+    REQUIRE(wait_for(child) == -SIGKILL);
+    ::close(ends[0]), ::close(ends[1]);
+  }
+  disk.fail(0);
+  REQUIRE(wait_until([&] { return pool.stat_of("clients") == 1 && pool.stat_of("objects") <= 1; }));
+  pool.erase("n");  // the last may have been published
+  REQUIRE(wait_until([&] { return pool.stat_of("objects") == 0 && pool.stat_of("disk_used_bytes") == 0; }));
+}
+
+TEST_CASE(
+    "when the disk refuses a flush, only what waited for it fails, and the store goes on with a well disk",
+    "[run]") {
+  if (!can_preload()) return;
+  constexpr uint32_t kDurable = SPILLWAY_DURABLE | SPILLWAY_UNCOUNTED;
+  FailingDisk disk;
+  Daemon daemon({}, [&](const std::string& spill) { return disk.env(spill); });
+  Pool pool = daemon.pool();
+  for (uint32_t i = 0; i < 50; ++i)
+    (void)pool.set(some_bytes(2000, i), {.name = "k" + std::to_string(i), .flags = kDurable});
+  disk.fail(kSyncError);
+  REQUIRE(failure_of(SPILLWAY_IO, [&] {
+            (void)pool.set(some_bytes(10, 1), {.name = "k7", .flags = kDurable});
+          }).find("Input/output error") != std::string::npos);
+  failure_of(SPILLWAY_IO, [&] { (void)pool.set(some_bytes(10, 1), {.name = "new", .flags = kDurable}); });
+  for (uint32_t i = 0; i < 50; ++i)
+    REQUIRE(same(pool.get("k" + std::to_string(i)).bytes(), some_bytes(2000, i)));
+  disk.fail(0);
+  (void)pool.set(some_bytes(10, 2), {.name = "later", .flags = kDurable});
+  daemon.kill();
+  daemon.start();
+  Pool next = daemon.pool();
+  REQUIRE(next.list().size() == 51);
+  failure_of(SPILLWAY_NOT_FOUND, [&] { (void)next.get("new"); });
+  REQUIRE(same(next.get("later").bytes(), some_bytes(10, 2)));
+  for (uint32_t i = 0; i < 50; ++i)
+    REQUIRE(same(next.get("k" + std::to_string(i)).bytes(), some_bytes(2000, i)));
 }
 
 TEST_CASE("a disk that refuses the store of small names never has anybody read what a name meant before",

@@ -16,6 +16,7 @@
 #include "tests/pool/daemon.h"
 #include "tests/support/catch.h"
 #include "tests/support/paths.h"
+#include "tests/support/wait.h"
 
 using namespace spillway;
 using namespace spillway::test;
@@ -169,7 +170,7 @@ TEST_CASE("what is in memory stays there when the service manager starts the dae
   REQUIRE(pool.stat(others).state == SPILLWAY_SPILLED);
   REQUIRE(pool.stat_of("spills") == 0);
   for (const DRef* dref : {&mine, &others, &unnamed, &small, &packed}) pool.erase(*dref);
-  REQUIRE(pool.stat_of("disk_used_bytes") == 0);
+  REQUIRE(wait_until([&] { return pool.stat_of("disk_used_bytes") == 0; }));
 }
 
 TEST_CASE("what does not fit any more, or is not what was written, is not taken from the service manager",

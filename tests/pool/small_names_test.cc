@@ -289,7 +289,7 @@ TEST_CASE("after a kill nothing is found that the next daemon does not say, and 
     auto late = spillway::Store::open_reader(store_of(daemon));
     REQUIRE(late);
     REQUIRE(late->get("gone")->found());
-    REQUIRE(daemon.shared_files().size() == 1);
+    REQUIRE(daemon.shared_files().size() == 2);  // of the names, and of what is durable
     daemon.kill();
     daemon.start();
     REQUIRE_FALSE(late->get("gone")->found());

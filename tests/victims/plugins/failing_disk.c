@@ -11,13 +11,13 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { kWriteError = 1, kShortWrite = 2, kReadError = 4, kSyncError = 8 };
+enum { kWriteError = 1, kShortWrite = 2, kReadError = 4, kSyncError = 8, kSlowSync = 16 };
 struct control {
   _Atomic int kinds;    // of those above
   _Atomic int error;    // errno
   _Atomic int one_in;   // calls
   _Atomic int counted;  // calls of a kind that may fail
-  _Atomic int failed;
+  _Atomic int failed;   // or were slow
 };
 static struct control* control;
 static const char* directory;
@@ -92,6 +92,7 @@ ssize_t pread64(int fd, void* to, size_t bytes, off_t offset) { return read_at(f
 int fdatasync(int fd) {
   static int (*real)(int);
   if (real == NULL) real = (int (*)(int))dlsym(RTLD_NEXT, "fdatasync");
+  if (strikes(fd, kSlowSync)) usleep(20000);
   if (!strikes(fd, kSyncError)) return real(fd);
   errno = EIO;
   return -1;
