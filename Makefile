@@ -265,7 +265,7 @@ $(BUILD)/bench/typed_cpp: bench/typed/typed_cpp.cc bench/typed/person.fbs
 bench-typed: $(BUILD)/bench/typed_cpp $(PYTHON_PACKAGE)
 	$(BUILD)/bench/typed_cpp
 	PYTHONPATH=$(BUILD)/python $(PYTHON) bench/typed/typed_python.py
-bench: all $(BENCHES) $(BUILD)/bench/pool_bench $(BUILD)/bench/pool_pressure
+bench: all $(BENCHES) $(addprefix $(BUILD)/bench/pool_,bench pressure durable)
 	bench/run $(BUILD)
 
 # --- house keeping -------------------------------------------------------------------------------------------------
