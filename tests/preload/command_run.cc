@@ -205,7 +205,9 @@ TEST_CASE("EXM_HOME names the library's directory, or the one above its lib", "[
 }
 
 TEST_CASE("an EXM_HOME without the library is passed over in silence", "[command]") {
-  for (const char* home : {"EXM_HOME=/nonexistent", "EXM_HOME=/tmp", "EXM_HOME="}) {
+  const ScratchDir empty;
+  const std::string somewhere = "EXM_HOME=" + empty.path();
+  for (const char* home : {"EXM_HOME=/nonexistent", somewhere.c_str(), "EXM_HOME="}) {
     const Outcome got = run(spillway_with_words({"run", "sh", "-c", "echo $LD_PRELOAD"}, {home}));
     REQUIRE(got.out == preload_lib() + "\n");
     REQUIRE(got.err.empty());
