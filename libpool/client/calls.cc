@@ -128,7 +128,7 @@ Failure State::try_call(wire::Verb verb, wire::Writer& request, Answer& answer, 
   const uint64_t id = ++last_request;
   wire::finish_frame(frame, id, static_cast<uint16_t>(verb), 0, options.fd ? 1 : 0);
   if (options.timeout_at != 0 && deadline.has_end()) {
-    const uint64_t left = deadline.left_ms();
+    const uint64_t left = std::min(deadline.left_ms(), deadline.timeout_ms());
     memcpy(frame.data() + options.timeout_at, &left, sizeof left);
   }
   Errno error;

@@ -38,7 +38,7 @@ uint64_t log_bytes(const std::string& path) {
 
 Deadline::Deadline(std::optional<uint64_t> timeout_ms) : waits_(timeout_ms.has_value()) {
   timeout_ms_ = timeout_ms.value_or(SPILLWAY_FOREVER);
-  const uint64_t now = os::monotonic_ms();
+  const uint64_t now = os::monotonic_ms() + 1;  // rounded up, for a wait must not end too early
   if (timeout_ms_ < SPILLWAY_FOREVER - now) end_ms_ = now + timeout_ms_;
 }
 
