@@ -12,7 +12,7 @@ class Timers {
   using Id = std::pair<uint64_t, uint64_t>;
 
   Id add(uint64_t at_ms, std::function<void()> call) {
-    const Id id{at_ms, ++last_};
+    const Id id{at_ms + 1, ++last_};  // the clock rounds down, and nothing may end too early
     calls_.emplace(id, std::move(call));
     return id;
   }
