@@ -3,6 +3,7 @@
 
 #include "base/core/units.h"
 #include "base/os/clock.h"
+#include "base/os/process.h"
 #include "libpool/format/filters.h"
 #include "pooldaemon/store/store.h"
 
@@ -41,8 +42,11 @@ void Store::write_own_file(Object& object, ToDisk how, Done done, std::shared_pt
   work(
       [memory = object.memory, bytes = object.bytes, data = std::move(data), copy, header, result, how] {
         const auto fail = [&](Errno e) { *result = {e, strerror(e.code())}; };
-        const std::string next = copy->path + ".tmp";
-        Result<os::Fd> file = os::open_file(next.c_str(), os::Open::kReplace);
+        // Among the user's own files, a name that none of them has.
+        const bool is_own = how.path.empty();
+        const std::string next =
+            is_own ? copy->path + ".tmp" : fmt::format("{}.{:x}.tmp", copy->path, os::random_number());
+        Result<os::Fd> file = os::open_file(next.c_str(), is_own ? os::Open::kReplace : os::Open::kCreate);
         if (!file) return fail(file.error());
         if (Errno e = format::begin_object(*file); !e.ok()) {
           (void)os::remove_file(next.c_str()).ok();
@@ -56,11 +60,14 @@ void Store::write_own_file(Object& object, ToDisk how, Done done, std::shared_pt
           text = {Slabs::data(memory->place()), bytes};
         } else if (memory) {
           Result<os::Mapping> mapped = os::Mapping::read_only(memory->fd().get(), 0, bytes);
-          if (!mapped) return fail(mapped.error());
-          mapping = std::move(*mapped);
-          text = {mapping.data(), bytes};
+          if (mapped) {
+            mapping = std::move(*mapped);
+            text = {mapping.data(), bytes};
+          } else {
+            fail(mapped.error());
+          }
         }
-        *result = format::write_object(*file, text, *header);
+        if (!result->bad()) *result = format::write_object(*file, text, *header);
         if (!result->bad() && how.sync)
           if (Errno e = os::sync_data(file->get()); !e.ok()) fail(e);
         if (!result->bad()) {

@@ -181,8 +181,10 @@ TEST_CASE("move_to_disk frees the memory every time, and the object is read back
     }
     REQUIRE(pool.stat_of("spills") == 1);  // nothing was written again
     const std::string path = daemon.dir() / "chosen";
+    daemon.dir().write("chosen.tmp", "the user's own");
     pool.move_to_disk(dref, {.path = path});
     REQUIRE(fs::exists(path));
+    REQUIRE(daemon.dir().read("chosen.tmp") == "the user's own");
     REQUIRE(same(pool.get(dref).bytes(), data));
     failure_of(SPILLWAY_EXISTS,
                [&] { pool.move_to_disk(dref, {.path = daemon.dir().write("taken", "precious")}); });
