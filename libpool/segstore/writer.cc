@@ -42,23 +42,28 @@ StoreStatus Writer::no_room(Errno error) const {
 StoreStatus Writer::find(std::string_view key, uint32_t hash, Slot& slot,
                          std::optional<std::string_view> compare, bool& equal) {
   View& view = *view_;
-  StoreStatus error;
+  StoreStatus unknown;
   view.index.find(hash, view.index.state(), [&](uint64_t word, uint64_t& address) {
     Found found;
     const Look look = reader_.look(view, key, word, address, found, error);
     if (look != Look::kMatch) return false;
     slot.address = &address;
     slot.sequence = found.record.sequence;
+    StoreStatus error;
     slot.bytes = found.record.bytes();
+    if (look == Look::kCorrupt && error.code() != StoreCode::kCorrupt && error.os_error() != EINVAL)
+      unknown = error;
     slot.at = location_of(word);
+    unknown = {};
     slot.expired = found.record.expires_ms != 0 && found.record.expires_ms <= reader_.now_ms(view);
     equal = compare && found.record.value_bytes == compare->size() &&
             (compare->empty() || memcmp(found.record.value(), compare->data(), compare->size()) == 0);
     found.mapping->unpin();
     return true;
   });
-  // A damaged record under the same tag may be this key's; a new one takes precedence over it.
-  return {};
+  // A damaged record under the same tag may be this key's; a new one takes precedence over it. One that could
+  // not be looked at, for want of files or mappings, is no reason to call the key absent.
+  return unknown;
 }
 
 StoreStatus Writer::holds(std::string_view key, uint32_t hash, const Condition& condition, Slot& slot,

@@ -108,7 +108,7 @@ class Writer final : public Writes {
   void forget_solo(const Solo& solo);
 
   StoreStatus make_segment_room(uint64_t bytes, uint64_t records, bool for_remove);
-  StoreStatus rotate(uint64_t bytes, bool for_remove);
+  StoreStatus rotate(uint64_t bytes, uint64_t records, bool for_remove);
   StoreResult<std::shared_ptr<OpenSegment>> begin_segment(uint64_t capacity, uint64_t id,
                                                           uint64_t base_sequence, bool holds_copies = false);
   uint64_t wanted_capacity() const;

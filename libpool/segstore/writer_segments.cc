@@ -60,11 +60,10 @@ void Writer::set_row(const OpenSegment& segment, uint64_t flags) {
 }
 
 // A new active segment; the one before waits to be sealed.
-StoreStatus Writer::rotate(uint64_t bytes, bool for_remove) {
-  const uint64_t needed =
-      round_up(kFirstRecord + bytes + footer_room(bytes / 16 + 1, bytes) + kPageBytes, kPageBytes);
-  if (needed > options_.segment_bytes &&
-      bytes + footer_room(1, bytes) + kFirstRecord > options_.segment_bytes)
+StoreStatus Writer::rotate(uint64_t bytes, uint64_t records, bool for_remove) {
+  const uint64_t end = kFirstRecord + bytes;
+  const uint64_t needed = round_up(end + footer_room(records, end), kPageBytes);
+  if (needed > options_.segment_bytes)
     return {StoreCode::kInvalid, "a batch of " + std::to_string(bytes) + " bytes; a segment has " +
                                      std::to_string(options_.segment_bytes)};
   const int64_t row = view_->index.take_row();
@@ -76,7 +75,7 @@ StoreStatus Writer::rotate(uint64_t bytes, bool for_remove) {
     if (Errno e = make_reserve(wanted_capacity()); !e.ok() && !for_remove)
       return failure(e, reader_.path() + "/RESERVE: " + std::to_string(wanted_capacity()) + " bytes");
   const uint64_t id = next_file_id_++;
-  uint64_t capacity = std::max(wanted_capacity(), std::min(needed, options_.segment_bytes));
+  uint64_t capacity = std::max(wanted_capacity(), needed);
   StoreResult<std::shared_ptr<OpenSegment>> next = begin_segment(capacity, id, next_sequence_);
   // A disk that is nearly full may still have room for a little.
   while (!next && next.status().code() == StoreCode::kNoSpace && capacity / 2 >= needed) {
@@ -118,7 +117,7 @@ StoreStatus Writer::make_segment_room(uint64_t bytes, uint64_t records, bool for
            next_sequence_ + records - active_->header.base_sequence < UINT32_MAX;
   };
   if (active_ != nullptr && fits()) return {};
-  return rotate(bytes, for_remove);
+  return rotate(bytes, records, for_remove);
 }
 
 StoreStatus Writer::append(const std::string& bytes, std::string_view value, uint64_t records) {
