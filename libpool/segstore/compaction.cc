@@ -46,7 +46,9 @@ bool Compaction::others_may_hold(uint64_t hash, uint64_t sequence) {
   for (uint32_t row = 0; row < rows; ++row) {
     const SegmentRow& entry = index.row(row);
     if (load(entry.file_id) == 0 || load(entry.min_sequence) >= sequence) continue;
-    if (std::find(victims_.begin(), victims_.end(), row) != victims_.end()) continue;
+    if (std::any_of(mapped_.begin(), mapped_.end(),
+                    [&](const Victim& victim) { return victim.row == row && !victim.is_damaged; }))
+      continue;
     Errno error;
     Mapping* mapping = w_.reader_.pin_row(*w_.view_, row, error);
     if (mapping == nullptr) return true;  // not known, so it may
@@ -67,35 +69,34 @@ bool Compaction::others_may_hold(uint64_t hash, uint64_t sequence) {
 // What of the victims must live on.
 void Compaction::choose() {
   const uint64_t now = w_.reader_.now_ms(*w_.view_);
-  for (const Victim& victim : mapped_) {
+  for (Victim& victim : mapped_) {
     auto visit = [&](const Record& record) {
       if (record.header.type() == RecordType::kBatchEnd) return;
       const uint64_t full = hash_of(record.key(), w_.manifest_.hash_seed);
       const Location at{victim.row, record.offset};
-      bool keep = false, to_remove = false;
-      if (record.header.type() == RecordType::kRemove) {
-        keep = others_may_hold(full, record.sequence);
-      } else if (is_pointed_to(index_hash(full), at)) {
-        keep = true;
-        if (record.expires_ms != 0 && record.expires_ms <= now) {
-          expired_.emplace_back(index_hash(full), at);
-          keep = to_remove = others_may_hold(full, record.sequence);
-        }
-      }
-      if (!keep) return;
-      items_.push_back({victim.mapping, record.offset, full, victim.row, to_remove});
-      least_sequence_ = std::min(least_sequence_, record.sequence);
+      const bool is_remove = record.header.type() == RecordType::kRemove;
+      if (!is_remove && !is_pointed_to(index_hash(full), at)) return;
+      const bool to_remove = !is_remove && record.expires_ms != 0 && record.expires_ms <= now;
+      if (to_remove) expired_.emplace_back(index_hash(full), at);
+      items_.push_back({victim.mapping, record.offset, full, victim.row, to_remove, is_remove || to_remove});
     };
     if (victim.is_solo) {
       Record record;
       if (read_record(victim.mapping->bytes(), kFirstRecord, record)) visit(record);
     } else {
-      scan_records(victim.mapping->bytes(), victim.used, -1, visit, [](uint64_t, uint64_t) {});
+      scan_records(victim.mapping->bytes(), victim.used, -1, visit,
+                   [&](uint64_t, uint64_t) { victim.is_damaged = true; });
     }
   }
+  // Now that it is known which victims may stay.
+  std::erase_if(items_, [&](const Item& item) {
+    Record record;
+    return item.if_others_may_hold && read_record(item.mapping->bytes(), item.offset, record) &&
+           !others_may_hold(item.full_hash, record.sequence);
+  });
 }
 
-StoreStatus Compaction::create(uint64_t capacity, uint64_t base_sequence) {
+StoreResult<std::shared_ptr<OpenSegment>> Compaction::create(uint64_t capacity, uint64_t base_sequence) {
   w_.files_.step("compact:create");
   const uint64_t id = w_.next_file_id_++;
   StoreResult<std::shared_ptr<OpenSegment>> made = w_.begin_segment(capacity, id, base_sequence, true);
@@ -109,29 +110,56 @@ StoreStatus Compaction::create(uint64_t capacity, uint64_t base_sequence) {
     made = w_.begin_segment(capacity, id, base_sequence, true);
     (void)w_.make_reserve(taken - (made ? capacity : 0));  // there is none, then, until there is room
   }
-  if (!made) return made.status();
-  output_ = *made;
-  return {};
+  return made;
 }
 
 StoreStatus Compaction::copy() {
-  // 1. What the new segment will be, to the byte.
-  uint64_t used = kFirstRecord;
-  for (Item& item : items_) {
+  StoreStatus result;
+  for (size_t first = 0; first < items_.size() && result.ok(); first = outputs_.back().end) {
+    outputs_.push_back(lay_out(first));
+    result = copy(outputs_.back());
+  }
+  if (result.ok()) result = publish();
+  if (!result.ok())
+    for (const Output& output : outputs_)
+      if (output.segment != nullptr)
+        (void)w_.files_.unlink(w_.directory_, segment_name(output.segment->id).c_str());
+  return result;
+}
+
+// What the new segment will be, to the byte: as many of the items as it has room for.
+Compaction::Output Compaction::lay_out(size_t first) {
+  Output output;
+  output.first = output.end = first;
+  for (uint64_t used = kFirstRecord; output.end < items_.size(); ++output.end) {
+    Item& item = items_[output.end];
     Record record;
     CHECK(read_record(item.mapping->bytes(), item.offset, record), "a record of a sealed segment is gone");
     RecordHeader header = record.header;
     if (item.to_remove) header.pack(header.key_bytes(), RecordType::kRemove, 0, 0);
     const Layout at = layout_of(used, header, item.to_remove ? 0 : record.value_bytes);
+    if (output.end != first &&
+        at.end + footer_room(output.end - first + 1, at.end) > w_.options_.segment_bytes)
+      break;
     item.new_offset = used;
     item.new_bytes = at.end - used;
     used = at.end;
+    output.least_sequence = std::min(output.least_sequence, record.sequence);
+    output.max_sequence = std::max(output.max_sequence, record.sequence);
   }
-  const uint64_t capacity = round_up(used + footer_room(items_.size(), used), kPageBytes);
-  if (StoreStatus bad = create(capacity, least_sequence_); !bad.ok()) return bad;
-  const std::string name = w_.reader_.path() + "/" + segment_name(output_->id);
+  return output;
+}
 
-  // 2. The records, as they are but for their headers.
+StoreStatus Compaction::copy(Output& output) {
+  const uint64_t used = items_[output.end - 1].new_offset + items_[output.end - 1].new_bytes;
+  const uint64_t capacity = round_up(used + footer_room(output.end - output.first, used), kPageBytes);
+  StoreResult<std::shared_ptr<OpenSegment>> made = create(capacity, output.least_sequence);
+  if (!made) return made.status();
+  output.segment = *made;
+  OpenSegment& segment = *output.segment;
+  const std::string name = w_.reader_.path() + "/" + segment_name(segment.id);
+
+  // 1. The records, as they are but for their headers.
   FooterBuilder builder;
   std::string buffer;
   uint64_t buffer_at = kFirstRecord;
@@ -139,13 +167,13 @@ StoreStatus Compaction::copy() {
     if (end == buffer_at) return {};
     w_.files_.step("compact:write");
     const os::Piece piece{buffer.data(), end - buffer_at};
-    if (Errno e = w_.files_.write(output_->fd.get(), &piece, 1, buffer_at); !e.ok()) return failure(e, name);
+    if (Errno e = w_.files_.write(segment.fd.get(), &piece, 1, buffer_at); !e.ok()) return failure(e, name);
     buffer.erase(0, end - buffer_at);
     buffer_at = end;
     return {};
   };
-  StoreStatus result;
-  for (const Item& item : items_) {
+  for (size_t i = output.first; i < output.end; ++i) {
+    const Item& item = items_[i];
     Record record;
     (void)read_record(item.mapping->bytes(), item.offset, record);
     NewRecord copy;
@@ -159,8 +187,8 @@ StoreStatus Compaction::copy() {
       copy.value_crc = record.header.value_crc;
       copy.expires_ms = record.expires_ms;
     }
-    const auto delta = static_cast<uint32_t>(record.sequence - least_sequence_);
-    const EncodedHead head = encode_head(copy, item.new_offset, delta, output_->salt);
+    const auto delta = static_cast<uint32_t>(record.sequence - output.least_sequence);
+    const EncodedHead head = encode_head(copy, item.new_offset, delta, segment.salt);
     buffer += head.bytes;
     if (!item.to_remove) buffer.append(record.value(), record.value_bytes);
     buffer.resize(item.new_offset + item.new_bytes - buffer_at);
@@ -168,39 +196,46 @@ StoreStatus Compaction::copy() {
     // Whole extents: the page cache takes a huge page for each, and readers map it as one.
     const uint64_t whole = round_down(buffer_at + buffer.size(), kExtentBytes);
     if (whole > buffer_at)
-      if (result = write_out(whole); !result.ok()) break;
+      if (StoreStatus bad = write_out(whole); !bad.ok()) return bad;
   }
-  if (result.ok()) result = write_out(buffer_at + buffer.size());
+  if (StoreStatus bad = write_out(buffer_at + buffer.size()); !bad.ok()) return bad;
 
-  // 3. All of it on the device, before the footer says so.
-  if (result.ok()) {
-    output_->used = used;
-    const std::string body = builder.body(used);
-    const Footer footer = builder.footer(used, body, output_->salt, output_->id, true);
-    const os::Piece body_piece{body.data(), body.size()}, footer_piece{&footer, sizeof footer};
-    w_.files_.step("compact:footer");
-    Errno e = w_.files_.write(output_->fd.get(), &body_piece, 1, used);
-    if (e.ok()) e = w_.files_.flush(output_->fd.get());
-    if (e.ok()) e = w_.files_.write(output_->fd.get(), &footer_piece, 1, footer_offset(capacity));
-    if (e.ok()) e = w_.files_.flush(output_->fd.get());
-    if (e.ok()) e = w_.files_.flush_directory(w_.directory_);
-    if (!e.ok()) result = failure(e, name);
-    if (result.ok()) {
-      const std::lock_guard lock(w_.append_mutex_);
-      const int64_t row = w_.view_->index.take_row();
-      if (row < 0) {
-        result = {StoreCode::kFull, w_.reader_.path() + ": no row in the index for another segment"};
-      } else {
-        output_->row = static_cast<uint32_t>(row);
-        w_.set_row(*output_, kSealed | kCompacted);
-        w_.note_sequence(output_->row, footer.min_sequence);
-        w_.note_sequence(output_->row, footer.max_sequence);
-        w_.used_bytes_ += used;
+  // 2. All of it on the device, before the footer says so.
+  segment.used = used;
+  const std::string body = builder.body(used);
+  const Footer footer = builder.footer(used, body, segment.salt, segment.id, true);
+  const os::Piece body_piece{body.data(), body.size()}, footer_piece{&footer, sizeof footer};
+  w_.files_.step("compact:footer");
+  Errno e = w_.files_.write(segment.fd.get(), &body_piece, 1, used);
+  if (e.ok()) e = w_.files_.flush(segment.fd.get());
+  if (e.ok()) e = w_.files_.write(segment.fd.get(), &footer_piece, 1, footer_offset(capacity));
+  if (e.ok()) e = w_.files_.flush(segment.fd.get());
+  if (e.ok()) e = w_.files_.flush_directory(w_.directory_);
+  return e.ok() ? StoreStatus() : failure(e, name);
+}
+
+// Rows of the index for all of them, or for none.
+StoreStatus Compaction::publish() {
+  const std::lock_guard lock(w_.append_mutex_);
+  Index& index = w_.view_->index;
+  for (size_t i = 0; i < outputs_.size(); ++i) {
+    const int64_t row = index.take_row();
+    if (row < 0) {
+      for (size_t made = 0; made < i; ++made) {
+        store(index.row(outputs_[made].segment->row).file_id, 0);
+        w_.used_bytes_ -= outputs_[made].segment->used;
       }
+      return {StoreCode::kFull, w_.reader_.path() + ": no row in the index for another segment"};
     }
+    OpenSegment& segment = *outputs_[i].segment;
+    segment.row = static_cast<uint32_t>(row);
+    w_.set_row(segment, kSealed | kCompacted);
+    w_.note_sequence(segment.row, outputs_[i].least_sequence);
+    w_.note_sequence(segment.row, outputs_[i].max_sequence);
+    w_.used_bytes_ += segment.used;
+    for (size_t item = outputs_[i].first; item < outputs_[i].end; ++item) items_[item].new_row = segment.row;
   }
-  if (!result.ok()) (void)w_.files_.unlink(w_.directory_, segment_name(output_->id).c_str());
-  return result;
+  return {};
 }
 
 // The lock is held for one record at a time: a put waits for no more.
@@ -217,7 +252,7 @@ void Compaction::repoint() {
       old.at = from;
       old.bytes = from_bytes;
       if (to != nullptr) {
-        w_.point(hash, old, {output_->row, to->new_offset}, to->new_bytes);
+        w_.point(hash, old, {to->new_row, to->new_offset}, to->new_bytes);
       } else {
         w_.unpoint(old);
         index.erase(slot);
@@ -244,6 +279,13 @@ StoreStatus Compaction::drop() {
   Index& index = w_.view_->index;
   {
     const std::lock_guard lock(w_.append_mutex_);
+    std::erase_if(victims_, [&](uint32_t number) {
+      SegmentRow& row = index.row(number);
+      if (load(row.live_records) == 0) return false;
+      store(row.flags, load(row.flags) | kDamaged | kLeft);
+      return true;
+    });
+    if (victims_.empty()) return {};
     next = w_.manifest_;
     next.segments.clear();
     next.next_file_id = w_.next_file_id_;
@@ -267,7 +309,6 @@ StoreStatus Compaction::drop() {
     {
       const std::lock_guard lock(w_.append_mutex_);
       w_.used_bytes_ -= row.used;
-      w_.live_bytes_ -= row.live_bytes;  // what is damaged beyond reading, and so was never moved
       store(row.file_id, 0);
     }
     w_.files_.step("compact:unlink");

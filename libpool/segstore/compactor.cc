@@ -15,6 +15,10 @@ constexpr unsigned kManySmall = 24;
 constexpr uint64_t kSlack = 8 * kMiB;
 constexpr uint64_t kBriefSlackSegments = 4;
 
+bool may_be_compacted(uint64_t row_flags) {
+  return (row_flags & (kSealed | kDamaged)) != 0 && (row_flags & kLeft) == 0;
+}
+
 }  // namespace
 
 bool Writer::wants_compaction() const {
@@ -109,7 +113,7 @@ StoreStatus Writer::compact_where_worth_it(bool for_room) {
     const uint64_t rows = load(index.header().rows_used);
     for (uint32_t row = 0; row < rows; ++row) {
       const SegmentRow& entry = index.row(row);
-      if (load(entry.file_id) == 0 || (load(entry.flags) & (kSealed | kDamaged)) == 0) continue;
+      if (load(entry.file_id) == 0 || !may_be_compacted(load(entry.flags))) continue;
       const uint64_t used = load(entry.used), live = load(entry.live_bytes);
       if ((load(entry.flags) & kSolo) != 0) {
         if (load(entry.live_records) == 0) dead_values.push_back(row);
@@ -218,7 +222,8 @@ StoreStatus Writer::drop_expired() {
   for (uint32_t row = 0; row < load(index.header().rows_used); ++row) {
     const SegmentRow& entry = index.row(row);
     const uint64_t flags = load(entry.flags);
-    if (load(entry.file_id) == 0 || (flags & kSealed) == 0 || load(entry.live_records) == 0) continue;
+    if (load(entry.file_id) == 0 || (flags & (kSealed | kLeft)) != kSealed || load(entry.live_records) == 0)
+      continue;
     Errno error;
     Mapping* mapping = reader_.pin_row(*view_, row, error);
     if (mapping == nullptr) continue;
@@ -254,7 +259,7 @@ StoreStatus Writer::compact() {
   for (uint32_t row = 0; row < load(index.header().rows_used); ++row) {
     const SegmentRow& entry = index.row(row);
     const uint64_t flags = load(entry.flags);
-    if (load(entry.file_id) == 0 || (flags & (kSealed | kDamaged)) == 0) continue;
+    if (load(entry.file_id) == 0 || !may_be_compacted(flags)) continue;
     bool wanted = (flags & kSolo) != 0 ? load(entry.live_records) == 0
                                        : load(entry.used) > load(entry.live_bytes) + kFirstRecord;
     Errno error;

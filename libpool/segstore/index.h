@@ -128,7 +128,8 @@ struct alignas(64) Bucket {
 };
 static_assert(sizeof(Bucket) == 64);
 
-enum RowFlag : uint64_t { kSealed = 1, kSolo = 2, kCompacted = 4, kDamaged = 8 };
+// kLeft: compacted but for what damage keeps from being copied.
+enum RowFlag : uint64_t { kSealed = 1, kSolo = 2, kCompacted = 4, kDamaged = 8, kLeft = 16 };
 
 // What all processes know of a segment. Written by the writer alone; file_id last, and zeroed first. Every
 // get loads file_id, so it does not share a cache line with what puts change.

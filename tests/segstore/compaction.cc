@@ -69,6 +69,60 @@ TEST_CASE("a hundred times the live data written while one value is held: space 
   CHECK(held.view() == std::string(2000, 'a'));
 }
 
+TEST_CASE("what lived between others, aligned, is compacted into segments of the size they have") {
+  ScratchDir dir;
+  StoreOptions options = small_segments(dir);
+  options.auto_compact = false;
+  Store store = must(Store::open(dir / "s", options));
+  PutOptions aligned;
+  aligned.alignment = 4096;
+  for (int i = 0; i < 600; ++i) {
+    must(store.put("a" + key_of(i), std::to_string(i), aligned));
+    must(store.put("b" + key_of(i), std::string(3900, 'b')));
+  }
+  for (int i = 0; i < 600; ++i) must(store.remove("b" + key_of(i)));
+  must(store.compact());
+  for (const SegmentStatus& segment : must(store.state()).segments)
+    CHECK(segment.capacity_bytes <= options.segment_bytes);
+  for (int i = 0; i < 600; ++i) CHECK(value_of(store, "a" + key_of(i)) == std::to_string(i));
+  must(store.close());
+  store = must(Store::open(dir / "s", options));
+  CHECK(must(store.state()).keys == 600);
+  for (int i = 0; i < 600; ++i) CHECK(value_of(store, "a" + key_of(i)) == std::to_string(i));
+}
+
+TEST_CASE("what damage keeps from being copied stays where it is, and is told as before") {
+  ScratchDir dir;
+  StoreOptions options = small_segments(dir);
+  options.auto_compact = false;
+  Store store = must(Store::open(dir / "s", options));
+  for (int i = 0; i < 200; ++i) must(store.put(key_of(i), std::string(1000, 'v')));
+  for (int i = 0; i < 200; i += 2) must(store.remove(key_of(i)));
+  std::pair<std::string, uint64_t> place;
+  must(dump_store(dir / "s", [&](const StoredRecord& record) {
+    if (record.key == key_of(51)) place = {dir / ("s/" + record.file), record.offset};
+  }));
+  const int fd = ::open(place.first.c_str(), O_WRONLY | O_CLOEXEC);
+  REQUIRE(::pwrite(fd, "!", 1, static_cast<off_t>(place.second + 6)) == 1);
+  ::close(fd);
+  for (int round = 0; round < 3; ++round) {
+    must(store.compact());
+    const auto told = [&](const StoreStatus& status) {
+      INFO(status.message());
+      CHECK(status.code() == StoreCode::kCorrupt);
+      CHECK(status.message().find(place.first) != std::string::npos);
+    };
+    told(store.get(key_of(51)).status());
+    uint64_t seen = 0;
+    must(must(store.snapshot()).for_each([&](auto, const Value&) { return ++seen != 0; }, told));
+    CHECK(seen == 99);
+    for (int i = 1; i < 200; i += 2)
+      if (i != 51) CHECK(value_of(store, key_of(i)) == std::string(1000, 'v'));
+  }
+  must(store.put(key_of(51), "new"));
+  CHECK(value_of(store, key_of(51)) == "new");
+}
+
 TEST_CASE("25,000 keys, 5,000 concurrent puts, two compactions: nothing is lost", "[threads]") {
   ScratchDir dir;
   StoreOptions options = small_segments(dir);
