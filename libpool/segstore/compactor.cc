@@ -62,6 +62,7 @@ StoreStatus Writer::compact_rows(const std::vector<uint32_t>& rows) {
   });
   // Groups whose copies fit one segment and 32 bits of sequence numbers.
   for (size_t from = 0; from < ordered.size();) {
+    if (stopping_) return {StoreCode::kClosed, reader_.path() + ": the store is closed"};
     std::vector<uint32_t> group;
     uint64_t bytes = 0;
     const uint64_t first = load(index.row(ordered[from]).min_sequence);
@@ -247,6 +248,7 @@ StoreStatus Writer::compact() {
   const std::lock_guard one_at_a_time(maintenance_mutex_);
   {
     const std::lock_guard lock(append_mutex_);
+    if (StoreStatus bad = usable(); !bad.ok()) return bad;
     if (active_ != nullptr) {
       dirty_.push_back(active_);
       full_.push_back(std::exchange(active_, nullptr));

@@ -33,7 +33,7 @@ StoreStatus Writer::flush_files(const std::vector<std::shared_ptr<OpenSegment>>&
     if (error.ok()) names_flushed_ = names;
   }
   if (error.ok()) return {};
-  failed_ = true;
+  failed_ = flush_failed_ = true;
   store(control_.block().flush_failed, 1);
   return failure(error, reader_.path() + ": flushing");
 }
@@ -45,7 +45,7 @@ StoreStatus Writer::flush_now() {
   bool active_is_clean = true;
   {
     const std::lock_guard lock(append_mutex_);
-    if (failed_ && !closed_) return usable();
+    if (flush_failed_) return flush_refused();
     files = dirty_;
     if (active_ != nullptr && active_->is_dirty) {
       files.push_back(active_);
@@ -61,6 +61,8 @@ StoreStatus Writer::flush_now() {
       if (StoreStatus bad = flush_files(files); !bad.ok()) return bad;
   }
   const std::lock_guard lock(append_mutex_);
+  // Another flush of the same files has failed meanwhile: the kernel tells only one of them.
+  if (flush_failed_) return flush_refused();
   if (!active_is_clean) files.pop_back();
   std::erase_if(dirty_,
                 [&](const auto& file) { return std::find(files.begin(), files.end(), file) != files.end(); });

@@ -25,9 +25,13 @@ StoreStatus check_arguments(std::string_view key, const PutOptions& options) {
 StoreStatus Writer::usable() const {
   if (failed_) {
     if (closed_) return {StoreCode::kClosed, reader_.path() + ": the store is closed"};
-    return {StoreCode::kIo, reader_.path() + ": the disk refused a flush; close the store and open it again"};
+    return flush_refused();
   }
   return {};
+}
+
+StoreStatus Writer::flush_refused() const {
+  return {StoreCode::kIo, reader_.path() + ": the disk refused a flush; close the store and open it again"};
 }
 
 StoreStatus Writer::no_room(Errno error) const {
@@ -45,16 +49,16 @@ StoreStatus Writer::find(std::string_view key, uint32_t hash, Slot& slot,
   StoreStatus unknown;
   view.index.find(hash, view.index.state(), [&](uint64_t word, uint64_t& address) {
     Found found;
-    const Look look = reader_.look(view, key, word, address, found, error);
-    if (look != Look::kMatch) return false;
-    slot.address = &address;
-    slot.sequence = found.record.sequence;
     StoreStatus error;
-    slot.bytes = found.record.bytes();
+    const Look look = reader_.look(view, key, word, address, found, error);
     if (look == Look::kCorrupt && error.code() != StoreCode::kCorrupt && error.os_error() != EINVAL)
       unknown = error;
-    slot.at = location_of(word);
+    if (look != Look::kMatch) return false;
     unknown = {};
+    slot.address = &address;
+    slot.sequence = found.record.sequence;
+    slot.bytes = found.record.bytes();
+    slot.at = location_of(word);
     slot.expired = found.record.expires_ms != 0 && found.record.expires_ms <= reader_.now_ms(view);
     equal = compare && found.record.value_bytes == compare->size() &&
             (compare->empty() || memcmp(found.record.value(), compare->data(), compare->size()) == 0);
@@ -178,6 +182,7 @@ StoreResult<uint64_t> Writer::remove(std::string_view key, std::optional<Durabil
   for (int tries = 0; tries < 3 && result.status().code() == StoreCode::kNoSpace; ++tries) {
     {
       const std::lock_guard one_at_a_time(maintenance_mutex_);
+      if (StoreStatus bad = usable(); !bad.ok()) return bad;
       if (StoreStatus bad = seal_waiting(); !bad.ok()) return bad;
       (void)compact_where_worth_it(true);  // what counts is whether there is room now
       (void)keep_reserve();

@@ -93,6 +93,7 @@ class Writer final : public Writes {
   StoreStatus holds(std::string_view key, uint32_t hash, const Condition& condition, Slot& slot,
                     bool& result);
   StoreStatus usable() const;
+  StoreStatus flush_refused() const;
   StoreStatus no_room(Errno error) const;
 
   StoreResult<uint64_t> remove_once(std::string_view key, std::optional<Durability> durability,
@@ -106,6 +107,7 @@ class Writer final : public Writes {
   StoreResult<Solo> write_solo(const NewRecord& record, std::string_view value);
   StoreStatus publish_solo(Solo& solo, uint64_t sequence, Location& at, uint64_t& bytes);
   void forget_solo(const Solo& solo);
+  void end_unpublished(uint64_t id);  // append_mutex_ is held
 
   StoreStatus make_segment_room(uint64_t bytes, uint64_t records, bool for_remove);
   StoreStatus rotate(uint64_t bytes, uint64_t records, bool for_remove);
@@ -162,10 +164,12 @@ class Writer final : public Writes {
   std::vector<std::shared_ptr<OpenSegment>> dirty_;
   std::deque<std::shared_ptr<OpenSegment>> full_;  // to be sealed, oldest first
   std::set<uint64_t> unpublished_;                 // large values that are being written
+  std::condition_variable all_published_;
   uint64_t next_sequence_ = 1;
   std::atomic<uint64_t> next_file_id_{1};
   std::atomic<uint64_t> names_made_{0}, names_flushed_{0};
-  std::atomic<bool> failed_{false};
+  std::atomic<bool> failed_{false};        // or closed
+  std::atomic<bool> flush_failed_{false};  // what nobody has been told is durable may be lost
   uint64_t reserve_bytes_ = 0;
   std::atomic<uint64_t> used_bytes_{0}, live_bytes_{0};  // of all segments
   std::atomic<bool> is_compacting_{false};

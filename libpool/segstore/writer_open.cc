@@ -1,5 +1,6 @@
 // writer_open.cc - becoming the writer, and ceasing to be it: the lock, the index as it was left or made
 // anew.
+#include <chrono>
 #include <cstring>
 
 #include "base/os/procfs.h"
@@ -277,14 +278,17 @@ StoreStatus Writer::close() {
   thread_wakes_.notify_all();
   compacted_.notify_all();
   end_thread(thread_);
-  bool flush_failed = false;
+  // Without the lock nobody may touch the files: a compaction ends first, and so do large values.
+  const std::lock_guard one_at_a_time(maintenance_mutex_);
   {
-    const std::lock_guard lock(append_mutex_);
-    flush_failed = failed_.exchange(true);  // from here on nobody writes
+    std::unique_lock lock(append_mutex_);
+    failed_ = true;  // from here on nobody writes
+    // They notice with their next 8 MiB. Not for ever: one that ran out of memory has left its number behind.
+    all_published_.wait_for(lock, std::chrono::seconds(10), [this] { return unpublished_.empty(); });
   }
-  StoreStatus result = flush_failed ? StoreStatus() : sync();
+  StoreStatus result = flush_failed_ ? flush_refused() : sync();
   const std::lock_guard lock(append_mutex_);
-  if (result.ok() && !flush_failed) {
+  if (result.ok()) {
     files_.step("close");
     IndexHeader& header = view_->index.header();
     ControlBlock& block = control_.block();

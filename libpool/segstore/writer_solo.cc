@@ -13,6 +13,7 @@ StoreResult<Writer::Solo> Writer::write_solo(const NewRecord& record, std::strin
     auto segment = std::make_shared<OpenSegment>();
     {
       const std::lock_guard lock(append_mutex_);
+      if (StoreStatus bad = usable(); !bad.ok()) return bad;
       segment->id = next_file_id_++;
       unpublished_.insert(segment->id);
     }
@@ -20,7 +21,7 @@ StoreResult<Writer::Solo> Writer::write_solo(const NewRecord& record, std::strin
     Result<os::Fd> fd = files_.create(directory_, segment_name(segment->id).c_str(), capacity);
     if (!fd) {
       const std::lock_guard lock(append_mutex_);
-      unpublished_.erase(segment->id);
+      end_unpublished(segment->id);
       return failure(fd.error(), reader_.path() + "/" + segment_name(segment->id) + ": a value of " +
                                      std::to_string(value.size()) + " bytes");
     }
@@ -35,6 +36,10 @@ StoreResult<Writer::Solo> Writer::write_solo(const NewRecord& record, std::strin
   for (uint64_t at = 0; at < value.size();) {
     const uint64_t bytes = std::min<uint64_t>(value.size() - at, 8 * kMiB);
     const os::Piece piece{value.data() + at, bytes};
+    if (StoreStatus bad = usable(); !bad.ok()) {
+      forget_solo(solo);
+      return bad;
+    }
     if (Errno e = files_.write(solo.file->fd.get(), &piece, 1, head.value_offset + at); !e.ok()) {
       forget_solo(solo);
       return failure(e, reader_.path() + "/" + segment_name(solo.file->id));
@@ -47,7 +52,12 @@ StoreResult<Writer::Solo> Writer::write_solo(const NewRecord& record, std::strin
 void Writer::forget_solo(const Solo& solo) {
   (void)files_.unlink(directory_, segment_name(solo.file->id).c_str());  // without a header it is nothing
   const std::lock_guard lock(append_mutex_);
-  unpublished_.erase(solo.file->id);
+  end_unpublished(solo.file->id);
+}
+
+void Writer::end_unpublished(uint64_t id) {
+  unpublished_.erase(id);
+  if (unpublished_.empty()) all_published_.notify_all();
 }
 
 StoreStatus Writer::publish_solo(Solo& solo, uint64_t sequence, Location& at, uint64_t& bytes) {
@@ -74,7 +84,7 @@ StoreStatus Writer::publish_solo(Solo& solo, uint64_t sequence, Location& at, ui
   file.records = 1;
   set_row(file, kSealed | kSolo);
   note_sequence(file.row, sequence);
-  unpublished_.erase(file.id);
+  end_unpublished(file.id);
   dirty_.push_back(solo.file);
   ++names_made_;
   used_bytes_ += file.used;

@@ -1,6 +1,7 @@
 // crashes.cc - the writer is killed at each step, calls fail, the power is cut. Seeded: SPILLWAY_SOAK=100
 // tries a hundred times as many.
 #include "tests/segstore/crash.h"
+#include "tests/support/wait.h"
 
 using namespace spillway;
 using namespace spillway::test;
@@ -228,6 +229,90 @@ TEST_CASE("writers that wait for the device share its flushes, and each learns w
     }
   });
   CHECK(failed == kWriters);
+}
+
+TEST_CASE("a flush that fails for one that waits is no success for another, and closing tells of it") {
+  // The kernel tells of a lost page once: to whichever flush of the file comes first.
+  class ForgetfulDisk : public segstore::Files {
+   public:
+    std::atomic<int> groups{0}, failures{-1};
+    Errno flush(int) override {
+      if (failures < 0) return {};
+      if (groups.fetch_add(1) == 0) {  // the group's, under way while the other one fails
+        (void)wait_until([&] { return failures != 0; });
+        return {};
+      }
+      ++failures;
+      return Errno(EIO);
+    }
+  };
+  ScratchDir dir("/dev/shm");
+  ForgetfulDisk files;
+  StoreOptions options = quick(dir);
+  options.auto_compact = false;
+  Store store = must(StoreAccess::open(dir / "s", options, files));
+  must(store.put("a", "1"));
+  files.failures = 0;
+  StoreStatus waited;
+  std::thread group([&] { waited = store.sync(); });
+  REQUIRE(wait_until([&] { return files.groups != 0; }));
+  PutOptions by_itself;
+  by_itself.durability = Durability::kSync;
+  CHECK(store.put("b", "2", by_itself).status().code() == StoreCode::kIo);
+  group.join();
+  CHECK(waited.code() == StoreCode::kIo);
+  CHECK(store.durable_sequence() == 0);
+  CHECK(store.close().code() == StoreCode::kIo);
+}
+
+TEST_CASE("when a store is closed nothing of it is under way any more", "[threads]") {
+  class WatchedFiles : public segstore::Files {
+   public:
+    std::atomic<const char*> wanted{""};
+    std::atomic<bool> is_under_way{false}, is_closed{false};
+    std::atomic<int> too_late{0};
+    void step(const char* name) override { look(name); }
+    Errno write(int fd, const os::Piece* pieces, int count, uint64_t offset) override {
+      look(pieces[0].bytes >= 1 << 20 ? "large" : "small");
+      return Files::write(fd, pieces, count, offset);
+    }
+    Errno unlink(int d, const char* name) override {
+      look("unlink");
+      return Files::unlink(d, name);
+    }
+
+   private:
+    void look(const std::string& now) {
+      if (is_closed) ++too_late;
+      if (now != wanted.load() || is_under_way.exchange(true)) return;
+      for (int i = 0; i < 200 && !is_closed; ++i) ::usleep(1000);  // closing must wait for us
+    }
+  };
+  for (const char* step : {"compact:create", "compact:manifest", "large"}) {
+    INFO(step);
+    ScratchDir dir("/dev/shm");
+    WatchedFiles files;
+    StoreOptions options = small_segments(dir);
+    options.auto_compact = false;
+    Store store = must(StoreAccess::open(dir / "s", options, files));
+    for (int i = 0; i < 500; ++i)
+      must(store.put(key_of(static_cast<uint64_t>(i % 200)), std::string(900, 'v')));
+    files.wanted = step;
+    StoreStatus status;
+    std::thread busy([&] {
+      status = step == std::string("large") ? store.put("large", std::string(20 << 20, 'l')).status()
+                                            : store.compact();
+    });
+    REQUIRE(wait_until([&] { return files.is_under_way.load(); }));
+    must(store.close());
+    files.is_closed = true;
+    busy.join();
+    CHECK((status.ok() || status.code() == StoreCode::kClosed));
+    CHECK(files.too_late == 0);
+    store = must(Store::open(dir / "s", options));
+    CHECK(must(store.state()).keys >= 200);
+    CHECK(must(verify_store(dir / "s")).findings.empty());
+  }
 }
 
 TEST_CASE("after a power cut durable writes are there, and of the others those before some moment") {
