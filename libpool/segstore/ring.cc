@@ -40,7 +40,7 @@ Result<Ring> Ring::create(int directory, const std::string& index_directory, con
       if (!range) return range.error();
       Ring ring;
       ring.range_ = *range;
-      ring.fd_ = std::move(*fd);
+      ring.fd_ = LockingFd(std::move(*fd));
       auto& head = *reinterpret_cast<IndexHeader*>(range->base);
       char boot_id[40];
       os::read_boot_id(boot_id);
@@ -70,7 +70,7 @@ Result<Ring> Ring::attach(int directory, const std::string& path) {
   if (!range) return range.error();
   Ring ring;
   ring.range_ = *range;
-  ring.fd_ = std::move(*fd);
+  ring.fd_ = LockingFd(std::move(*fd));
   const auto& head = *reinterpret_cast<const IndexHeader*>(range->base);
   if (load(head.magic) != kRingMagic || head.directory_inode != own->inode ||
       head.directory_device != own->device)

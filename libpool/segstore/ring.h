@@ -20,6 +20,7 @@
 #include <string>
 
 #include "libpool/segstore/control.h"
+#include "libpool/segstore/locking_fd.h"
 
 namespace spillway::segstore {
 
@@ -84,7 +85,7 @@ class Ring {
   static_assert(kPiecesOffset % kPageBytes == 0);
 
   PageRange range_;
-  os::Fd fd_;
+  LockingFd fd_;
 };
 
 // By a new writer that has the lock: tells the clients of the one before that it is gone. `another_follows`:

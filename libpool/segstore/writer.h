@@ -21,6 +21,7 @@
 
 #include "libpool/segstore/control.h"
 #include "libpool/segstore/files.h"
+#include "libpool/segstore/locking_fd.h"
 #include "libpool/segstore/manifest.h"
 #include "libpool/segstore/reader.h"
 #include "libpool/segstore/scan.h"
@@ -152,7 +153,7 @@ class Writer final : public Writes {
   StoreOptions options_;
   Files& files_;
   int directory_;
-  os::Fd lock_file_;
+  LockingFd lock_file_;
   Control control_;
   Manifest manifest_;
   std::vector<uint64_t> kept_;  // files nothing can be read of

@@ -52,7 +52,16 @@ StoreStatus Writer::lock() {
   const std::string text = "process " + std::to_string(os::process_id()) + " (" + os::program_name() + ")\n";
   (void)os::set_length(fd->get(), 0);  // the text is for people; the lock is what counts
   (void)os::write_all(fd->get(), text.data(), text.size(), 0);
-  lock_file_ = std::move(*fd);
+  lock_file_ = LockingFd(std::move(*fd));
+  return {};
+}
+
+StoreStatus Writer::look_around(bool& is_new) const {
+  is_new = !is_store(directory_);
+  if (!is_new || !options_.create) return check_is_store(directory_, reader_.path());
+  if (const std::string other = foreign_name(directory_); !other.empty())
+    return {StoreCode::kNotAStore, reader_.path() + ": no store here, and not empty (" + other +
+                                       "); a new store needs a directory of its own"};
   return {};
 }
 

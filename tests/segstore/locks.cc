@@ -86,3 +86,38 @@ TEST_CASE("a forked child cannot write through its parent's store, and its end d
   must(store.put("k", "w"));
   CHECK(value_of(store, "k") == "w");
 }
+
+TEST_CASE("a child that was forked while a store was open does not keep its lock, nor a slot of its ring") {
+  ScratchDir dir;
+  for (const bool shared : {false, true}) {
+    const auto open = [&] {
+      return shared ? Store::open_shared(dir / "s", quick(dir)) : Store::open(dir / "s", quick(dir));
+    };
+    Store store = must(open());
+    must(store.put("k", "v"));
+    Child child([] {
+      for (;;) ::pause();
+      return 0;
+    });
+    must(store.close());
+    must(must(open()).put("k", "w"));
+    // Nor of a process that dies.
+    Shared<std::atomic<pid_t>> grandchild;
+    Child writer([&] {
+      auto its = open();
+      const pid_t pid = fork_process();
+      if (pid == 0)
+        for (;;) ::pause();
+      *grandchild = pid;
+      for (;;) ::pause();
+      return 0;
+    });
+    REQUIRE(wait_until([&] { return *grandchild != 0; }));
+    writer.kill();
+    (void)writer.wait();
+    const auto again = open();
+    ::kill(*grandchild, SIGKILL);
+    INFO(again.status().message());
+    CHECK(again.ok());
+  }
+}
