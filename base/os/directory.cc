@@ -84,7 +84,7 @@ Result<Fd> open_directory(const char* path, bool create) {
 
 Result<Fd> open_in(int directory, const char* name, OpenFor how, unsigned mode) {
   KeepErrno keep;
-  Fd fd(openat(directory, name, flags_of(how) | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW, mode));
+  Fd fd(openat(directory, name, flags_of(how) | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW | O_NONBLOCK, mode));
   if (!fd.valid()) return Errno::last();
   return fd;
 }

@@ -68,7 +68,7 @@ uint64_t id_in_name(std::string_view name) {
     if (digit < 0) return 0;
     id = id << 4 | static_cast<uint64_t>(digit);
   }
-  return id;
+  return id >> 56 == 0 ? id : 0;  // no store comes so far: somebody else's file
 }
 
 }  // namespace spillway::segstore

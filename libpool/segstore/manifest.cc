@@ -25,6 +25,25 @@ bool take(std::string& text, const std::string& word, std::string& value) {
   text.erase(0, end + 1);
   return true;
 }
+bool is_intact(const std::string& whole, size_t last) {
+  return last != std::string::npos && whole.size() == last + 13 && whole.back() == '\n' &&
+         strtoull(whole.substr(last + 4, 8).c_str(), nullptr, 16) == crc32c(0, whole.data(), last);
+}
+
+// "" when it cannot be read.
+std::string text_of(int manifest) {
+  std::string text;
+  Result<os::FileFacts> facts = os::facts_of(manifest);
+  if (facts && facts->is_regular && facts->bytes < 64 * kMiB) {
+    text.resize(facts->bytes);
+    Result<uint64_t> got = os::read_some(manifest, text.data(), text.size(), 0);
+    if (!got || *got != text.size()) text.clear();
+  }
+  return text;
+}
+
+constexpr const char* kFirstWord = "spillway-store ";
+
 uint64_t hexadecimal(const std::string& text) { return strtoull(text.c_str(), nullptr, 16); }
 
 }  // namespace
@@ -42,11 +61,10 @@ std::string encode_manifest(const Manifest& manifest) {
 
 std::optional<Manifest> decode_manifest(const std::string& whole) {
   const size_t last = whole.rfind("crc ");
-  if (last == std::string::npos || whole.size() != last + 13 || whole.back() != '\n') return std::nullopt;
-  if (hexadecimal(whole.substr(last + 4, 8)) != crc32c(0, whole.data(), last)) return std::nullopt;
+  if (!is_intact(whole, last)) return std::nullopt;
   std::string text = whole.substr(0, last), value;
   Manifest manifest;
-  if (!take(text, "spillway-store ", value) || value != "1") return std::nullopt;
+  if (!take(text, kFirstWord, value) || value != "1") return std::nullopt;
   if (!take(text, "store ", value) || value.size() != 32) return std::nullopt;
   manifest.store = {hexadecimal(value.substr(16)), hexadecimal(value.substr(0, 16))};
   if (!take(text, "seed ", value)) return std::nullopt;
@@ -66,16 +84,16 @@ std::optional<Manifest> read_manifest(int directory, bool& is_damaged) {
     is_damaged = fd.error().code() != ENOENT;
     return std::nullopt;
   }
-  std::string text;
-  Result<os::FileFacts> facts = os::facts_of(fd->get());
-  if (facts && facts->is_regular && facts->bytes < 64 * kMiB) {
-    text.resize(facts->bytes);
-    Result<uint64_t> got = os::read_some(fd->get(), text.data(), text.size(), 0);
-    if (!got || *got != text.size()) text.clear();
-  }
-  std::optional<Manifest> manifest = decode_manifest(text);
+  std::optional<Manifest> manifest = decode_manifest(text_of(fd->get()));
   is_damaged = !manifest;
   return manifest;
+}
+
+uint64_t manifest_format(int directory) {
+  Result<os::Fd> fd = os::open_in(directory, kManifestName, os::OpenFor::kReading);
+  std::string text = fd ? text_of(fd->get()) : std::string(), value;
+  if (!is_intact(text, text.rfind("crc ")) || !take(text, kFirstWord, value)) return 0;
+  return strtoull(value.c_str(), nullptr, 10);
 }
 
 Errno write_manifest(Files& files, int directory, const Manifest& manifest) {

@@ -28,6 +28,9 @@ std::string encode_manifest(const Manifest& manifest);
 std::optional<Manifest> decode_manifest(const std::string& text);
 // nullopt: there is none, or it is damaged (`is_damaged`).
 std::optional<Manifest> read_manifest(int directory, bool& is_damaged);
+// Of an intact manifest; 0: there is none, or it is damaged. What is not kFormatVersion is for another
+// version of this library to read, and nothing of it to be made anew.
+uint64_t manifest_format(int directory);
 Errno write_manifest(Files& files, int directory, const Manifest& manifest);
 
 }  // namespace spillway::segstore

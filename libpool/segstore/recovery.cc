@@ -30,6 +30,16 @@ bool is_store(int directory) {
   return any;
 }
 
+StoreStatus check_is_store(int directory, const std::string& path) {
+  if (!is_store(directory)) return {StoreCode::kNotAStore, path + ": no store here"};
+  const uint64_t format = manifest_format(directory);
+  if (format != 0 && format != kFormatVersion)
+    return {StoreCode::kNotAStore, path + ": a store of format " + std::to_string(format) +
+                                       ", made by another version of Spillway; this one knows format " +
+                                       std::to_string(kFormatVersion)};
+  return {};
+}
+
 StoreResult<std::unique_ptr<Recovered>> recover(const RecoveryInput& input) { return Recovery(input).run(); }
 
 }  // namespace spillway::segstore

@@ -5,6 +5,35 @@
 #include "libpool/segstore/recovery_steps.h"
 
 namespace spillway::segstore {
+namespace {
+
+// A link, a directory, a socket, or what else may have a segment's name.
+bool is_no_file(Errno error) { return error == ELOOP || error == EISDIR || error == ENXIO; }
+
+bool begins_with_zeroes(int fd) {
+  static const char zeroes[kFirstRecord + sizeof(RecordHeader)] = {};
+  char begin[sizeof zeroes] = {};
+  return os::read_some(fd, begin, sizeof begin, 0) && memcmp(begin, zeroes, sizeof begin) == 0;
+}
+
+}  // namespace
+
+// Whether a file that does not count was ever this store's: others', though named like one, are not ours to
+// remove.
+bool Recovery::is_left_over(uint64_t id) const {
+  Result<os::Fd> fd = os::open_in(in_.directory, segment_name(id).c_str(), os::OpenFor::kReading);
+  Result<os::FileFacts> facts = fd ? os::facts_of(fd->get()) : fd.error();
+  if (!facts || !facts->is_regular) return false;
+  if (begins_with_zeroes(fd->get())) return true;  // never begun, or a large value that was never finished
+  for (const uint64_t at : {uint64_t{0}, facts->bytes - std::min(facts->bytes, sizeof(SegmentHeader))}) {
+    char copy[sizeof(SegmentHeader)];
+    SegmentHeader header;
+    Result<uint64_t> got = os::read_some(fd->get(), copy, sizeof copy, at);
+    if (got && *got == sizeof copy && read_segment_header(copy, sizeof copy, header))
+      return header.store == out_->manifest.store && header.file_id == id;
+  }
+  return false;
+}
 
 StoreStatus Recovery::find_segments() {
   bool damaged = false;
@@ -24,7 +53,7 @@ StoreStatus Recovery::find_segments() {
   for (const uint64_t id : ids) {
     out_->next_file_id = std::max(out_->next_file_id, id + 1);
     if (manifest && !manifest->counts(id)) {
-      orphans_.push_back(id);
+      if (is_left_over(id)) orphans_.push_back(id);
       continue;
     }
     if (StoreStatus bad = open_segment(id); !bad.ok()) return bad;
@@ -64,12 +93,13 @@ StoreStatus Recovery::open_segment(uint64_t id) {
   Result<os::Fd> fd = os::open_in(in_.directory, name.c_str(),
                                   in_.files != nullptr ? os::OpenFor::kWriting : os::OpenFor::kReading);
   if (!fd) {
-    if (fd.error() == ENOENT || fd.error() == ELOOP) return {};
+    if (fd.error() == ENOENT || is_no_file(fd.error())) return {};
     return failure(fd.error(), in_.path + "/" + name);
   }
   Result<os::FileFacts> facts = os::facts_of(fd->get());
   if (!facts) return failure(facts.error(), in_.path + "/" + name);
-  if (!facts->is_regular || facts->bytes < sizeof(SegmentHeader)) {
+  if (!facts->is_regular) return {};
+  if (facts->bytes < sizeof(SegmentHeader)) {
     // Without a length, the writer died before it had one.
     (facts->bytes == 0 ? orphans_ : unreadable_).push_back(id);
     return {};
@@ -84,10 +114,8 @@ StoreStatus Recovery::open_segment(uint64_t id) {
     if (!read_segment_header(back, sizeof back, segment.bytes.header)) {
       // A file that was never begun, or a large value that was never finished. Anything else stays where it
       // is, for `verify` to tell.
-      static const char zeroes[kFirstRecord + sizeof(RecordHeader)] = {};
-      char begin[sizeof zeroes] = {};
-      got = os::read_some(fd->get(), begin, sizeof begin, 0);
-      if (got && memcmp(begin, zeroes, sizeof begin) == 0 && memcmp(back, zeroes, sizeof back) == 0)
+      static const char nothing[sizeof back] = {};
+      if (begins_with_zeroes(fd->get()) && memcmp(back, nothing, sizeof back) == 0)
         orphans_.push_back(id);
       else
         unreadable_.push_back(id);

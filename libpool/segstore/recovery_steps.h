@@ -66,6 +66,7 @@ class Recovery {
  private:
   StoreStatus find_segments();
   StoreStatus open_segment(uint64_t id);
+  bool is_left_over(uint64_t id) const;
   void look_at_solo(FoundSegment& segment);
   bool solo_value_is_intact(const FoundSegment& segment, const Record& record);
   void scan(FoundSegment& segment);

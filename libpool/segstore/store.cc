@@ -128,8 +128,7 @@ StoreResult<std::unique_ptr<StoreImpl>> StoreImpl::open_shared(const std::string
 StoreResult<std::unique_ptr<StoreImpl>> StoreImpl::open_reader(const std::string& directory) {
   StoreResult<std::shared_ptr<Reader>> reader = make_reader(directory, false);
   if (!reader) return reader.status();
-  if (!is_store((*reader)->directory()))
-    return StoreStatus(StoreCode::kNotAStore, (*reader)->path() + ": no store here");
+  if (StoreStatus bad = check_is_store((*reader)->directory(), (*reader)->path()); !bad.ok()) return bad;
   auto impl = std::make_unique<StoreImpl>();
   impl->reader_ = *reader;
   if (StoreResult<View*> view = impl->reader_->view(); !view) return view.status();

@@ -24,7 +24,7 @@ class Inspection {
     if (!directory)
       return {StoreCode::kNotAStore, path_ + ": no store here (" + strerror(directory.error().code()) + ")",
               directory.error().code()};
-    if (!is_store(directory->get())) return {StoreCode::kNotAStore, path_ + ": no store here"};
+    if (StoreStatus bad = check_is_store(directory->get(), path_); !bad.ok()) return bad;
     bool damaged = false;
     const std::optional<Manifest> manifest = read_manifest(directory->get(), damaged);
     if (damaged) complain("MANIFEST", 0, "fails its checksum; it is made anew from the segments");

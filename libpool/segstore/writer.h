@@ -77,6 +77,8 @@ class Writer final : public Writes {
   Writer(Reader& reader, const StoreOptions& options, Files& files);
   StoreStatus start(bool serves);
   StoreStatus lock();
+  // Whether there is a store yet; kNotAStore: no, and none is to be made here.
+  StoreStatus look_around(bool& is_new) const;
   StoreStatus make_store();
   bool attach_index();
   StoreStatus rebuild_index();

@@ -79,13 +79,10 @@ StoreStatus Writer::start(bool serves) {
   if (os::is_on_network(directory_))
     return {StoreCode::kInvalid,
             reader_.path() + ": on a network file system, where other machines could change mapped files"};
+  bool is_new = false;
+  if (StoreStatus bad = look_around(is_new); !bad.ok()) return bad;  // a directory of others stays as it is
   if (StoreStatus bad = lock(); !bad.ok()) return bad;
-  const bool is_new = !is_store(directory_);
-  if (is_new && options_.create)
-    if (const std::string other = foreign_name(directory_); !other.empty())
-      return {StoreCode::kNotAStore, reader_.path() + ": no store here, and not empty (" + other +
-                                         "); a new store needs a directory of its own"};
-  if (is_new && !options_.create) return {StoreCode::kNotAStore, reader_.path() + ": no store here"};
+  if (StoreStatus bad = look_around(is_new); !bad.ok()) return bad;
   Result<Control> control = Control::create(directory_);
   if (!control) return failure(control.error(), reader_.path() + "/CONTROL");
   control_ = std::move(*control);

@@ -306,3 +306,60 @@ TEST_CASE("indexes of writers that were killed while they made them are removed 
   must(store.close());
   CHECK(files_there() == 0);
 }
+
+TEST_CASE("what is not the store's stays as it is: named like its files, in its directory or in others") {
+  ScratchDir dir;
+  namespace fs = std::filesystem;
+  const auto write = [](const std::string& path, const std::string& text) { std::ofstream(path) << text; };
+  const auto open = [&] { return Store::open(dir / "s", quick(dir)); };
+  for (int i = 0; i < 2; ++i) must(must(open()).put("k", "v"));
+  fs::create_directory(dir / "s/seg-00000000000000f1");
+  REQUIRE(::mkfifo((dir / "s/seg-00000000000000f2").c_str(), 0600) == 0);
+  fs::create_symlink("/dev/null", dir / "s/seg-00000000000000f3");
+  write(dir / "s/seg-fffffffffffffffe", "mine");
+  CHECK(value_of(must(Store::open_reader(dir / "s")), "k") == "v");
+  must(must(open()).put("k", "w"));
+  for (const char* name : {"1", "2", "3"}) {  // numbers that were given before
+    fs::remove_all(dir / "s/seg-00000000000000f" + name);
+    const std::string early = dir / "s/seg-000000000000001" + name;
+    if (*name == '1') write(early, "mine, too");
+    if (*name == '2') REQUIRE(::mkfifo(early.c_str(), 0600) == 0);
+    if (*name == '3') fs::create_symlink("/dev/null", early);
+  }
+  must(must(open()).put("k", "x"));
+  Store store = must(open());
+  CHECK(value_of(store, "k") == "x");
+  for (const char* name :
+       {"seg-fffffffffffffffe", "seg-0000000000000011", "seg-0000000000000012", "seg-0000000000000013"})
+    CHECK(fs::exists(fs::symlink_status(dir / (std::string("s/") + name))));
+
+  fs::create_directory(dir / "other");
+  write(dir / "other/LOCK", "precious");
+  write(dir / "other/file", "x");
+  fs::create_directory(dir / "empty");
+  StoreOptions existing = quick(dir);
+  existing.create = false;
+  CHECK(Store::open(dir / "other", quick(dir)).status().code() == StoreCode::kNotAStore);
+  CHECK(Store::open(dir / "empty", existing).status().code() == StoreCode::kNotAStore);
+  CHECK(fs::file_size(dir / "other/LOCK") == 8);
+  CHECK(fs::is_empty(dir / "empty"));
+}
+
+TEST_CASE("a store of another format is refused in words, and left as it is") {
+  ScratchDir dir;
+  must(must(Store::open(dir / "s", quick(dir))).put("k", "v"));
+  std::string text = read_file(dir / "s/MANIFEST");
+  text.replace(text.find(" 1\n"), 3, " 2\n");
+  text.resize(text.rfind("crc "));
+  char crc[16];
+  snprintf(crc, sizeof crc, "crc %08x\n", crc32c(0, text.data(), text.size()));
+  text += crc;
+  std::ofstream(dir / "s/MANIFEST", std::ios::binary) << text;
+  for (const StoreStatus& status :
+       {Store::open(dir / "s", quick(dir)).status(), Store::open_shared(dir / "s", quick(dir)).status(),
+        Store::open_reader(dir / "s").status(), verify_store(dir / "s").status()}) {
+    CHECK(status.code() == StoreCode::kNotAStore);
+    CHECK(status.message().find("format 2") != std::string::npos);
+  }
+  CHECK(read_file(dir / "s/MANIFEST") == text);
+}
