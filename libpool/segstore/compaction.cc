@@ -303,6 +303,7 @@ StoreStatus Compaction::drop() {
   std::sort(victims_.begin(), victims_.end(),
             [&](uint32_t a, uint32_t b) { return index.row(a).min_sequence < index.row(b).min_sequence; });
   StoreStatus result;
+  add(index.header().retired, 1);  // who saw one of them, and then not, must see this
   for (const uint32_t number : victims_) {
     SegmentRow& row = index.row(number);
     const std::string name = segment_name(row.file_id);

@@ -1,5 +1,6 @@
 // recovery.cc - damage of every kind: what is intact is found, what is not is told, nothing is invented.
 #include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <thread>
@@ -224,6 +225,42 @@ TEST_CASE("backup while the store is written to is a store of its own with every
   CHECK(store.backup(dir / "s/sub/further").code() == StoreCode::kInvalid);
   CHECK_FALSE(std::filesystem::exists(dir / "s/sub"));
   must(store.backup(dir / "s2"));  // a name that begins the same is another directory
+}
+
+TEST_CASE("a backup is the store as it was at one moment, also of batches with large values", "[threads]") {
+  ScratchDir dir;
+  constexpr uint64_t kKeys = 50;
+  Store store = must(Store::open(dir / "s", small_segments(dir)));
+  std::atomic<bool> stop{false};
+  std::atomic<int> failed{0};
+  std::thread writer([&] {
+    for (uint64_t n = 1; !stop; ++n) {
+      Batch batch;
+      batch.put("small " + std::to_string(n % kKeys), std::to_string(n) + std::string(300, ' '));
+      if (n % 10 == 0) batch.put("large", std::to_string(n) + std::string(20 << 10, ' '));
+      if (!store.write(batch)) ++failed;
+    }
+  });
+  for (int round = 0; round < 60; ++round) {
+    const std::string to = dir / ("backup" + std::to_string(round));
+    const uint64_t before = must(store.state()).sequence;
+    must(store.backup(to));
+    CHECK(must(verify_store(to)).findings.empty());
+    Store copy = must(Store::open_reader(to));
+    CHECK(must(copy.state()).sequence >= before);
+    std::map<std::string, uint64_t> numbers;
+    uint64_t last = 0;
+    for (const auto& [key, value] : all_of(copy)) last = std::max(last, numbers[key] = std::stoull(value));
+    for (uint64_t key = 0; key < kKeys; ++key) {
+      const uint64_t wanted = last - (last + kKeys - key) % kKeys;
+      if (wanted != 0 && last >= kKeys) CHECK(numbers["small " + std::to_string(key)] == wanted);
+    }
+    CHECK(numbers["large"] == last / 10 * 10);
+    fs::remove_all(to);
+  }
+  stop = true;
+  writer.join();
+  CHECK(failed == 0);
 }
 
 TEST_CASE("a clock that runs backwards changes nothing, for order comes from sequence numbers") {
