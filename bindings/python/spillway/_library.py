@@ -57,7 +57,7 @@ class UnavailableError(PoolError, ConnectionError):
 
 POOL_ERRORS = {1: InvalidError, 2: NotFoundError, 3: NotFoundError, 4: NotFoundError, 5: StorageError, 6: FullError, 7: StorageError,
                8: FullError, 9: TimedOutError, 10: ExistsError, 11: DeniedError, 12: StorageError, 15: UnavailableError, 16: FullError, 17: BusyError}
-STORE_ERRORS = {3: DeniedError, 4: BusyError, 5: InvalidError, 6: InvalidError, 7: FullError, 8: StorageError, 9: StorageError, 10: StorageError,
+STORE_ERRORS = {1: InvalidError, 3: DeniedError, 4: BusyError, 5: InvalidError, 6: InvalidError, 7: FullError, 8: StorageError, 9: StorageError, 10: StorageError,
                 11: BusyError, 12: StorageError}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections.abc
 import ctypes
+import math
 import os
 from typing import Any, Iterator, Optional, Union
 
@@ -16,6 +17,16 @@ from ._spillway import Memory
 
 _DURABILITY = {"async": 0, "group": 1, "sync": 2}
 Key = Union[bytes, str]
+
+
+class _Handle:
+    """What the library gave for an open store, freed with the last call that uses it: another thread may close the store meanwhile."""
+
+    def __init__(self, raw: ctypes.c_void_p) -> None:
+        self._as_parameter_ = raw
+
+    def __del__(self) -> None:
+        library().spillway_store_free(self._as_parameter_)
 
 
 class _Held:
@@ -42,7 +53,7 @@ class Store(collections.abc.MutableMapping):
 
     def __init__(self, directory: Union[str, os.PathLike], *, readonly: bool = False, shared: bool = False, durability: str = "group",
                  segment_bytes: int = 0) -> None:
-        self._handle: Optional[ctypes.c_void_p] = None
+        self._handle: Optional[_Handle] = None
         if durability not in _DURABILITY:
             raise InvalidError(f"durability: expected 'async', 'group' or 'sync', got {durability!r}")
         handle, path = ctypes.c_void_p(), os.fsencode(directory)
@@ -51,32 +62,25 @@ class Store(collections.abc.MutableMapping):
         else:
             open_it = library().spillway_store_open_shared if shared else library().spillway_store_open
             check_store(open_it(path, _DURABILITY[durability], segment_bytes, handle))
-        self._handle = handle
+        self._handle = _Handle(handle)
 
-    def _open(self) -> ctypes.c_void_p:
-        if self._handle is None:
+    def _open(self) -> _Handle:
+        handle = self._handle
+        if handle is None:
             raise InvalidError("the store is closed")
-        return self._handle
+        return handle
 
     def close(self) -> None:
         """Writes what is pending and lets go of the directory. Values stay readable."""
-        if self._handle is not None:
-            handle, self._handle = self._handle, None
-            status = library().spillway_store_close(handle)
-            try:
-                check_store(status)
-            finally:
-                library().spillway_store_free(handle)
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            check_store(library().spillway_store_close(handle))
 
     def __enter__(self) -> "Store":
         return self
 
     def __exit__(self, *error: Any) -> None:
         self.close()
-
-    def __del__(self) -> None:
-        if getattr(self, "_handle", None) is not None:
-            library().spillway_store_free(self._handle)
 
     def __getitem__(self, key: Key) -> memoryview:
         stored, value = _key(key), Value()
@@ -95,10 +99,12 @@ class Store(collections.abc.MutableMapping):
 
     def put(self, key: Key, data: Any, *, ttl: float = 0, alignment: int = 0) -> int:
         """Stores bytes, for `ttl` seconds (0: for ever), at a multiple of `alignment` (0: any). Returns the sequence number."""
+        if not 0 <= ttl < 1e12:
+            raise InvalidError(f"ttl: expected seconds, 0 for ever, got {ttl!r}")
         stored, bytes_ = _key(key), data if isinstance(data, bytes) else memoryview(data).tobytes()
         sequence = ctypes.c_uint64()
         check_store(library().spillway_store_put(self._open(), stored, len(stored), ctypes.cast(ctypes.c_char_p(bytes_), ctypes.c_void_p), len(bytes_),
-                                                 int(ttl * 1000), alignment, sequence))
+                                                 math.ceil(ttl * 1000), alignment, sequence))
         return sequence.value
 
     def __setitem__(self, key: Key, data: Any) -> None:

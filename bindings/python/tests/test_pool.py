@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 
 import numpy
@@ -380,6 +381,44 @@ class Stores(unittest.TestCase):
             store["b"]
         with spillway.open_store(self.path + ".copy", readonly=True) as copied:
             self.assertEqual(len(copied), 5)
+
+    def test_a_store_can_be_closed_while_threads_use_it(self):
+        for _ in range(20):
+            store = spillway.open_store(self.path, durability="async")
+            store["k"] = bytes(100)
+            wrong: list = []
+
+            def use():
+                try:
+                    while True:
+                        if bytes(store["k"]) != bytes(100):
+                            wrong.append("bytes")
+                        store["k"] = bytes(100)
+                except ValueError:
+                    pass  # closed
+                except Exception as e:
+                    wrong.append(e)
+
+            threads = [threading.Thread(target=use) for _ in range(4)]
+            for t in threads:
+                t.start()
+            time.sleep(0.01)
+            store.close()
+            for t in threads:
+                t.join()
+            self.assertEqual(wrong, [])
+
+    def test_a_time_to_live_is_never_for_ever(self):
+        with spillway.open_store(self.path, durability="async") as store:
+            store.put("soon", b"1", ttl=1e-9)
+            deadline = time.monotonic() + 10
+            while "soon" in store and time.monotonic() < deadline:
+                time.sleep(0.01)
+            self.assertNotIn("soon", store)
+            for ttl in (-1, float("nan"), float("inf")):
+                with self.assertRaises(spillway.InvalidError):
+                    store.put("x", b"1", ttl=ttl)
+            self.assertNotIn("x", store)
 
     def test_several_processes_write(self):
         with spillway.open_store(self.path, shared=True) as store:
