@@ -47,6 +47,10 @@ std::string json_text(std::string_view text) {
   return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
+std::string json_lines(const nlohmann::json& json) {
+  return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+}
+
 std::string read_everything(int fd, const std::string& name) {
   std::string all;
   for (;;) {
@@ -120,6 +124,9 @@ std::chrono::milliseconds duration_of(const std::string& text) {
 }
 
 int put(const StoreArguments& words) {
+  PutOptions options;
+  options.alignment = words.alignment;
+  if (!words.ttl.empty()) options.ttl = duration_of(words.ttl);
   std::string value = words.value;
   if (!words.file.empty() && words.has_value)
     throw Failure(kCannotStart, "put takes the value from an argument or from --file, not from both");
@@ -132,9 +139,6 @@ int put(const StoreArguments& words) {
     value = read_everything(STDIN_FILENO, "standard input");
   }
   Store store = must(Store::open_shared(words.directory, options_of(words)));
-  PutOptions options;
-  options.alignment = words.alignment;
-  if (!words.ttl.empty()) options.ttl = duration_of(words.ttl);
   must(store.put(words.key, value, options));
   must(store.close());
   return 0;
@@ -176,7 +180,8 @@ int remove(const StoreArguments& words) {
 int list(const StoreArguments& words) {
   Store store = must(Store::open_reader(words.directory));
   const Snapshot snapshot = must(store.snapshot());
-  must(snapshot.for_each_prefix(words.prefix, [&](std::string_view key, const Value& value) {
+  int status = 0;
+  const auto show = [&](std::string_view key, const Value& value) {
     if (words.null_ended)
       print_all(std::string(key) + '\0');
     else if (words.long_list)
@@ -184,8 +189,12 @@ int list(const StoreArguments& words) {
     else
       print_all(printable(key) + "\n");
     return true;
+  };
+  must(snapshot.for_each_prefix(words.prefix, show, [&](const StoreStatus& bad) {
+    fmt::print(stderr, "spillway: {}\n", bad.message());
+    status = kAbsent;
   }));
-  return 0;
+  return status;
 }
 
 int stat(const StoreArguments& words) {
@@ -215,7 +224,7 @@ int stat(const StoreArguments& words) {
                                   {"sealed", segment.is_sealed},
                                   {"one_value", segment.is_one_value},
                                   {"damaged", segment.is_damaged}});
-    print_all(json.dump(2) + "\n");
+    print_all(json_lines(json));
     return 0;
   }
   fmt::print("{}\n", state.directory);
@@ -250,7 +259,7 @@ int verify(const StoreArguments& words) {
     for (const StoreFinding& finding : report.findings)
       json["findings"].push_back(
           {{"file", finding.file}, {"offset", finding.offset}, {"what", finding.what}});
-    print_all(json.dump(2) + "\n");
+    print_all(json_lines(json));
   } else {
     for (const StoreFinding& finding : report.findings)
       fmt::print("{}: at byte {}: {}\n", finding.file, finding.offset, finding.what);
@@ -334,7 +343,8 @@ int store_command(const std::vector<std::string>& given) {
   app.set_help_flag("-h,--help", "Print this help");
   app.require_subcommand(1);
   app.footer(
-      "Exit status: 0; 1 when a key is absent or verify found damage; 125 for everything else that fails.\n"
+      "Exit status: 0; 1 when a key is absent, or ls or verify found damage; 125 for everything else that "
+      "fails.\n"
       "`spillway store COMMAND --help` tells more.");
   struct Command {
     CLI::App* app;

@@ -48,7 +48,7 @@ typedef struct spillway_value {
 /* The words of this thread's last error; "" after none. */
 SPILLWAY_API const char* spillway_store_error(void);
 
-/* segment_bytes 0: the default. */
+/* segment_bytes 0: the default. *store is NULL after a failure. */
 SPILLWAY_API int spillway_store_open(const char* directory, enum spillway_durability durability,
                                      uint64_t segment_bytes, spillway_store** store);
 /* One of any number of processes that write; Store::open_shared. */

@@ -236,9 +236,10 @@ class SPILLWAY_API Snapshot {
   // Keys that begin with `prefix`, in the order of their bytes; or those from `start` (if given) to `end` (if
   // given, exclusive). Looks at every key of the snapshot and sorts those it wants, unless make_ordered() was
   // called.
-  StoreStatus for_each_prefix(std::string_view prefix, const Each& each) const;
+  StoreStatus for_each_prefix(std::string_view prefix, const Each& each,
+                              const Corrupt& corrupt = nullptr) const;
   StoreStatus for_each_range(std::optional<std::string_view> start, std::optional<std::string_view> end,
-                             const Each& each) const;
+                             const Each& each, const Corrupt& corrupt = nullptr) const;
   // An ordered index of this snapshot: all keys are sorted once, and from then on the two above begin where
   // they should by halving. 8 bytes a key, and 16 more while it is made.
   StoreStatus make_ordered();

@@ -291,18 +291,20 @@ StoreStatus Snapshot::for_each(const Each& each, const Corrupt& corrupt) const {
   return impl_ ? impl_->each(0, impl_->count(), each, corrupt) : no_snapshot();
 }
 
-StoreStatus Snapshot::for_each_prefix(std::string_view prefix, const Each& each) const {
+StoreStatus Snapshot::for_each_prefix(std::string_view prefix, const Each& each,
+                                      const Corrupt& corrupt) const {
   // The first key that is behind all with the prefix: the last byte that can be raised is.
   std::string end(prefix);
   while (!end.empty() && end.back() == '\xff') end.pop_back();
-  if (end.empty()) return for_each_range(prefix, std::nullopt, each);
+  if (end.empty()) return for_each_range(prefix, std::nullopt, each, corrupt);
   ++end.back();
-  return for_each_range(prefix, end, each);
+  return for_each_range(prefix, end, each, corrupt);
 }
 
 StoreStatus Snapshot::for_each_range(std::optional<std::string_view> start,
-                                     std::optional<std::string_view> end, const Each& each) const {
-  return impl_ ? impl_->each_in_order(start, end, each) : no_snapshot();
+                                     std::optional<std::string_view> end, const Each& each,
+                                     const Corrupt& corrupt) const {
+  return impl_ ? impl_->each_in_order(start, end, each, corrupt) : no_snapshot();
 }
 
 StoreStatus Snapshot::make_ordered() { return impl_ ? impl_->make_ordered() : no_snapshot(); }

@@ -25,7 +25,7 @@ class SnapshotImpl {
   size_t count() const { return places_.size(); }
   // In the order of keys; from an ordered index, if there is one.
   StoreStatus each_in_order(std::optional<std::string_view> start, std::optional<std::string_view> end,
-                            const Snapshot::Each& each) const;
+                            const Snapshot::Each& each, const Snapshot::Corrupt& corrupt = nullptr) const;
   StoreStatus make_ordered();
   uint64_t sequence() const { return sequence_; }
   uint64_t size() const { return index_.keys(); }
@@ -41,7 +41,7 @@ class SnapshotImpl {
   // False: `each` wants no more.
   StoreStatus give(Location at, const Snapshot::Each& each, bool& more) const;
   StoreStatus in_order(std::optional<std::string_view> start, std::optional<std::string_view> end,
-                       std::vector<uint64_t>& places) const;
+                       std::vector<uint64_t>& places, const Snapshot::Corrupt& corrupt) const;
   std::string_view key_at(uint64_t place) const;
 
   Index index_;

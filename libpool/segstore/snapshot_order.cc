@@ -28,7 +28,7 @@ std::string_view SnapshotImpl::key_at(uint64_t place) const {
 }
 
 StoreStatus SnapshotImpl::in_order(std::optional<std::string_view> start, std::optional<std::string_view> end,
-                                   std::vector<uint64_t>& places) const {
+                                   std::vector<uint64_t>& places, const Snapshot::Corrupt& corrupt) const {
   struct Entry {
     uint64_t beginning, place;
   };
@@ -36,8 +36,12 @@ StoreStatus SnapshotImpl::in_order(std::optional<std::string_view> start, std::o
   for (const Location& at : places_) {
     const Mapping& mapping = *rows_[at.row].mapping;
     Record record;
-    if (!read_record(mapping.bytes(), at.offset, record))
-      return corrupt(mapping, at.offset, "a record's header fails its checksum");
+    if (!read_record(mapping.bytes(), at.offset, record)) {
+      StoreStatus bad = this->corrupt(mapping, at.offset, "a record's header fails its checksum");
+      if (!corrupt) return bad;
+      corrupt(bad);
+      continue;
+    }
     const std::string_view key = record.key();
     if ((start && key < *start) || (end && key >= *end)) continue;
     entries.push_back({beginning_of(key), place_of(at)});
@@ -52,14 +56,14 @@ StoreStatus SnapshotImpl::in_order(std::optional<std::string_view> start, std::o
 
 StoreStatus SnapshotImpl::make_ordered() {
   if (is_ordered_) return {};
-  if (StoreStatus bad = in_order(std::nullopt, std::nullopt, ordered_); !bad.ok()) return bad;
+  if (StoreStatus bad = in_order(std::nullopt, std::nullopt, ordered_, nullptr); !bad.ok()) return bad;
   is_ordered_ = true;
   return {};
 }
 
 StoreStatus SnapshotImpl::each_in_order(std::optional<std::string_view> start,
-                                        std::optional<std::string_view> end,
-                                        const Snapshot::Each& each) const {
+                                        std::optional<std::string_view> end, const Snapshot::Each& each,
+                                        const Snapshot::Corrupt& corrupt) const {
   std::vector<uint64_t> found;
   const uint64_t *from = nullptr, *to = nullptr;
   if (is_ordered_) {
@@ -72,13 +76,17 @@ StoreStatus SnapshotImpl::each_in_order(std::optional<std::string_view> start,
     from = lower(start, ordered_.data());
     to = lower(end, ordered_.data() + ordered_.size());
   } else {
-    if (StoreStatus bad = in_order(start, end, found); !bad.ok()) return bad;
+    if (StoreStatus bad = in_order(start, end, found, corrupt); !bad.ok()) return bad;
     from = found.data();
     to = from + found.size();
   }
   bool more = true;
-  for (; from < to && more; ++from)
-    if (StoreStatus bad = give(location_of(*from), each, more); !bad.ok()) return bad;
+  for (; from < to && more; ++from) {
+    StoreStatus bad = give(location_of(*from), each, more);
+    if (bad.ok()) continue;
+    if (!corrupt || bad.code() != StoreCode::kCorrupt) return bad;
+    corrupt(bad);
+  }
   return {};
 }
 

@@ -29,12 +29,17 @@ template <typename Body>
 int guarded(Body&& body) noexcept {
   try {
     return body();
-  } catch (const std::exception&) {
-    return SPILLWAY_STORE_IO;
+  } catch (const std::bad_alloc&) {
+    last_error.assign("no memory");  // short enough to need none
+  } catch (...) {
+    last_error.assign("an exception");
   }
+  return SPILLWAY_STORE_IO;
 }
 
 std::string_view bytes_of(const void* data, size_t bytes) { return {static_cast<const char*>(data), bytes}; }
+bool lacks(const void* data, uint64_t bytes) { return data == nullptr && bytes != 0; }
+int no_key() { return fail(SPILLWAY_STORE_INVALID, "the key is NULL, and has bytes"); }
 int no_store() { return fail(SPILLWAY_STORE_INVALID, "the store is NULL"); }
 
 int keep(spillway::StoreResult<spillway::Store> opened, spillway_store** store) {
@@ -48,6 +53,9 @@ int open_with(Open* open, const char* directory, spillway_durability durability,
               spillway_store** store) {
   if (directory == nullptr || store == nullptr)
     return fail(SPILLWAY_STORE_INVALID, "directory or store is NULL");
+  *store = nullptr;
+  if (durability < SPILLWAY_STORE_ASYNC || durability > SPILLWAY_STORE_SYNC)
+    return fail(SPILLWAY_STORE_INVALID, "durability is none of SPILLWAY_STORE_ASYNC, _GROUP and _SYNC");
   return guarded([&] {
     spillway::StoreOptions options;
     options.durability = static_cast<spillway::Durability>(durability);
@@ -72,6 +80,7 @@ int spillway_store_open_shared(const char* directory, spillway_durability durabi
 int spillway_store_open_reader(const char* directory, spillway_store** store) {
   if (directory == nullptr || store == nullptr)
     return fail(SPILLWAY_STORE_INVALID, "directory or store is NULL");
+  *store = nullptr;
   return guarded([&] { return keep(spillway::Store::open_reader(directory), store); });
 }
 
@@ -84,6 +93,7 @@ int spillway_store_get(spillway_store* store, const void* key, size_t key_bytes,
   return guarded([&] {
     if (store == nullptr || value == nullptr) return no_store();
     *value = {};
+    if (lacks(key, key_bytes)) return no_key();
     spillway::StoreResult<spillway::Value> got = store->store.get(bytes_of(key, key_bytes));
     if (!got) return told(got.status());
     if (!got->found()) return told({});
@@ -102,6 +112,8 @@ int spillway_store_put(spillway_store* store, const void* key, size_t key_bytes,
                        uint64_t bytes, uint64_t ttl_ms, uint64_t alignment, uint64_t* sequence) {
   return guarded([&] {
     if (store == nullptr) return no_store();
+    if (lacks(key, key_bytes)) return no_key();
+    if (lacks(data, bytes)) return fail(SPILLWAY_STORE_INVALID, "the data is NULL, and has bytes");
     spillway::PutOptions options;
     options.ttl = std::chrono::milliseconds(ttl_ms);
     options.alignment = alignment == 0 ? 1 : alignment;
@@ -115,6 +127,7 @@ int spillway_store_put(spillway_store* store, const void* key, size_t key_bytes,
 int spillway_store_remove(spillway_store* store, const void* key, size_t key_bytes, int* removed) {
   return guarded([&] {
     if (store == nullptr) return no_store();
+    if (lacks(key, key_bytes)) return no_key();
     spillway::StoreResult<bool> result = store->store.remove(bytes_of(key, key_bytes));
     if (result && removed != nullptr) *removed = *result ? 1 : 0;
     return told(result.status());
@@ -129,17 +142,24 @@ int spillway_store_compact(spillway_store* store) {
 }
 int spillway_store_backup(spillway_store* store, const char* directory) {
   return guarded([&] {
-    return store == nullptr || directory == nullptr ? no_store() : told(store->store.backup(directory));
+    if (store == nullptr) return no_store();
+    if (directory == nullptr) return fail(SPILLWAY_STORE_INVALID, "directory is NULL");
+    return told(store->store.backup(directory));
   });
 }
 uint64_t spillway_store_durable_sequence(spillway_store* store) {
-  return store == nullptr ? 0 : store->store.durable_sequence();
+  if (store == nullptr) return 0;
+  uint64_t sequence = 0;
+  (void)guarded([&] { return sequence = store->store.durable_sequence(), SPILLWAY_STORE_OK; });
+  return sequence;
 }
 
 int spillway_store_each(spillway_store* store, const void* prefix, size_t prefix_bytes,
                         int (*each)(void*, const void*, size_t, const void*, uint64_t), void* context) {
   return guarded([&] {
-    if (store == nullptr || each == nullptr) return no_store();
+    if (store == nullptr) return no_store();
+    if (each == nullptr || lacks(prefix, prefix_bytes))
+      return fail(SPILLWAY_STORE_INVALID, "the function, or a prefix that has bytes, is NULL");
     spillway::StoreResult<spillway::Snapshot> snapshot = store->store.snapshot();
     if (!snapshot) return told(snapshot.status());
     return told(snapshot->for_each_prefix(

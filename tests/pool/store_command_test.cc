@@ -56,6 +56,7 @@ TEST_CASE("spillway store: what cannot be is refused in words that say what can"
       {{"put", at, "k", "--file", dir / "none"}, "No such file"},
       {{"put", at, "k", "--file", dir.path()}, "Is a directory"},
       {{"put", at, "k", "v", "more"}, "more"},
+      {{"put", dir / "n", "k", "v", "--ttl", "5y"}, "a time such as 500ms, 30s"},
       {{"put", dir / "n", "k", "v", "--segment-size", "1"}, "65536 to 268435456 are possible"},
       {{"put", dir / "n", "k", "v", "--segment-size", "abc"}, "expected a size such as"},
       {{"get", dir / "n", "k"}, "no store here"},
@@ -82,6 +83,34 @@ TEST_CASE("spillway store: what cannot be is refused in words that say what can"
   CHECK(store({"get", at, "none"}).exit_code == 1);
   CHECK(store({"rm", at, "none"}).exit_code == 1);
   CHECK(store({"get", at, "k"}).out == "v");
+}
+
+TEST_CASE(
+    "spillway store: a damaged store lists all its other keys, and any directory has its state as JSON") {
+  ScratchDir dir;
+  const std::string at = dir / "s\xff";
+  REQUIRE(store({"put", at, "a", "1"}).exit_code == 0);
+  REQUIRE(store({"put", at, "b", "damaged"}).exit_code == 0);
+  REQUIRE(store({"put", at, "c", "3"}).exit_code == 0);
+  for (const char* command : {"stat", "verify"}) {
+    const Outcome told = store({command, at, "--json"});
+    INFO(told.text());
+    CHECK(told.exit_code == 0);
+    CHECK_THAT(told.out, Catch::Contains("\"segments\""));
+  }
+  for (const auto& entry : fs::directory_iterator(at)) {
+    const std::string bytes = read_file(entry.path());
+    const size_t place = bytes.find("damaged");
+    if (place == std::string::npos) continue;
+    std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(static_cast<std::streamoff>(place));
+    file << "D";
+  }
+  const Outcome listed = store({"ls", at});
+  INFO(listed.text());
+  CHECK(listed.exit_code == 1);
+  CHECK(listed.out == "a\nc\n");
+  CHECK_THAT(listed.err, Catch::Contains("checksum"));
 }
 
 TEST_CASE("spillway store: any bytes are keys and values, also through another process that serves") {

@@ -55,6 +55,39 @@ TEST_CASE("the C interface puts, gets, holds, lists, removes, and says what is w
   CHECK(spillway_store_open_reader((dir / "no").c_str(), &store) == SPILLWAY_STORE_NOT_A_STORE);
 }
 
+TEST_CASE("the C interface refuses what cannot be in words, and gives no handle") {
+  ScratchDir dir;
+  const std::string path = dir / "s";
+  auto* store = reinterpret_cast<spillway_store*>(&dir);
+  CHECK(spillway_store_open(path.c_str(), static_cast<spillway_durability>(3), 0, &store) ==
+        SPILLWAY_STORE_INVALID);
+  CHECK(store == nullptr);
+  store = reinterpret_cast<spillway_store*>(&dir);
+  CHECK(spillway_store_open_reader(path.c_str(), &store) == SPILLWAY_STORE_NOT_A_STORE);
+  CHECK(store == nullptr);
+  REQUIRE(spillway_store_open(path.c_str(), SPILLWAY_STORE_ASYNC, 0, &store) == SPILLWAY_STORE_OK);
+  spillway_value value;
+  const auto refused = [](int code) {
+    const std::string words = spillway_store_error();
+    return code == SPILLWAY_STORE_INVALID && words.find("NULL") != std::string::npos &&
+           words.find("the store is") != 0;
+  };
+  CHECK(refused(spillway_store_get(store, nullptr, 1, &value)));
+  CHECK(refused(spillway_store_put(store, nullptr, 1, "v", 1, 0, 0, nullptr)));
+  CHECK(refused(spillway_store_put(store, "k", 1, nullptr, 1, 0, 0, nullptr)));
+  CHECK(refused(spillway_store_remove(store, nullptr, 1, nullptr)));
+  CHECK(refused(spillway_store_each(store, "", 0, nullptr, nullptr)));
+  CHECK(refused(spillway_store_backup(store, nullptr)));
+  REQUIRE(spillway_store_put(store, nullptr, 0, nullptr, 0, 0, 0, nullptr) == SPILLWAY_STORE_OK);
+  REQUIRE(spillway_store_get(store, nullptr, 0, &value) == SPILLWAY_STORE_OK);
+  CHECK(value.found == 1);
+  spillway_value_release(&value);
+  const auto throws = [](void*, const void*, size_t, const void*, uint64_t) -> int { throw 1; };
+  CHECK(spillway_store_each(store, nullptr, 0, throws, nullptr) == SPILLWAY_STORE_IO);
+  CHECK(std::string(spillway_store_error()) == "an exception");
+  spillway_store_free(store);
+}
+
 TEST_CASE("the golden store of format version 1 is read as it was written") {
   ScratchDir dir;
   const std::string golden = source_dir() + "/tests/segstore/golden";
