@@ -1,6 +1,7 @@
 // recovery_build.cc - the index from the records that count: the highest sequence number of a key wins.
 #include <algorithm>
 
+#include "base/os/limits.h"
 #include "libpool/segstore/recovery_steps.h"
 
 namespace spillway::segstore {
@@ -11,6 +12,12 @@ bool Recovery::same_key(const FoundSegment& a, uint64_t offset, uint32_t row, ui
   if (row >= by_row_.size() || by_row_[row] == nullptr) return false;
   return read_record(a.bytes, offset, record) && read_record(by_row_[row]->bytes, other, other_record) &&
          record.key() == other_record.key();
+}
+
+StoreStatus Recovery::no_room() const {
+  std::string what = in_.path + ": the index would be larger than max_index_bytes";
+  if (os::file_size_limit() != UINT64_MAX) what += ", or than this process may make a file (ulimit -f)";
+  return {StoreCode::kFull, what, EFBIG};
 }
 
 StoreStatus Recovery::insert(FoundSegment& segment, const FoundRecord* items, size_t count) {
@@ -52,8 +59,7 @@ StoreStatus Recovery::insert(FoundSegment& segment, const FoundRecord* items, si
       index.replace(*slot, item.hash, at);
     } else {
       if (Errno e = index.make_room(&item.hash, 1); !e.ok()) {
-        if (e == EFBIG)
-          return {StoreCode::kFull, in_.path + ": the index would be larger than max_index_bytes", EFBIG};
+        if (e == EFBIG) return no_room();
         return failure(e, in_.path + ": memory for the index");
       }
       index.insert(item.hash, at);
@@ -74,8 +80,7 @@ StoreStatus Recovery::build() {
     keys += segment.is_sealed ? segment.footer.records : segment.items.size();
   Result<Index> index = in_.make_index(keys);
   if (!index) {
-    if (index.error() == EFBIG)
-      return {StoreCode::kFull, in_.path + ": the index would be larger than max_index_bytes", EFBIG};
+    if (index.error() == EFBIG) return no_room();
     return failure(index.error(), in_.path + ": memory for the index");
   }
   out_->index = std::move(*index);
@@ -139,7 +144,7 @@ StoreStatus Recovery::build() {
     } else if (segment.is_sealed) {
       (void)os::prefetch(segment.map.range.sub(0, round_up(segment.footer.used_bytes, kPageBytes)));
       scan_records(
-          segment.bytes, segment.footer.used_bytes, segment.fd.get(),
+          segment.bytes, segment.footer.used_bytes, -1,
           [&](const Record& record) {
             if (record.header.type() == RecordType::kBatchEnd) return;
             FoundRecord item;

@@ -38,6 +38,11 @@ bool Recovery::is_left_over(uint64_t id) const {
 StoreStatus Recovery::find_segments() {
   bool damaged = false;
   std::optional<Manifest> manifest = read_manifest(in_.directory, damaged);
+  // That it cannot be read now is no reason to make another.
+  if (damaged)
+    if (Result<os::Fd> fd = os::open_in(in_.directory, "MANIFEST", os::OpenFor::kReading);
+        !fd && (fd.error() == EMFILE || fd.error() == ENFILE || fd.error() == ENOMEM || fd.error() == EACCES))
+      return failure(fd.error(), in_.path + "/MANIFEST");
   std::vector<uint64_t> ids;
   const Errno e = os::list_names(
       in_.directory,
@@ -72,10 +77,7 @@ StoreStatus Recovery::find_segments() {
                 [&](const FoundSegment& s) { return !(s.bytes.header.store == out_->manifest.store); });
   known_durable_ = in_.control != nullptr ? in_.control->durable_sequence : 0;
   for (FoundSegment& segment : segments_)
-    if (!segment.is_solo()) {
-      segment.is_sealed = read_footer(segment.bytes, segment.footer);
-      if (segment.is_sealed) known_durable_ = std::max(known_durable_, segment.footer.max_sequence);
-    }
+    if (segment.is_sealed) known_durable_ = std::max(known_durable_, segment.footer.max_sequence);
   // Copies that were never finished: what they are copies of is still there, for no manifest names the
   // copies.
   std::erase_if(segments_, [&](const FoundSegment& segment) {
@@ -134,7 +136,6 @@ StoreStatus Recovery::open_segment(uint64_t id) {
     got = os::read_some(fd->get(), segment.head.data(), segment.head.size(), 0);
     if (!got) return failure(got.error(), in_.path + "/" + name);
     segment.bytes.base = segment.head.data();
-    segment.fd = std::move(*fd);
     segments_.push_back(std::move(segment));
     segments_.back().bytes.base = segments_.back().head.data();
     return {};
@@ -143,7 +144,8 @@ StoreStatus Recovery::open_segment(uint64_t id) {
   if (!range) return failure(range.error(), in_.path + "/" + name);
   segment.map.range = *range;
   segment.bytes.base = range->base;
-  segment.fd = std::move(*fd);
+  segment.is_sealed = read_footer(segment.bytes, segment.footer);
+  if (!segment.is_sealed) segment.fd = std::move(*fd);
   segments_.push_back(std::move(segment));
   return {};
 }

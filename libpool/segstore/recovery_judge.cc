@@ -6,12 +6,12 @@
 
 namespace spillway::segstore {
 
-bool Recovery::solo_value_is_intact(const FoundSegment& segment, const Record& record) {
+bool Recovery::solo_value_is_intact(int file, const Record& record) {
   std::vector<char> buffer(kMiB);
   uint32_t crc = 0;
   for (uint64_t at = 0; at < record.value_bytes;) {
     const uint64_t bytes = std::min<uint64_t>(buffer.size(), record.value_bytes - at);
-    Result<uint64_t> got = os::read_some(segment.fd.get(), buffer.data(), bytes, record.at.value + at);
+    Result<uint64_t> got = os::read_some(file, buffer.data(), bytes, record.at.value + at);
     if (!got || *got != bytes) return false;
     crc = crc32c(crc, buffer.data(), bytes);
     at += bytes;
@@ -39,8 +39,10 @@ void Recovery::look_at_solo(FoundSegment& segment) {
                    (record.header.flags() & kInBatch) != 0,
                    true,
                    0};
-  if (machine_was_restarted() && record.sequence > known_durable_)
-    item.intact = solo_value_is_intact(segment, record);
+  if (machine_was_restarted() && record.sequence > known_durable_) {
+    item.intact = open_again(segment).ok() && solo_value_is_intact(segment.fd.get(), record);
+    segment.fd.reset();
+  }
   segment.used = record.at.end;
   segment.items.push_back(item);
 }

@@ -32,6 +32,15 @@ StoreStatus Recovery::seal(FoundSegment& segment) {
   return {};
 }
 
+Errno Recovery::open_again(FoundSegment& segment) const {
+  if (segment.fd.valid()) return {};
+  Result<os::Fd> fd = os::open_in(in_.directory, segment_name(segment.id).c_str(),
+                                  in_.files != nullptr ? os::OpenFor::kWriting : os::OpenFor::kReading);
+  if (!fd) return fd.error();
+  segment.fd = std::move(*fd);
+  return {};
+}
+
 // What lies behind the last record that counts. From the back, so that a kill in between leaves no value
 // without the header that tells its length: a value may hold what looks like a record.
 StoreStatus Recovery::wipe_end(FoundSegment& segment) {
@@ -61,6 +70,9 @@ StoreStatus Recovery::mend() {
     if (segment.is_sealed || segment.stays_open) continue;
     files.step("recover:mend");
     static const RecordHeader nothing{};
+    if (segment.is_new || !segment.blot.empty())
+      if (Errno e = open_again(segment); !e.ok())
+        return failure(e, in_.path + "/" + segment_name(segment.id));
     if (!segment.is_solo() && !segment.is_damaged)
       if (StoreStatus bad = wipe_end(segment); !bad.ok()) return bad;
     for (const uint64_t offset : segment.blot) {
@@ -73,6 +85,7 @@ StoreStatus Recovery::mend() {
       if (Errno e = files.flush(segment.fd.get()); !e.ok())
         return failure(e, in_.path + "/" + segment_name(segment.id));
     if (segment.is_solo()) {
+      segment.fd.reset();
       if (segment.items.empty() && !segment.is_damaged) orphans_.push_back(segment.id);
     } else if (segment.items.empty() && !segment.is_damaged) {
       orphans_.push_back(segment.id);

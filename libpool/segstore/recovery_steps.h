@@ -40,7 +40,9 @@ struct MappedFile {
   }
 };
 
-// A segment as recovery sees it: mapped, or of a value in a file of its own only the head.
+// A segment as recovery sees it: mapped, or of a value in a file of its own only the head. There may be more
+// than a process may have open: `fd` is valid for those that were not sealed, and where open_again() was
+// called.
 struct FoundSegment {
   uint64_t id = 0;
   os::Fd fd;
@@ -67,8 +69,9 @@ class Recovery {
   StoreStatus find_segments();
   StoreStatus open_segment(uint64_t id);
   bool is_left_over(uint64_t id) const;
+  Errno open_again(FoundSegment& segment) const;
   void look_at_solo(FoundSegment& segment);
-  bool solo_value_is_intact(const FoundSegment& segment, const Record& record);
+  bool solo_value_is_intact(int file, const Record& record);
   void scan(FoundSegment& segment);
   void accept_solo_batches();
   void cut_at_first_gap();
@@ -77,6 +80,7 @@ class Recovery {
   StoreStatus wipe_end(FoundSegment& segment);
   StoreStatus seal(FoundSegment& segment);
   StoreStatus build();
+  StoreStatus no_room() const;
   StoreStatus insert(FoundSegment& segment, const FoundRecord* items, size_t count);
   bool same_key(const FoundSegment& a, uint64_t offset, uint32_t row, uint64_t other, Record& other_record);
   bool machine_was_restarted() const {

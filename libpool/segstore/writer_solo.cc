@@ -2,8 +2,21 @@
 #include "libpool/segstore/writer.h"
 
 namespace spillway::segstore {
+namespace {
+
+constexpr size_t kMostUnflushed =
+    256;  // files that stay open until they are: a process may have 1024 as a rule
+
+}  // namespace
 
 StoreResult<Writer::Solo> Writer::write_solo(const NewRecord& record, std::string_view value) {
+  if (bool are_many =
+          [&] {
+            const std::lock_guard lock(append_mutex_);
+            return dirty_.size() >= kMostUnflushed;
+          }();
+      are_many)
+    if (StoreStatus bad = flush_up_to(load(view_->index.header().applied_sequence)); !bad.ok()) return bad;
   Solo solo;
   solo.record = record;
   solo.record.solo = true;

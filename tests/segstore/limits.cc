@@ -50,6 +50,37 @@ TEST_CASE("a writer that can open no more files takes no key for absent") {
   }
 }
 
+TEST_CASE("a store has more files than a process may open") {
+  ScratchDir dir;
+  rlimit before{};
+  REQUIRE(::getrlimit(RLIMIT_NOFILE, &before) == 0);
+  rlimit few = before;
+  few.rlim_cur = std::min<rlim_t>(before.rlim_cur, 400);
+  const StoreOptions options = small_segments(dir);
+  constexpr int kValues = 600;  // each a file of its own
+  Child child([&] {
+    if (::setrlimit(RLIMIT_NOFILE, &few) != 0) return 1;
+    auto store = Store::open(dir / "s", options);
+    for (int i = 0; i < kValues; ++i)
+      if (!store->put(key_of(i), std::string(17 << 10, 'v'))) return 2;
+    ::kill(::getpid(), SIGKILL);
+    return 3;
+  });
+  CHECK(child.wait() == 1000 + SIGKILL);
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &few) == 0);
+  {
+    const auto reader = Store::open_reader(dir / "s");
+    const auto writer = Store::open(dir / "s", options);
+    for (const auto* store : {&reader, &writer}) {
+      INFO(store->status().message());
+      CHECK(store->ok());
+      for (int i = 0; store->ok() && i < kValues; ++i)
+        CHECK(value_of(*const_cast<StoreResult<Store>&>(*store), key_of(i)) == std::string(17 << 10, 'v'));
+    }
+  }
+  REQUIRE(::setrlimit(RLIMIT_NOFILE, &before) == 0);
+}
+
 TEST_CASE("a batch that a segment has room for but for its footer is refused, or fits") {
   for (const uint64_t value_bytes : {1, 20, 480, 488, 500, 512, 700, 2000})
     for (const bool expires : {false, true}) {
