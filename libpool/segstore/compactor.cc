@@ -15,8 +15,12 @@ constexpr unsigned kManySmall = 24;
 constexpr uint64_t kSlack = 8 * kMiB;
 constexpr uint64_t kBriefSlackSegments = 4;
 
-bool may_be_compacted(uint64_t row_flags) {
-  return (row_flags & (kSealed | kDamaged)) != 0 && (row_flags & kLeft) == 0;
+// Not a large value that has its row, but whose write is still under way: nothing points to it yet.
+bool may_be_compacted(const Index& index, const SegmentRow& row) {
+  const uint64_t flags = load(row.flags);
+  if (load(row.file_id) == 0 || (flags & kLeft) != 0) return false;
+  return (flags & kDamaged) != 0 ||
+         ((flags & kSealed) != 0 && load(row.min_sequence) <= load(index.header().applied_sequence));
 }
 
 }  // namespace
@@ -114,7 +118,7 @@ StoreStatus Writer::compact_where_worth_it(bool for_room) {
     const uint64_t rows = load(index.header().rows_used);
     for (uint32_t row = 0; row < rows; ++row) {
       const SegmentRow& entry = index.row(row);
-      if (load(entry.file_id) == 0 || !may_be_compacted(load(entry.flags))) continue;
+      if (!may_be_compacted(index, entry)) continue;
       const uint64_t used = load(entry.used), live = load(entry.live_bytes);
       if ((load(entry.flags) & kSolo) != 0) {
         if (load(entry.live_records) == 0) dead_values.push_back(row);
@@ -261,7 +265,7 @@ StoreStatus Writer::compact() {
   for (uint32_t row = 0; row < load(index.header().rows_used); ++row) {
     const SegmentRow& entry = index.row(row);
     const uint64_t flags = load(entry.flags);
-    if (load(entry.file_id) == 0 || !may_be_compacted(flags)) continue;
+    if (!may_be_compacted(index, entry)) continue;
     bool wanted = (flags & kSolo) != 0 ? load(entry.live_records) == 0
                                        : load(entry.used) > load(entry.live_bytes) + kFirstRecord;
     Errno error;

@@ -134,6 +134,7 @@ StoreResult<uint64_t> Writer::write(const Batch& batch, std::optional<Durability
   for (Step& step : steps)
     if (step.solo) {
       if (step.solo->file->records != 0) {  // it had a row already
+        const std::lock_guard lock(append_mutex_);
         SegmentRow& row = view_->index.row(step.solo->file->row);
         store(row.file_id, 0);
         used_bytes_ -= step.solo->file->used;

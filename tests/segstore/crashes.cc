@@ -265,6 +265,49 @@ TEST_CASE("a flush that fails for one that waits is no success for another, and 
   CHECK(store.close().code() == StoreCode::kIo);
 }
 
+TEST_CASE("a large value that waits for its flush is not taken for a dead one", "[threads]") {
+  class SlowFlush : public segstore::Files {
+   public:
+    std::atomic<bool> is_compacting{false}, is_flushing{false}, is_looked_at{false}, is_on{false},
+        is_behind{false};
+    std::atomic<int> dropped{0};
+    void step(const char* name) override {
+      if (!is_on || is_mine()) return;
+      if (name == std::string("seal")) (void)wait_until([&] { return is_behind.load(); });
+      if (name == std::string("compact:unlink") && !is_compacting.exchange(true))
+        (void)wait_until([&] { return is_flushing.load(); });
+      if (name == std::string("compact:manifest") && is_flushing) is_looked_at = true;
+    }
+    Errno flush(int) override {
+      if (is_on && is_mine() && !is_flushing.exchange(true))
+        for (int i = 0; i < 500 && !is_looked_at; ++i) ::usleep(1000);
+      return {};
+    }
+
+   private:
+    bool is_mine() const { return std::this_thread::get_id() == main_; }
+    const std::thread::id main_ = std::this_thread::get_id();
+  };
+  ScratchDir dir("/dev/shm");
+  SlowFlush files;
+  Store store = must(StoreAccess::open(dir / "s", small_segments(dir), files));
+  must(store.put("begin", std::string(15'000, 'b')));
+  files.is_on = true;
+  // Six tenths of each segment live, so that each is compacted by itself, one after the other.
+  for (uint64_t i = 0; i < 4'000; ++i)
+    must(store.put(i % 10 < 6 ? key_of(i) : "dead" + key_of(i % 10), std::string(6'000, 'v')));
+  files.is_behind = true;
+  REQUIRE(wait_until([&] { return files.is_compacting.load(); }));
+  PutOptions by_itself;
+  by_itself.durability = Durability::kSync;
+  must(store.put("large", std::string(17'000, 'l'), by_itself));
+  must(store.compact());
+  CHECK(value_of(store, "large") == std::string(17'000, 'l'));
+  for (const SegmentStatus& segment : must(store.state()).segments) CHECK(!segment.is_damaged);
+  must(store.close());
+  CHECK(value_of(must(Store::open(dir / "s", small_segments(dir))), "large") == std::string(17'000, 'l'));
+}
+
 TEST_CASE("when a store is closed nothing of it is under way any more", "[threads]") {
   class WatchedFiles : public segstore::Files {
    public:
