@@ -371,17 +371,19 @@ class SPILLWAY_API ShardedStore {
   Store& shard(uint32_t number) { return *shards_[number]; }
   uint32_t size() const { return static_cast<uint32_t>(shards_.size()); }
 
-  StoreResult<Value> get(std::string_view key) const { return shards_[shard_of(key)]->get(key); }
+  // Without shards, not opened or moved from: kClosed.
+  StoreResult<Value> get(std::string_view key) const { return of(key).get(key); }
   StoreResult<uint64_t> put(std::string_view key, std::string_view value, const PutOptions& options = {}) {
-    return shards_[shard_of(key)]->put(key, value, options);
+    return of(key).put(key, value, options);
   }
-  StoreResult<bool> remove(std::string_view key) { return shards_[shard_of(key)]->remove(key); }
+  StoreResult<bool> remove(std::string_view key) { return of(key).remove(key); }
   // Opens one more and moves to it the keys that are its own now; returns how many. Nobody else may use the
   // shards meanwhile. When it fails half way, no key is lost: call it again.
   StoreResult<uint64_t> add_shard(const std::string& directory, const StoreOptions& options = {});
   StoreStatus close();
 
  private:
+  Store& of(std::string_view key) const;
   std::vector<std::unique_ptr<Store>> shards_;
 };
 

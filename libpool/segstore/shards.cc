@@ -1,5 +1,6 @@
 // shards.cc - several stores as one: the key's hash chooses.
 #include "libpool/segstore/format.h"
+#include "libpool/segstore/store_impl.h"
 #include "spillway/store.hpp"
 
 namespace spillway {
@@ -18,6 +19,11 @@ uint32_t jump_consistent_hash(uint64_t hash, uint32_t shards) {
 uint32_t ShardedStore::shard_of(std::string_view key) const {
   // Not seeded: every process must choose alike.
   return jump_consistent_hash(segstore::hash_of(key, 0), size());
+}
+
+Store& ShardedStore::of(std::string_view key) const {
+  static Store none;
+  return shards_.empty() ? none : *shards_[shard_of(key)];
 }
 
 StoreResult<ShardedStore> ShardedStore::open(const std::vector<std::string>& directories,
@@ -46,6 +52,7 @@ StoreResult<ShardedStore> ShardedStore::open_reader(const std::vector<std::strin
 }
 
 StoreResult<uint64_t> ShardedStore::add_shard(const std::string& directory, const StoreOptions& options) {
+  if (shards_.empty()) return never_opened();
   StoreResult<Store> opened = Store::open(directory, options);
   if (!opened) return opened.status();
   const uint32_t number = size();

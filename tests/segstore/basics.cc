@@ -327,6 +327,22 @@ TEST_CASE("shards: keys go by jump consistent hash, and one more takes about its
   for (int i = 0; i < 4000; i += 7) CHECK(must(reader.get(key_of(i))).view() == std::to_string(i));
 }
 
+TEST_CASE("shards that were never opened, or moved from, answer that they are closed") {
+  ScratchDir dir;
+  ShardedStore none;
+  ShardedStore one = must(ShardedStore::open({dir / "s"}, quick(dir)));
+  must(one.put("k", "v"));
+  ShardedStore moved = std::move(one);
+  CHECK(must(moved.get("k")).view() == "v");
+  for (ShardedStore* store : {&none, &one}) {
+    CHECK(store->get("k").status().code() == StoreCode::kClosed);
+    CHECK(store->put("k", "v").status().code() == StoreCode::kClosed);
+    CHECK(store->remove("k").status().code() == StoreCode::kClosed);
+    CHECK(store->add_shard(dir / "t", quick(dir)).status().code() == StoreCode::kClosed);
+    must(store->close());
+  }
+}
+
 TEST_CASE("jump consistent hash moves keys only to the new shard") {
   std::mt19937_64 random(1);
   for (uint32_t n = 1; n < 20; ++n) {
