@@ -272,7 +272,9 @@ Errno Index::make_room(const uint32_t* hashes, size_t count) {
   const uint64_t buckets = buckets_of(h.state);
   if (count == 1) {
     const Bucket& bucket = main_bucket(bucket_of(hashes[0], buckets));
-    return bucket.matches(0) != 0 ? Errno{} : need_overflow(1);
+    for (unsigned empty = bucket.matches(0); empty != 0; empty &= empty - 1)
+      if (bucket.slots[std::countr_zero(empty)] == 0) return {};  // one in four million keys has tag 0, too
+    return need_overflow(1);
   }
   // How many more than its chain has room for each bucket gets.
   std::vector<uint64_t> numbers(count);

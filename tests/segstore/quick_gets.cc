@@ -51,6 +51,20 @@ TEST_CASE("a bucket's first match is the first of its matches") {
   }
 }
 
+TEST_CASE(
+    "a bucket full of keys whose tag is that of empty slots gets an overflow bucket with memory behind it") {
+  Result<segstore::Index> made = segstore::Index::create_private(64 << 20, 0);
+  REQUIRE(made);
+  segstore::Index& index = *made;
+  const uint32_t hash = 5;  // bucket 5, tag 0
+  for (uint64_t i = 1; i <= 20; ++i) {
+    REQUIRE(index.make_room(&hash, 1).ok());
+    index.insert(hash, {1, i * 64});
+    const segstore::IndexHeader& header = index.header();
+    CHECK(header.overflow_used * sizeof(segstore::Bucket) <= header.overflow_allocated);
+  }
+}
+
 TEST_CASE("a reader finds keys of every length, old and new, while the index grows to eight times its size") {
   ScratchDir dir;
   Store store = must(Store::open(dir / "s", quick(dir)));
