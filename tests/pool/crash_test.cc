@@ -138,7 +138,10 @@ TEST_CASE("a client killed in whatever state leaves nothing behind", "[fork]") {
       pool.move_to_disk(spilled);
       return pool.stat_of("memory_used_bytes") == 3000 && pool.stat_of("disk_used_bytes") == 3 * kMiB + 4096;
     }));
-    REQUIRE(wait_until([&] { return daemon.spill_files().size() == files; }));
+    std::vector<std::string> left;
+    const bool removed = wait_until([&] { return (left = daemon.spill_files()).size() == files; });
+    INFO("files: " << Catch::Detail::stringify(left));
+    REQUIRE(removed);
     size_t open = 0;
     const bool closed = wait_until([&] { return (open = daemon.open_fds()) <= fds; });
     INFO(open << " open descriptors, " << fds << " before");
