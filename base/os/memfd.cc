@@ -1,5 +1,6 @@
 #include "base/os/memfd.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/mman.h>
@@ -79,8 +80,17 @@ void Mapping::reset() {
 
 Result<Mapping> Mapping::read_only(int fd, uint64_t offset, uint64_t bytes, bool ahead) {
   KeepErrno keep;
-  void* const base = mmap(nullptr, bytes, PROT_READ, MAP_SHARED | (ahead ? MAP_POPULATE : 0), fd,
-                          static_cast<off_t>(offset));
+  const auto map = [&](int file) {
+    return mmap(nullptr, bytes, PROT_READ, MAP_SHARED | (ahead ? MAP_POPULATE : 0), file,
+                static_cast<off_t>(offset));
+  };
+  void* base = map(fd);
+  if (base == MAP_FAILED && errno == EPERM) {
+    // The descriptor could write, and the file is sealed against that (before Linux 6.7), or is about to be.
+    Result<Fd> again = reopen_read_only(fd);
+    if (!again) return again.error();
+    base = map(again->get());
+  }
   if (base == MAP_FAILED) return Errno::last();
   Mapping mapping;
   mapping.range_ = {static_cast<char*>(base), bytes};
