@@ -60,7 +60,22 @@ void Stats::start() {
   os::Fd output = settings.stats_file != nullptr ? os::open_append(settings.stats_file) : os::duplicate(2);
   if (!output.valid() && settings.stats_file != nullptr)
     settings.warn("SPILLWAY_STATS=%s cannot be written; expected 1 or a file that can", settings.stats_file);
+  if (Result<os::FileIdentity> file = os::identify(output.get())) output_file_ = *file;
   output_ = output.release();
+}
+
+// The program may have closed our descriptor, and the number be a file of its own.
+os::Fd Stats::output() {
+  os::Fd ours(output_);
+  if (is_output(ours.get())) return ours;
+  (void)ours.release();
+  if (settings.stats_file != nullptr) return os::open_append(settings.stats_file);
+  return is_output(2) ? os::duplicate(2) : os::Fd();
+}
+
+bool Stats::is_output(int fd) const {
+  Result<os::FileIdentity> file = os::identify(fd);
+  return file && *file == output_file_;
 }
 
 void Stats::on_allocate(const Region& region) {
@@ -127,7 +142,7 @@ void Stats::report() {
     text.add("    %.1f MiB in %llu calls  %s\n", mib(top[i]->bytes),
              static_cast<unsigned long long>(top[i]->calls), where);
   }
-  text.write_to(os::Fd(output_));
+  if (const os::Fd to = output(); to.valid()) text.write_to(to);
 }
 
 }  // namespace spillway

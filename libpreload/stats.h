@@ -3,6 +3,7 @@
 #pragma once
 #include <atomic>
 
+#include "base/os/file.h"
 #include "libpreload/callsite.h"
 #include "libpreload/region.h"
 
@@ -31,12 +32,16 @@ class Stats {
   uint64_t rehomed_bytes = 0;  // snapshots after a fork that became spillable again
 
  private:
+  os::Fd output();
+  bool is_output(int fd) const;
+
   std::atomic<uint64_t> managed_bytes_ = 0;
   uint64_t peak_managed_bytes_ = 0;
   uint64_t allocations_ = 0;
   uint64_t releases_ = 0;
   bool enabled_ = false;
   int output_ = -1;
+  os::FileIdentity output_file_;
   CallSites sites_;
 };
 

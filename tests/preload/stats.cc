@@ -55,6 +55,17 @@ TEST_CASE("a report in a file is appended, one for each process") {
   CHECK(second.starts_with(first));
   CHECK(count_of(second, "spillway: stats of ") == 3);
 }
+TEST_CASE("a report does not go into a file of the program that has the descriptor's number now") {
+  ScratchDir dir;
+  dir.write("precious", "");
+  const Outcome got = run_victim("file", "allocates_for_stats", {dir / "precious"}, {"SPILLWAY_STATS=1"});
+  INFO(got.text());
+  CHECK(count_of(got.err, "spillway: stats of ") == 1);
+  require_ok(
+      run_victim("file", "allocates_for_stats", {dir / "precious"}, {"SPILLWAY_STATS=" + (dir / "report")}));
+  CHECK(count_of(dir.read("report"), "spillway: stats of ") == 1);
+  CHECK(dir.read("precious") == "");
+}
 TEST_CASE("a report that cannot be written costs one line and nothing else") {
   const Outcome got =
       run_victim("file", "allocates_for_stats", {}, {"SPILLWAY_STATS=/no/such/directory/report"});
