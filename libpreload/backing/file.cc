@@ -181,10 +181,15 @@ Errno FileBacking::thaw(Chunk& chunk, PageRange granules) {
   const uint64_t offset = chunk.range.offset_of(granules.base);
   if (Errno e = os::preallocate(chunk.fd, offset, granules.bytes, !settings.masked.fallocate); !e.ok())
     return e;
-  if (Errno e = os::write_all(chunk.fd, granules.base, granules.bytes, offset); !e.ok()) return e;
-  if (Errno e = map(chunk, granules); !e.ok()) return e;
-  chunk.set_mapped(granules, true);
-  return {};
+  // EFAULT: the program may not read some of its pages.
+  Errno error = os::write_all(chunk.fd, granules.base, granules.bytes, offset);
+  if (error.ok()) error = map(chunk, granules);
+  if (error.ok()) {
+    chunk.set_mapped(granules, true);
+  } else if (settings.masked.punch || !os::zero_range(chunk.fd, offset, granules.bytes).ok()) {
+    chunk.retired = true;  // or the next block there would begin with what was written
+  }
+  return error;
 }
 
 }  // namespace spillway

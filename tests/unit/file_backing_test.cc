@@ -3,6 +3,7 @@
 #include "libpreload/backing/file.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -162,6 +163,26 @@ TEST_CASE("a thawed range has the same bytes and reaches the chunk's own file") 
     char c = 0;
     REQUIRE(pread(f.chunk->fd, &c, 1, 2 * kMiB + 100) == 1);
     CHECK(c == 'y');
+  }
+}
+
+TEST_CASE(
+    "a range that cannot be thawed stays a snapshot, and leaves nothing in the file for the next block") {
+  for (const bool punch : {true, false}) {
+    Set<bool> masked(settings.masked.punch, !punch);
+    FileChunk f;
+    REQUIRE(f.backing.commit(*f.chunk, f.range(0, 2 * kMiB)).ok());
+    test::stamp(f.at(0), 2 * kMiB, 7);
+    f.backing.freeze(*f.chunk, f.range(0, 2 * kMiB), ForkMode::kSnapshot);
+    f.backing.finish_freeze(*f.chunk);
+    REQUIRE(os::program_mprotect(f.at(kMiB), kPageBytes, PROT_NONE) == 0);
+    CHECK(f.backing.thaw(*f.chunk, f.range(0, 2 * kMiB)) == EFAULT);
+    CHECK_FALSE(f.chunk->is_mapped(f.at(0)));
+    CHECK(test::has_stamp(f.at(0), kMiB, 7));
+    f.backing.decommit(*f.chunk, f.range(0, 2 * kMiB), /*pristine=*/true);
+    if (f.chunk->retired) continue;  // nothing is given out there any more
+    REQUIRE(f.backing.commit(*f.chunk, f.range(0, 2 * kMiB)).ok());
+    CHECK(test::is_zero(f.at(0), 2 * kMiB));
   }
 }
 
