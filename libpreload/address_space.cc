@@ -119,13 +119,14 @@ void AddressSpace::mark_live(Region& region) {
   region.advice_is_programs = false;
   region.disturbed = false;
   region.is_mapping = false;
-  region.unmapped_bytes = 0;
+  region.has_foreign_pages = false;
   region.state.store(Region::State::kLive, std::memory_order_release);
   map_.set_region(region.span, &region);
   ++region.chunk->live_regions;
 }
 
 void AddressSpace::give_back(Region& region, Region::State state) {
+  region.unmapped.reset();
   if (region.state == Region::State::kLive) --region.chunk->live_regions;
   region.state.store(state, std::memory_order_release);
   if (state == Region::State::kFree) region.committed = 0;

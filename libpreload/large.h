@@ -44,6 +44,8 @@ class LargeHeap {
   // The range is no longer ours: the program unmapped or moved it. Until the block is freed it stays
   // reserved.
   Errno withdraw(Region& region, PageRange range);
+  // The program maps private anonymous memory in place of the range: what is there does as well, as zeroes.
+  Errno renew(Region& region, PageRange range, int protection);
 
   // What the program says of part of a block.
   Errno advise(Region& region, PageRange pages, Advice advice);
@@ -120,6 +122,7 @@ class LargeHeap {
   void forget_chunk(Chunk& chunk);
   bool resize(Region& region, uint64_t bytes);
   void give_back(Region& region);
+  Errno empty(Region& region, PageRange range, int protection);
   void* allocate_span(uint64_t bytes, uint64_t span, uint64_t alignment, bool zeroed);
   bool release_oldest_recycled();
   Region* own_extent(PageRange extent);

@@ -14,9 +14,23 @@ Errno LargeHeap::discard(Region& region, PageRange range) {
 
 Errno LargeHeap::withdraw(Region& region, PageRange range) {
   os::Locked locked(lock_);
+  return empty(region, range, os::kNoAccess);
+}
+
+Errno LargeHeap::renew(Region& region, PageRange range, int protection) {
+  os::Locked locked(lock_);
+  region.unmapped.remove(region.span, range);
+  return empty(region, range, protection);
+}
+
+// A file without holes is cleared by writing, so the pages must be writable first.
+Errno LargeHeap::empty(Region& region, PageRange range, int protection) {
   region.disturbed = true;
+  if (os::program_mprotect(range.base, range.bytes, os::kReadWrite) != 0) return Errno(errno);
   if (Errno e = region.chunk->backing->discard(*region.chunk, range); !e.ok()) return e;
-  return Errno{os::program_mprotect(range.base, range.bytes, 0) == 0 ? 0 : errno};
+  if (protection == os::kReadWrite || os::program_mprotect(range.base, range.bytes, protection) == 0)
+    return {};
+  return Errno(errno);
 }
 
 Errno LargeHeap::advise(Region& region, PageRange pages, Advice advice) {
@@ -59,10 +73,15 @@ char* LargeHeap::allocate_mapping(uint64_t bytes) {
 }
 
 Errno LargeHeap::unmap(Region& region, PageRange range) {
-  if (range.bytes < region.committed)
+  const PageRange all{region.span.base, region.committed};
+  const PageRange gone = range.intersect(all);
+  if (gone.bytes < all.bytes) {
     if (Errno e = withdraw(region, range); !e.ok()) return e;
-  region.unmapped_bytes += range.bytes;
-  if (region.unmapped_bytes >= region.committed) release(region);
+    os::Locked locked(lock_);
+    region.unmapped.add(region.span, gone);
+    if (region.unmapped.bytes() < all.bytes || region.state != Region::State::kLive) return {};
+  }
+  release(region);
   return {};
 }
 

@@ -12,7 +12,8 @@ PageRange LargeHeap::next_extent_of(Chunk& chunk, const char* from, bool mapped)
       !region->span.contains(std::max<const char*>(from, chunk.range.base)))
     region = space_.first_of(chunk);  // what was there when the caller came by last time is gone
   for (; region != nullptr; region = space_.next_of(*region)) {
-    if (region->state != Region::State::kLive || region->shared_with_children || region->span.end() <= from)
+    if (region->state != Region::State::kLive || region->shared_with_children || region->has_foreign_pages ||
+        region->span.end() <= from)
       continue;
     const PageRange blocks = region->committed_granules();
     for (char* g = std::max(const_cast<char*>(from), blocks.base); g < blocks.end(); g += kExtentBytes)
@@ -36,7 +37,8 @@ PageRange LargeHeap::next_extent(const char* from, bool mapped) {
 // The live region in a file that maps this extent as its own, or null.
 Region* LargeHeap::own_extent(PageRange extent) {
   Region* region = block_around(extent.base);
-  return region != nullptr && region->chunk->backing->in_files() && region->chunk->is_mapped(extent.base)
+  return region != nullptr && region->chunk->backing->in_files() && !region->has_foreign_pages &&
+                 region->chunk->is_mapped(extent.base)
              ? region
              : nullptr;
 }
@@ -57,7 +59,7 @@ LargeHeap::FileExtent LargeHeap::file_extent(PageRange extent) {
 
 bool LargeHeap::thaw_extent(PageRange extent) {
   Region* region = block_around(extent.base);
-  if (region == nullptr || region->chunk->is_mapped(extent.base)) return false;
+  if (region == nullptr || region->has_foreign_pages || region->chunk->is_mapped(extent.base)) return false;
   return region->chunk->backing->thaw(*region->chunk, extent).ok();
 }
 

@@ -36,20 +36,35 @@ Region* block_of(const void* base, size_t bytes) {
 
 PageRange pages(void* base, size_t bytes) { return {static_cast<char*>(base), round_up(bytes, kPageBytes)}; }
 
+// Blocks lie side by side, and a call may be about several. The block that the range begins in and how much
+// of the range is in it; null: such calls are the system's, or what is left of them is.
+Region* first_block_of(PageRange range, PageRange& part) {
+  if (!is_page_aligned(range.base) || range.empty()) return nullptr;
+  Region* region = LargeHeap::block_around(range.base);
+  if (region != nullptr) part = range.intersect(region->span);
+  return region;
+}
+
+PageRange after(PageRange part, PageRange whole) { return {part.end(), whole.bytes - part.bytes}; }
+
+// Protection or locks of the pages are the program's from now on.
+void disturb(void* base, size_t bytes) {
+  PageRange part;
+  for (PageRange rest = pages(base, bytes); Region* region = first_block_of(rest, part);
+       rest = after(part, rest))
+    region->disturbed = true;
+}
+
 int as_result(Errno e) {
   if (e.ok()) return 0;
   errno = e.code();
   return -1;
 }
 
-int advise(void* base, size_t bytes, int advice) {
-  if (small_window.is_spillable(base) && is_page_aligned(base) &&
-      (advice == MADV_DONTNEED || advice == MADV_FREE))
-    return as_result(large_heap.discard_small(pages(base, bytes).intersect(small_window.spillable())));
-  Region* region = block_of(base, bytes);
-  if (region == nullptr || !region->chunk->backing->answers_madvise()) {
-    if (region != nullptr) region->disturbed = true;
-    return os::program_madvise(base, bytes, advice);
+int advise_part(Region& region, PageRange part, int advice) {
+  if (!region.chunk->backing->answers_madvise()) {
+    region.disturbed = true;
+    return os::program_madvise(part.base, part.bytes, advice);
   }
   switch (advice) {
     case MADV_DONTNEED:
@@ -57,16 +72,16 @@ int advise(void* base, size_t bytes, int advice) {
 #ifdef MADV_DONTNEED_LOCKED
     case MADV_DONTNEED_LOCKED:
 #endif
-      return as_result(large_heap.discard(*region, pages(base, bytes)));
+      return as_result(large_heap.discard(region, part));
     case MADV_REMOVE:
       errno = EINVAL;  // it is for shared mappings
       return -1;
     case MADV_NORMAL:
     case MADV_RANDOM:
     case MADV_SEQUENTIAL:
-      region->advice_is_programs = true;
-      region->disturbed = true;
-      return as_result(region->chunk->backing->advise(pages(base, bytes), advice));
+      region.advice_is_programs = true;
+      region.disturbed = true;
+      return as_result(region.chunk->backing->advise(part, advice));
     case MADV_HUGEPAGE:
     case MADV_NOHUGEPAGE:
     case MADV_MERGEABLE:
@@ -80,9 +95,45 @@ int advise(void* base, size_t bytes, int advice) {
     case MADV_POPULATE_WRITE:
       break;
     default:
-      region->disturbed = true;
+      region.disturbed = true;
   }
-  return os::program_madvise(base, bytes, advice);
+  return os::program_madvise(part.base, part.bytes, advice);
+}
+
+int advise(void* base, size_t bytes, int advice) {
+  if (small_window.is_spillable(base) && is_page_aligned(base) &&
+      (advice == MADV_DONTNEED || advice == MADV_FREE))
+    return as_result(large_heap.discard_small(pages(base, bytes).intersect(small_window.spillable())));
+  PageRange part;
+  Region* region = bytes <= SIZE_MAX - kPageBytes ? first_block_of(pages(base, bytes), part) : nullptr;
+  if (region == nullptr) return os::program_madvise(base, bytes, advice);
+  PageRange rest = pages(base, bytes);
+  for (; region != nullptr; region = first_block_of(rest, part)) {
+    if (const int failed = advise_part(*region, part, advice); failed != 0) return failed;
+    rest = after(part, rest);
+  }
+  return rest.empty() ? 0 : os::program_madvise(rest.base, rest.bytes, advice);
+}
+
+// For a mapping in place of pages of blocks, which are lost. Private anonymous memory is what the program
+// thinks is there already: it stays ours. `rest` becomes what the system has to map, if anything.
+Errno replace_blocks(PageRange& rest, int protection, int flags) {
+  constexpr int kHarmless = MAP_NORESERVE | MAP_POPULATE | MAP_STACK;
+  const bool is_memory = (flags & ~kHarmless) == (MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED);
+  PageRange left = rest, part;
+  while (Region* region = first_block_of(left, part)) {
+    const bool stays_ours =
+        is_memory && left.base == rest.base && part.end() <= region->span.base + region->committed;
+    const Errno e =
+        stays_ours ? large_heap.renew(*region, part, protection) : large_heap.withdraw(*region, part);
+    if (!e.ok()) return e;
+    left = after(part, left);
+    if (stays_ours)
+      rest = left;
+    else
+      region->has_foreign_pages = true;
+  }
+  return {};
 }
 
 // Memory that a program's own allocator would ask for. What it reserves without access, and uses later, is
@@ -93,13 +144,18 @@ bool may_capture(const void* hint, size_t bytes, int protection, int flags) {
          (flags & ~kHarmless) == kWanted;
 }
 
+// The pages are no longer the program's.
+Errno give_up(Region& region, PageRange part) {
+  return region.is_mapping ? large_heap.unmap(region, part) : large_heap.withdraw(region, part);
+}
+
 // mremap of pages of a block: the new place is the program's own memory, with the same bytes; the old is
 // gone.
 void* move_out(Region& region, PageRange from, size_t new_bytes, int flags, void* target) {
   const uint64_t bytes = round_up(new_bytes, kPageBytes);
   if (bytes <= from.bytes && (flags & MREMAP_FIXED) == 0) {
     if (bytes < from.bytes)
-      if (Errno e = large_heap.withdraw(region, from.sub(bytes, from.bytes - bytes)); !e.ok())
+      if (Errno e = give_up(region, from.sub(bytes, from.bytes - bytes)); !e.ok())
         return errno = e.code(), MAP_FAILED;
     return from.base;
   }
@@ -113,7 +169,7 @@ void* move_out(Region& region, PageRange from, size_t new_bytes, int flags, void
   if (Errno e = os::map_anonymous(to); !e.ok()) return errno = e.code(), MAP_FAILED;
   memcpy(to.base, from.base, std::min(bytes, from.bytes));
   const bool keep_mapped = (flags & MREMAP_DONTUNMAP) != 0;
-  const Errno e = keep_mapped ? large_heap.discard(region, from) : large_heap.withdraw(region, from);
+  const Errno e = keep_mapped ? large_heap.discard(region, from) : give_up(region, from);
   if (!e.ok()) {
     os::unreserve(to);
     return errno = e.code(), MAP_FAILED;
@@ -137,13 +193,19 @@ void* move_mapping(Region& region, uint64_t bytes) {
 using namespace spillway;
 
 EXPORT void* mmap(void* hint, size_t bytes, int protection, int flags, int fd, off_t offset) {
-  // In place of pages of a block, which are lost: not if the call will fail anyway.
-  if (Region* region = (flags & MAP_FIXED) != 0 ? block_of(hint, bytes) : nullptr) {
+  if ((flags & MAP_FIXED) != 0 && bytes <= SIZE_MAX - kPageBytes &&
+      LargeHeap::block_around(hint) != nullptr) {
+    // Not if the call will fail anyway.
     void* trial = os::program_mmap(nullptr, bytes, protection, flags & ~MAP_FIXED, fd, offset);
     if (trial == MAP_FAILED) return trial;
     os::unreserve(pages(trial, bytes));
-    if (Errno e = large_heap.withdraw(*region, pages(hint, bytes)); !e.ok())
-      return errno = e.code(), MAP_FAILED;
+    PageRange rest = pages(hint, bytes);
+    if (Errno e = replace_blocks(rest, protection, flags); !e.ok()) return errno = e.code(), MAP_FAILED;
+    if (rest.empty()) return hint;
+    if (rest.base != hint)  // anonymous, so there is no offset
+      return os::program_mmap(rest.base, rest.bytes, protection, flags, fd, offset) != MAP_FAILED
+                 ? hint
+                 : MAP_FAILED;
   }
   if (may_capture(hint, bytes, protection, flags)) {
     ensure_started();
@@ -171,7 +233,7 @@ EXPORT int posix_madvise(void* base, size_t bytes, int advice) {
 }
 
 EXPORT int mprotect(void* base, size_t bytes, int protection) {
-  if (Region* region = block_of(base, bytes)) region->disturbed = true;
+  disturb(base, bytes);
   return os::program_mprotect(base, bytes, protection);
 }
 
@@ -186,15 +248,11 @@ EXPORT int mlock2(const void* base, size_t bytes, unsigned flags) {
 }
 
 EXPORT int munmap(void* base, size_t bytes) {
-  PageRange rest = pages(base, bytes);
+  PageRange rest = pages(base, bytes), part;
   // Mappings that were captured may lie side by side, and be unmapped by one call.
-  while (is_page_aligned(base) && bytes != 0 && !rest.empty()) {
-    Region* region = LargeHeap::block_around(rest.base);
-    if (region == nullptr) break;
-    const PageRange part = rest.intersect(region->span);
-    const Errno e = region->is_mapping ? large_heap.unmap(*region, part) : large_heap.withdraw(*region, part);
-    if (!e.ok()) return as_result(e);
-    rest = {part.end(), rest.bytes - part.bytes};
+  while (Region* region = first_block_of(rest, part)) {
+    if (Errno e = give_up(*region, part); !e.ok()) return as_result(e);
+    rest = after(part, rest);
   }
   if (rest.empty() && bytes != 0) return 0;
   return os::program_munmap(rest.base, bytes == 0 ? 0 : rest.bytes);
@@ -207,7 +265,7 @@ EXPORT void* mremap(void* base, size_t old_bytes, size_t new_bytes, int flags, .
   va_end(arguments);
   Region* region = block_of(base, old_bytes);
   if (region != nullptr && region->is_mapping && base == region->span.base && flags == MREMAP_MAYMOVE &&
-      region->unmapped_bytes == 0 && round_up(old_bytes, kPageBytes) == region->committed &&
+      region->unmapped.bytes() == 0 && round_up(old_bytes, kPageBytes) == region->committed &&
       new_bytes >= settings.threshold_bytes)
     if (void* moved = move_mapping(*region, round_up(new_bytes, kPageBytes))) return moved;
   if (region != nullptr) return move_out(*region, pages(base, old_bytes), new_bytes, flags, target);

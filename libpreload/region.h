@@ -6,6 +6,7 @@
 
 #include "base/core/intrusive_list.h"
 #include "base/core/page_range.h"
+#include "libpreload/unmapped_pages.h"
 
 namespace spillway {
 
@@ -33,9 +34,11 @@ class Region : public ListHook {
 
   // The program changed protection, locks or advice of some pages: they must not survive into the next block.
   std::atomic<bool> disturbed = false;
-  // It came of mmap(2): freed when so many bytes of it are unmapped as there are.
+  // It came of mmap(2): freed when all of its pages are unmapped.
   bool is_mapping = false;
-  uint64_t unmapped_bytes = 0;
+  UnmappedPages unmapped;
+  // The program put something of its own in place of some pages: the rest stays where it is.
+  std::atomic<bool> has_foreign_pages = false;
   // Children of a fork in shared mode write to it, too: it can neither be grown in its file nor snapshot.
   bool shared_with_children = false;
   // The madvise(2) advice in force, and whether the program chose it.

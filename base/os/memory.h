@@ -63,6 +63,8 @@ Errno not_in_children(PageRange range);
 // Every page is there and this process's alone, as if it had been written to. Before Linux 5.14 by touching.
 void make_own(PageRange range);
 
+// What program_mprotect() takes, among others.
+enum Protection : int { kNoAccess = 0, kReadWrite = 3 };
 // mprotect, mremap and so on as the program meant them, for the exported hooks.
 void* program_mmap(void* hint, uint64_t bytes, int protection, int flags, int fd, int64_t offset);
 int program_madvise(void* base, uint64_t bytes, int advice);

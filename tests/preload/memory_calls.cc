@@ -36,6 +36,10 @@ TEST_CASE("an allocator of the program's own finds its mappings as on plain Linu
   same_on_every_backing("maps_own_memory", {}, {"SPILLWAY_MMAP=1"});
   same_on_every_backing("maps_own_memory", {}, {"SPILLWAY_MMAP=1", "SPILLWAY_LIMIT=16M"}, {"1M"});
 }
+TEST_CASE("parts of captured mappings can be mapped anew, and be unmapped twice") {
+  same_on_every_backing("maps_in_place", {}, {"SPILLWAY_MMAP=1"});
+  require_ok(run_victim("file", "maps_in_place", {}, {"SPILLWAY_MMAP=1", "SPILLWAY_LIMIT=16M"}));
+}
 TEST_CASE("captured mappings leave memory") {
   if (!MemoryCap::possible()) return;
   for (const char* backing : {"auto", "file"}) {
