@@ -110,7 +110,8 @@ __attribute__((noinline)) void* realloc_other(void* p, size_t bytes, const void*
 void* aligned(size_t alignment, size_t bytes, const void* caller) {
   if (bytes == 0) bytes = 1;  // or jemalloc forgets about the alignment
   if (!is_plain(bytes)) return allocate_other(bytes, alignment, false, caller);
-  return jemalloc_memalign(alignment, bytes);
+  void* block = jemalloc_memalign(alignment, bytes);
+  return LIKELY(block != nullptr) ? block : out_of_memory();  // it does not say so itself
 }
 
 }  // namespace
@@ -158,16 +159,18 @@ EXPORT void* reallocarray(void* p, size_t count, size_t size) {
   return reallocate(p, bytes, CALLER);
 }
 
-EXPORT void* memalign(size_t alignment, size_t bytes) {
-  // glibc rounds up to a power of two.
+// glibc rounds up to a power of two.
+static void* aligned_as_power(size_t alignment, size_t bytes, const void* caller) {
   if (UNLIKELY(alignment > SIZE_MAX / 2 + 1)) {
     errno = EINVAL;
     return nullptr;
   }
   size_t power = sizeof(void*);
   while (power < alignment) power *= 2;
-  return aligned(power, bytes, CALLER);
+  return aligned(power, bytes, caller);
 }
+
+EXPORT void* memalign(size_t alignment, size_t bytes) { return aligned_as_power(alignment, bytes, CALLER); }
 
 EXPORT int posix_memalign(void** block, size_t alignment, size_t bytes) {
   if (!is_power_of_two(alignment) || alignment % sizeof(void*) != 0) return EINVAL;
@@ -179,12 +182,9 @@ EXPORT int posix_memalign(void** block, size_t alignment, size_t bytes) {
   return 0;
 }
 
+// Until 2.38 glibc took any alignment, and there are programs that count on it.
 EXPORT void* aligned_alloc(size_t alignment, size_t bytes) {
-  if (!is_power_of_two(alignment)) {
-    errno = EINVAL;
-    return nullptr;
-  }
-  return aligned(alignment, bytes, CALLER);
+  return aligned_as_power(alignment, bytes, CALLER);
 }
 
 EXPORT void* valloc(size_t bytes) { return aligned(kPageBytes, bytes, CALLER); }

@@ -112,13 +112,14 @@ Region* LargeHeap::acquire_anywhere(uint64_t span, uint64_t alignment, uint64_t 
       // No file can be had here: the program runs on as it would without us.
       if (error == EFBIG || error == EMFILE || error == ENFILE) {
         // This block only: the next may be smaller, or descriptors be free again.
+        const Errno why = error;
+        Region* region = acquire(plain_, span, alignment, bytes, recycled, error);
         static bool said = false;
-        if (!std::exchange(said, true))
+        if (region != nullptr && !std::exchange(said, true))
           settings.warn("a block of %llu MiB stays in memory: %s (%s)",
-                        static_cast<unsigned long long>(bytes / kMiB), strerror(error.code()),
-                        error == EFBIG ? "see ulimit -f" : "see ulimit -n");
-        error = Errno(ENOMEM);
-        return acquire(plain_, span, alignment, bytes, recycled, error);
+                        static_cast<unsigned long long>(bytes / kMiB), strerror(why.code()),
+                        why == EFBIG ? "see ulimit -f" : "see ulimit -n");
+        return region;
       }
       file_failed_ = true;
       settings.warn("no file for large blocks in %s: %s; they stay in memory (plain)",

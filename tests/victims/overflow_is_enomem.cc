@@ -34,10 +34,15 @@ int main() {
   expect_refused(hidden(realloc(nullptr, most)), "realloc(NULL, SIZE_MAX)");
   expect_refused(hidden(memalign(4096, most)), "memalign(4096, SIZE_MAX)");
   expect_refused(hidden(memalign(64 * KiB, most - 4096)), "memalign(64 KiB, SIZE_MAX-4096)");
+  expect_refused(hidden(memalign(too_large, 10)), "memalign(2^63, 10)");
+  expect_refused(hidden(memalign(too_large, 8 * MiB)), "memalign(2^63, 8 MiB)");
   expect_refused(hidden(aligned_alloc(4096, too_large)), "aligned_alloc(4096, PTRDIFF_MAX+1)");
   expect_refused(hidden(valloc(most)), "valloc(SIZE_MAX)");
   expect_refused(hidden(pvalloc(most)), "pvalloc(SIZE_MAX)");
   expect_refused(hidden(pvalloc(most - 4096)), "pvalloc(SIZE_MAX-4096)");
+
+  // Whatever the machine says to it, there is nothing to say of a block that is not given out.
+  free(hidden(malloc(hidden(size_t{1} << 46))));
 
   // posix_memalign answers by its result and leaves the pointer alone.
   void* p = &p;
