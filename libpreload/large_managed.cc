@@ -50,10 +50,19 @@ bool LargeHeap::start_spilling_small() {
   }
   const uint64_t most =
       std::min(small_window.spillable_half().bytes, round_down(os::file_size_limit(), kExtentBytes));
-  const Errno error = !can_manage() ? probe_error_ : most == 0 ? Errno(EFBIG) : open_small_blocks(most);
+  // Where address space is limited, nothing is set aside for them.
+  const bool has_place = !small_window.spillable_half().empty();
+  const Errno error = !can_manage() ? probe_error_
+                      : !has_place  ? Errno(ENOMEM)
+                      : most == 0   ? Errno(EFBIG)
+                                    : open_small_blocks(most);
   if (!error.ok()) {
-    settings.warn("small blocks stay in memory: %s%s",
-                  managed_possible_ ? "" : "userfaultfd: ", strerror(error.code()));
+    settings.warn("small blocks stay in memory: %s%s%s",
+                  managed_possible_ ? "" : "userfaultfd: ", strerror(error.code()),
+                  !managed_possible_ ? ""
+                  : !has_place       ? " (see ulimit -v)"
+                  : most == 0        ? " (see ulimit -f)"
+                                     : "");
     return false;
   }
   small_window.start_spilling(most);

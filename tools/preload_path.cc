@@ -2,6 +2,7 @@
 
 #include <elf.h>
 #include <fmt/format.h>
+#include <sys/auxv.h>
 
 #include <filesystem>
 #include <vector>
@@ -34,11 +35,13 @@ bool is_file(const std::string& path) {
   return fs::is_regular_file(path, ignored);
 }
 
-// /proc/self/exe and not argv[0]: `spillway` may be a link from anywhere, and argv[0] may be anything.
+// Not argv[0]: `spillway` may be a link from anywhere, and argv[0] may be anything. Where there is no /proc,
+// the kernel was given the path, too. "": it is gone.
 std::string beside_this_command() {
   std::error_code error;
-  const fs::path self = fs::read_symlink("/proc/self/exe", error);
-  return (self.parent_path().parent_path() / "lib" / kLibraryName).string();
+  fs::path self = fs::read_symlink("/proc/self/exe", error);
+  if (error) self = fs::canonical(reinterpret_cast<const char*>(::getauxval(AT_EXECFN)), error);
+  return error ? "" : (self.parent_path().parent_path() / "lib" / kLibraryName).string();
 }
 
 }  // namespace
@@ -54,7 +57,7 @@ PreloadLibrary find_preload_library() {
     places.push_back(absolute_path(home + "/" + kLibraryName));
     places.push_back(absolute_path(home + "/lib/" + kLibraryName));
   }
-  places.push_back(beside_this_command());
+  if (std::string beside = beside_this_command(); !beside.empty()) places.push_back(std::move(beside));
   for (const std::string& path : places)
     if (is_file(path)) return examine(path);
 

@@ -233,7 +233,14 @@ std::map<std::string, std::string> environment_for(const OptionValues& options) 
   return variables;
 }
 
-std::string absolute_path(const std::string& path) { return fs::absolute(path).string(); }
+std::string absolute_path(const std::string& path) {
+  std::error_code error;
+  const fs::path absolute = fs::absolute(path, error);
+  if (error)
+    throw Failure(kCannotStart, fmt::format("'{}' is relative, and the current directory is not there: {}",
+                                            path, error.message()));
+  return absolute.string();
+}
 
 std::string environment_variable(const char* name) {
   const char* value = ::getenv(name);

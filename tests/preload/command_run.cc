@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "tests/preload/command_helpers.h"
+#include "tests/support/needs.h"
 #include "tests/support/wait.h"
 
 using namespace spillway::test;
@@ -240,6 +241,18 @@ TEST_CASE("an installed command finds the library in the lib beside its bin, els
   fs::create_directories(dir / "lib");
   fs::copy_file(preload_lib(), library);
   REQUIRE(variable_seen("LD_PRELOAD", {.argv = {installed, "run", "env"}}) == library);
+}
+
+TEST_CASE("where there is no /proc, the library is found all the same, and not in the current directory",
+          "[command]") {
+  if (!needs_root() || !needs_program("unshare")) return;
+  ScratchDir dir;
+  fs::create_directories(dir / "lib");
+  fs::copy_file(preload_lib(), dir / "lib/libspillway-preload.so");
+  Command command{.argv = {"unshare", "--mount", "sh", "-c",
+                           "mount -t tmpfs none /proc && exec \"$0\" run env", spillway_bin()}};
+  command.dir = dir.path();
+  REQUIRE(variable_seen("LD_PRELOAD", command) == preload_lib());
 }
 
 TEST_CASE("a library whose path LD_PRELOAD cannot hold is refused, and a link to it is the way out",

@@ -172,6 +172,19 @@ TEST_CASE("relative directories and files are made absolute, since the program m
   REQUIRE(variable_seen("SPILLWAY_DIR", there("run --dir /var/tmp env")) == "/var/tmp");
 }
 
+TEST_CASE("in a directory that is gone, relative ones are refused in words, and the rest goes on",
+          "[command]") {
+  ScratchDir dir;
+  const auto there = [&](const std::string& words) {
+    Command command{.argv = {"sh", "-c", "mkdir gone && cd gone && rmdir ../gone && exec \"$0\" run " + words,
+                             spillway_bin()}};
+    command.dir = dir.path();
+    return command;
+  };
+  requires_refusal(there("--dir spill true"), 125, "'spill' is relative*directory is not there");
+  REQUIRE(run(there("--dir /var/tmp true")).exit_code == 0);
+}
+
 TEST_CASE("a file for the report that cannot be written is refused before the program runs", "[command]") {
   ScratchDir dir;
   requires_refusal(spillway_with("run --stats=/no/such/report true"), 125, "--stats*/no/such/report");

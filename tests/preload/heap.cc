@@ -65,6 +65,14 @@ TEST_CASE("small blocks that cannot be spilled stay in memory, and a line says w
     CHECK(got.err.find("small blocks stay in memory: only the managed backing") != std::string::npos);
     CHECK(got.err.find('\n') == got.err.size() - 1);
   }
+  if (managed_is_possible()) {
+    Command command = preloaded(kHeap, {victim("works_as_usual")});
+    command.limits = {{RLIMIT_AS, rlim_t{1} << 30}};
+    const Outcome limited = run(command);
+    INFO(limited.text());
+    CHECK(limited.exit_code == 0);
+    CHECK(limited.err == "spillway: small blocks stay in memory: Cannot allocate memory (see ulimit -v)\n");
+  }
   const Outcome masked = run_victim("auto", "works_as_usual", {}, {"SPILLWAY_HEAP=1", "SPILLWAY_MASK=uffd"});
   CHECK(masked.exit_code == 0);
   CHECK(masked.err.find("small blocks stay in memory: userfaultfd") != std::string::npos);
