@@ -61,7 +61,10 @@ const char* Settings::Path::keep(const char* value) {
   return text;
 }
 
+// Below a page, a block would take more than it holds: 2 MiB of address space, and minutes for what takes
+// milliseconds.
 void Settings::set_threshold(uint64_t bytes) {
+  bytes = std::max(bytes, kPageBytes);
   threshold_bytes = bytes;
   if (!looks_at_all_) plain_below_bytes = bytes;
   cached_below_bytes = std::min(cacheable_below_bytes_, plain_below_bytes);

@@ -43,7 +43,7 @@ struct Settings {
   } masked;
 
   void read_environment();
-  void set_threshold(uint64_t bytes);
+  void set_threshold(uint64_t bytes);  // of a page at least
   // All requests are looked at from now on (spillable_heap.h).
   void look_at_all();
   // Requests below so many bytes may be looked for in the thread's cache from now on.

@@ -90,6 +90,11 @@ TEST_CASE("the threshold is a size, of either name, and ours wins") {
   } -> threshold_bytes == 2 * kMiB);
 }
 
+TEST_CASE("a threshold below a page counts as one of a page") {
+  ReadSettings got{{"SPILLWAY_THRESHOLD", "1"}};
+  CHECK(got->threshold_bytes == kPageBytes);
+}
+
 TEST_CASE("a wrong threshold is named with the forms that are accepted, and the default counts") {
   for (const char* value : {"abc", "0", "-5", "1.2.3G"}) {
     ReadSettings got{{"EXM_THRESHOLD", value}};

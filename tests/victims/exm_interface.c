@@ -50,6 +50,7 @@ static int threshold_decides(int in_files) {
   free(path_at);
   free(below);
   free(at);
+  EXPECT(exm_set_threshold(1) == 4096, "a threshold below a page");
   EXPECT(exm_set_threshold(before) == before, "setting the threshold back");
   return 0;
 }
