@@ -248,14 +248,14 @@ EXPORT int mlock2(const void* base, size_t bytes, unsigned flags) {
 }
 
 EXPORT int munmap(void* base, size_t bytes) {
+  if (bytes == 0 || bytes > SIZE_MAX - kPageBytes) return os::program_munmap(base, bytes);  // EINVAL
   PageRange rest = pages(base, bytes), part;
   // Mappings that were captured may lie side by side, and be unmapped by one call.
   while (Region* region = first_block_of(rest, part)) {
     if (Errno e = give_up(*region, part); !e.ok()) return as_result(e);
     rest = after(part, rest);
   }
-  if (rest.empty() && bytes != 0) return 0;
-  return os::program_munmap(rest.base, bytes == 0 ? 0 : rest.bytes);
+  return rest.empty() ? 0 : os::program_munmap(rest.base, rest.bytes);
 }
 
 EXPORT void* mremap(void* base, size_t old_bytes, size_t new_bytes, int flags, ...) {

@@ -74,5 +74,6 @@ int main(int argc, char** argv) {
              errno == EINVAL,
          "a mapping of nothing");
   EXPECT(munmap(reserved, 0) == -1 && errno == EINVAL, "munmap of nothing");
+  EXPECT(munmap(reserved, SIZE_MAX) == -1 && errno == EINVAL, "munmap of everything");
   return done();
 }
