@@ -1,6 +1,7 @@
 #include "base/os/memory.h"
 
 #include <fcntl.h>
+#include <linux/futex.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -135,10 +136,28 @@ bool is_huge_page(const void* address) {
   return is_huge;
 }
 
+bool is_swapped_out(const void* page) {
+  KeepErrno keep;
+  // Documentation/admin-guide/mm/pagemap.rst
+  constexpr uint64_t kSwapped = uint64_t{1} << 62;
+  uint64_t entry = 0;
+  const int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  const auto at = static_cast<off_t>(reinterpret_cast<uint64_t>(page) / kPageBytes * sizeof entry);
+  const bool is_swapped = pread(fd, &entry, sizeof entry, at) == sizeof entry && (entry & kSwapped) != 0;
+  close(fd);
+  return is_swapped;
+}
+
 void make_own(PageRange range) {
   if (raw_madvise(range, MADV_POPULATE_WRITE).ok()) return;
+  // An older kernel, or some page may not be written to: this adds 0 as an atomic instruction does, and where
+  // it cannot it is no signal but an error.
+  KeepErrno keep;
+  uint32_t nobody = 0;
   for (char* page = range.base; page < range.end(); page += kPageBytes)
-    __atomic_fetch_add(page, 0, __ATOMIC_RELAXED);
+    syscall(SYS_futex, &nobody, FUTEX_WAKE_OP | FUTEX_PRIVATE_FLAG, 0, nullptr, page,
+            FUTEX_OP(FUTEX_OP_ADD, 0, FUTEX_OP_CMP_LT, 0));
 }
 Errno not_in_children(PageRange range) { return raw_madvise(range, MADV_DONTFORK); }
 

@@ -59,8 +59,10 @@ Errno make_huge_pages(PageRange range);
 Errno populate(PageRange range);
 // Whether the address is mapped by a huge page. False also before Linux 6.7, which does not tell.
 bool is_huge_page(const void* address);
+// The page of private memory is in a swap area. False also where the kernel does not tell.
+bool is_swapped_out(const void* page);
 Errno not_in_children(PageRange range);
-// Every page is there and this process's alone, as if it had been written to. Before Linux 5.14 by touching.
+// Every page that may be written to is there and this process's alone, as if it had been.
 void make_own(PageRange range);
 
 // What program_mprotect() takes, among others.

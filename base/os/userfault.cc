@@ -43,11 +43,6 @@ namespace {
 
 uint64_t number(const void* p) { return reinterpret_cast<uint64_t>(p); }
 
-bool is_there(char* page) {
-  unsigned char present = 0;
-  return cached_pages({page, kPageBytes}, &present).ok() && (present & 1) != 0;
-}
-
 // By the device first: its permissions are what an administrator sets.
 Fd open_full_mode() {
   const Fd device(::open("/dev/userfaultfd", O_RDWR | O_CLOEXEC));
@@ -127,6 +122,11 @@ Errno Userfault::add_staging(PageRange range) {
   staging_[staging_count_++] = range;
   // UFFDIO_MOVE goes to watched places only.
   return has_move_ ? watch(range) : Errno{};
+}
+
+bool Userfault::is_there(char* page) {
+  unsigned char present = 0;
+  return (cached_pages({page, kPageBytes}, &present).ok() && (present & 1) != 0) || is_swapped_out(page);
 }
 
 bool Userfault::is_staging(const char* p) const {

@@ -54,6 +54,8 @@ class Userfault {
   bool fills_holes() const { return !has_move_; }
   // Pages that a device may be writing to stay.
   bool respects_pins() const { return has_move_; }
+  // In memory or swapped out, and no hole.
+  static bool is_there(char* page);
   // Copies pages to where nothing is, in watched memory; `wakes`: those who wait for them. `done`: how many
   // bytes, also on an error.
   Errno copy(PageRange to, const char* from, uint64_t& done, bool wakes = false);

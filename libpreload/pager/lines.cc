@@ -325,15 +325,20 @@ void Lines::loaded(Load& load, Errno error) {
   const char* buffer = buffers_.base + (&load - loads_) * kLongest * kPageBytes;
   const PageRange to{page_address(extent, load.first), load.count * kPageBytes};
   uint64_t done = 0;
-  const Errno e = userfault_->copy(to, buffer, done, /*wakes=*/true);
-  for (unsigned i = 0; i < done >> kPageShift; ++i) {
-    if (extent.file != SpillFiles::kCompressed)
-      know(extent, load.first + i, digest_of_page(buffer + i * kPageBytes));
+  (void)userfault_->copy(to, buffer, done, /*wakes=*/true);
+  for (unsigned i = 0; i < load.count; ++i) {
+    const char* const from = buffer + i * kPageBytes;
+    const PageRange page = page_range(extent, load.first + i);
+    uint64_t one = done > i * kPageBytes ? kPageBytes : 0;
+    // Several mappings, or some pages are there already, which were not counted.
+    if (one == 0 && !userfault_->copy(page, from, one, /*wakes=*/true).ok()) {
+      --pages_;
+      userfault_->wake(page);
+      continue;
+    }
+    if (extent.file != SpillFiles::kCompressed) know(extent, load.first + i, digest_of_page(from));
     present(extent, load.first + i, new_);
   }
-  pages_ -= load.count - (done >> kPageShift);
-  // What is there already was not counted; who unmapped it needs no page.
-  if (!e.ok()) userfault_->wake(to);
   if (load.since_us != 0) counters_.stall_us += os::monotonic_us() - load.since_us;
   load.extent = nullptr;
   --extent.lines_under_way;

@@ -304,15 +304,14 @@ void Pager::install(Extent& extent) {
     vacant_[vacant_count_++] = slot;
     return become_resident(extent, was_read);
   }
-  // Locked, protected or partly there: page by page.
-  while (done < kExtentBytes) {
+  // Locked, protected or partly there: page by page, since there may be several mappings.
+  for (; done < kExtentBytes; done += kPageBytes) {
+    char* const from = slot_address(slot) + done;
+    if (!os::Userfault::is_there(from)) continue;  // this thread may be the one that answers faults
     uint64_t more = 0;
-    e = userfault_.copy({to + done, kExtentBytes - done}, slot_address(slot) + done, more);
-    done += more;
-    if (e == EEXIST)
-      done += kPageBytes;
-    else if (!e.ok())
-      break;  // the program unmapped it
+    e = userfault_.copy({to + done, kPageBytes}, from, more);
+    // EEXIST: it is there. ENOENT: the program unmapped it.
+    if (!e.ok() && e != EEXIST && e != ENOENT) os::die("cannot bring a page back: %s", strerror(e.code()));
   }
   extent.holes = 1;  // or none
   ++frames_;

@@ -57,6 +57,10 @@ TEST_CASE("managed blocks that are on disk: the program's own memory calls") {
                              "mlock_block", "mremap_of_blocks", "mremap_of_own_mappings", "mappings_grow"})
     same_under_a_tight_limit(victim);
 }
+TEST_CASE("managed blocks that are on disk: pages of other protections in their extents") {
+  if (!managed_is_possible()) return;
+  for (const char* where : {"one", "each"}) same_under_a_tight_limit("mprotect_pages", {where});
+}
 TEST_CASE("managed blocks that are on disk: threads and signals") {
   if (!managed_is_possible()) return;
   same_under_a_tight_limit("threads_touch_one_extent");

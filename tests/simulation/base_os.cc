@@ -47,6 +47,7 @@ Errno use_small_pages(PageRange) { return {}; }
 Errno use_huge_pages(PageRange) { return {}; }
 Errno not_in_children(PageRange) { return {}; }
 void make_own(PageRange range) { Kernel::now().make_own(range); }
+bool is_swapped_out(const void*) { return false; }
 Errno cached_pages(PageRange range, unsigned char* pages) {
   for (uint64_t i = 0; i < range.bytes / kPageBytes; ++i)
     pages[i] = Kernel::now().is_there(range.base + i * kPageBytes);
