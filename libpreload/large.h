@@ -72,6 +72,7 @@ class LargeHeap {
   FileExtent file_extent(PageRange extent);
   // Makes a snapshot extent the process's own. The caller holds the lock and has stopped all other threads.
   bool thaw_extent(PageRange extent);
+  static bool can_thaw(const Region& region, PageRange range);
   // Advice for the block at `p`, unless the program gave its own.
   void advise_block(const char* p, int advice);
   // Some block is, or was, in a file.

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/os/memory.h"
+#include "base/os/procfs.h"
 #include "libpreload/large.h"
 
 namespace spillway {
@@ -57,9 +58,20 @@ LargeHeap::FileExtent LargeHeap::file_extent(PageRange extent) {
   return {chunk.fd, chunk.file, chunk.range.offset_of(extent.base)};
 }
 
+// What the program protected or put there itself stays a snapshot: a new mapping would be neither.
+bool LargeHeap::can_thaw(const Region& region, PageRange range) {
+  if (region.has_foreign_pages) return false;
+  if (!region.disturbed || !region.chunk->backing->in_files()) return true;
+  os::MappingList mappings;
+  if (!mappings.open().ok()) return false;
+  for (os::MappingList::Entry entry; mappings.next(entry) && entry.range.base < range.end();)
+    if (!range.intersect(entry.range).empty() && entry.protection != os::kReadWrite) return false;
+  return true;
+}
+
 bool LargeHeap::thaw_extent(PageRange extent) {
   Region* region = block_around(extent.base);
-  if (region == nullptr || region->has_foreign_pages || region->chunk->is_mapped(extent.base)) return false;
+  if (region == nullptr || region->chunk->is_mapped(extent.base) || !can_thaw(*region, extent)) return false;
   return region->chunk->backing->thaw(*region->chunk, extent).ok();
 }
 

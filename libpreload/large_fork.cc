@@ -28,7 +28,8 @@ void LargeHeap::before_fork() {
       if (r->state != Region::State::kLive) continue;
       const bool shared = fork_mode_ == ForkMode::kShared || r->shared_with_children;
       if (c->backing->in_files()) r->shared_with_children = shared;
-      c->backing->freeze(*c, r->span, shared ? ForkMode::kShared : ForkMode::kSnapshot);
+      c->backing->freeze(*c, r->span, shared ? ForkMode::kShared : ForkMode::kSnapshot,
+                         !r->disturbed && !r->has_foreign_pages);
     }
   }
   if (space_.chunks() == nullptr && small_blocks_ == nullptr) return;
@@ -75,7 +76,8 @@ void LargeHeap::after_fork_in_child(bool may_start_threads) {
   if (fork_mode_ == ForkMode::kDuplicate) {
     for (Chunk* c = space_.chunks(); c != nullptr; c = c->next)
       for (Region* r = space_.first_of(*c); r != nullptr; r = space_.next_of(*r))
-        if (r->state == Region::State::kLive && !r->shared_with_children)
+        if (r->state == Region::State::kLive && !r->shared_with_children &&
+            can_thaw(*r, r->committed_granules()))
           if (Errno e = c->backing->thaw(*c, r->committed_granules()); !e.ok())
             settings.warn("a forked child keeps a snapshot instead of a duplicate: %s", strerror(e.code()));
   }

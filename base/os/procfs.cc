@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -101,6 +102,42 @@ int ThreadList::next() {
     at_ += entry->d_reclen;
     if (const int thread = atoi(entry->d_name); thread > 0) return thread;
   }
+}
+
+Errno MappingList::open() {
+  KeepErrno keep;
+  fd_ = open_high("/proc/self/maps", O_RDONLY);
+  return fd_.valid() ? Errno{} : Errno::last();
+}
+
+bool MappingList::next(Entry& entry) {
+  KeepErrno keep;
+  // START-END rwxp OFFSET MAJOR:MINOR INODE PATH, of which the path may be long.
+  char line[128];
+  size_t length = 0;
+  for (char byte = 0; byte != '\n'; ++at_) {
+    if (at_ == filled_) {
+      const ssize_t got = read(fd_.get(), buffer_, sizeof buffer_);
+      if (got <= 0) return false;
+      filled_ = static_cast<size_t>(got);
+      at_ = 0;
+    }
+    byte = buffer_[at_];
+    if (length < sizeof line - 1) line[length++] = byte;
+  }
+  line[length] = '\0';
+  char* at = line;
+  const uint64_t start = strtoull(at, &at, 16);
+  const uint64_t end = strtoull(at + 1, &at, 16);
+  entry.range = {reinterpret_cast<char*>(start), end - start};
+  entry.protection =
+      (at[1] == 'r' ? PROT_READ : 0) | (at[2] == 'w' ? PROT_WRITE : 0) | (at[3] == 'x' ? PROT_EXEC : 0);
+  entry.is_shared = at[4] == 's';
+  (void)strtoull(at + 6, &at, 16);
+  (void)strtoull(at + 1, &at, 16);
+  (void)strtoull(at + 1, &at, 16);
+  entry.inode = strtoull(at, &at, 10);
+  return true;
 }
 
 Errno PageTable::open() {

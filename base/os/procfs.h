@@ -64,6 +64,26 @@ class ThreadList {
   long at_ = 0;
 };
 
+// The mappings of this process in the order of their addresses, from /proc/self/maps. What changes behind the
+// last one that was returned does no harm.
+class MappingList {
+ public:
+  Errno open();
+  struct Entry {
+    PageRange range;
+    int protection = 0;  // PROT_READ and so on
+    bool is_shared = false;
+    uint64_t inode = 0;  // of the file; 0: none
+  };
+  // False: that were all.
+  bool next(Entry& entry);
+
+ private:
+  Fd fd_;
+  char buffer_[2048];
+  size_t filled_ = 0, at_ = 0;
+};
+
 // Which pages of this process are present, from /proc/self/pagemap.
 class PageTable {
  public:

@@ -99,7 +99,8 @@ class Backing {
 
   // Before a fork: the live range becomes a snapshot that nobody writes to any more, or with kShared stays as
   // it is, for parent and child to write to. Either way the chunk no longer counts it as mapped.
-  virtual void freeze(Chunk& chunk, PageRange live, ForkMode mode) = 0;
+  // `is_uniform`: the program changed no protection in it, and put nothing of its own there.
+  virtual void freeze(Chunk& chunk, PageRange live, ForkMode mode, bool is_uniform) = 0;
   // A thread waits, process-shared, on this address since before the freeze: wakes it, so that it waits anew.
   virtual void wake_waiters(Chunk& chunk, void* address) = 0;
   // After all live ranges are frozen: what they are in is left to them, and the chunk starts afresh.

@@ -7,6 +7,7 @@
 #include "base/os/futex.h"
 #include "base/os/limits.h"
 #include "base/os/memory.h"
+#include "base/os/procfs.h"
 #include "libpreload/backing/directory.h"
 #include "libpreload/settings.h"
 
@@ -139,11 +140,25 @@ bool FileBacking::snapshot(Chunk& chunk, PageRange run) {
          os::map_file_private(run, copy->get(), offset).ok();
 }
 
-void FileBacking::freeze(Chunk& chunk, PageRange live, ForkMode mode) {
+// Part by part, as the program's protections and what it put there of its own divide the run.
+bool FileBacking::snapshot_parts(Chunk& chunk, PageRange run) {
+  os::MappingList mappings;
+  if (!owns_file(chunk) || !mappings.open().ok()) return snapshot(chunk, run);
+  for (os::MappingList::Entry entry; mappings.next(entry) && entry.range.base < run.end();) {
+    const PageRange part = run.intersect(entry.range);
+    if (part.empty() || !entry.is_shared || entry.inode != chunk.file.inode) continue;
+    if (!snapshot(chunk, part)) return false;
+    if (entry.protection == os::kReadWrite) continue;
+    if (os::program_mprotect(part.base, part.bytes, entry.protection) != 0) return false;
+  }
+  return true;
+}
+
+void FileBacking::freeze(Chunk& chunk, PageRange live, ForkMode mode, bool is_uniform) {
   for (PageRange rest = live; !rest.empty();) {
     const PageRange run = chunk.next_run(rest, /*mapped=*/true);
     if (run.empty()) break;
-    if (mode != ForkMode::kShared && !snapshot(chunk, run))
+    if (mode != ForkMode::kShared && !(is_uniform ? snapshot(chunk, run) : snapshot_parts(chunk, run)))
       os::die("cannot make a snapshot of %llu MiB for a fork: no room in %s",
               static_cast<unsigned long long>(run.bytes / kMiB), region_directory.path());
     chunk.set_mapped(run, false);

@@ -31,7 +31,7 @@ class FileBacking final : public Backing {
   Errno advise(PageRange range, int advice) override;
   Errno discard(Chunk& chunk, PageRange range) override;
   bool decommit(Chunk& chunk, PageRange granules, bool pristine) override;
-  void freeze(Chunk& chunk, PageRange live, ForkMode mode) override;
+  void freeze(Chunk& chunk, PageRange live, ForkMode mode, bool is_uniform) override;
   void wake_waiters(Chunk& chunk, void* address) override;
   void finish_freeze(Chunk& chunk) override;
   Errno thaw(Chunk& chunk, PageRange granules) override;
@@ -44,6 +44,7 @@ class FileBacking final : public Backing {
   Errno map(const Chunk& chunk, PageRange run);
   Errno map_unmapped(Chunk& chunk, PageRange granules);
   bool snapshot(Chunk& chunk, PageRange run);
+  bool snapshot_parts(Chunk& chunk, PageRange run);
 
   const Unit unit_;
 };

@@ -18,7 +18,7 @@ class ManagedBacking final : public Backing {
   Errno discard(Chunk& chunk, PageRange range) override;
   bool decommit(Chunk& chunk, PageRange granules, bool pristine) override;
   // The pager makes the snapshot, of all blocks at once.
-  void freeze(Chunk&, PageRange, ForkMode) override {}
+  void freeze(Chunk&, PageRange, ForkMode, bool) override {}
   void wake_waiters(Chunk&, void*) override {}
   void finish_freeze(Chunk&) override {}
   Errno thaw(Chunk&, PageRange) override { return {}; }

@@ -17,7 +17,7 @@ class PlainBacking final : public Backing {
   Errno discard(Chunk& chunk, PageRange range) override;
   bool decommit(Chunk& chunk, PageRange granules, bool pristine) override;
   // The kernel's own copy-on-write is the snapshot.
-  void freeze(Chunk&, PageRange, ForkMode) override {}
+  void freeze(Chunk&, PageRange, ForkMode, bool) override {}
   void wake_waiters(Chunk&, void*) override {}
   void finish_freeze(Chunk&) override {}
   Errno thaw(Chunk&, PageRange) override { return {}; }

@@ -57,6 +57,11 @@ TEST_CASE("a program may fork while eight threads allocate") {
 TEST_CASE("a program may fork while eight threads allocate under a limit") {
   require_ok(run_victim("file", "fork_while_threads_allocate", {}, {"SPILLWAY_LIMIT=16M"}));
 }
+TEST_CASE("a fork keeps protections, and what the program mapped in place of pages") {
+  same_on_every_backing("fork_keeps_protections");
+  same_on_every_backing("fork_keeps_protections", {}, {"EXM_CHILD_COW=2"});
+  same_on_every_backing("fork_keeps_protections", {}, {"SPILLWAY_LIMIT=16M"});
+}
 TEST_CASE("several threads may fork at once") { same_on_every_backing("threads_fork"); }
 
 TEST_CASE("nothing a child does with its blocks hurts its parent") {

@@ -25,7 +25,7 @@ class NoBacking final : public Backing {
   Errno advise(PageRange, int) override { return {}; }
   Errno discard(Chunk&, PageRange) override { return {}; }
   bool decommit(Chunk&, PageRange, bool) override { return true; }
-  void freeze(Chunk&, PageRange, ForkMode) override {}
+  void freeze(Chunk&, PageRange, ForkMode, bool) override {}
   void wake_waiters(Chunk&, void*) override {}
   void finish_freeze(Chunk&) override {}
   Errno thaw(Chunk&, PageRange) override { return {}; }

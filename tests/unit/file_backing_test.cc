@@ -119,7 +119,7 @@ TEST_CASE("a frozen range no longer reaches its file, and later commits go to an
   REQUIRE(f.backing.commit(*f.chunk, f.range(0, 8 * kMiB)).ok());
   test::stamp(f.at(0), 8 * kMiB, 4);
   os::Fd old_file = os::duplicate(f.chunk->fd);
-  f.backing.freeze(*f.chunk, f.range(0, 4 * kMiB), ForkMode::kSnapshot);
+  f.backing.freeze(*f.chunk, f.range(0, 4 * kMiB), ForkMode::kSnapshot, /*is_uniform=*/true);
   f.backing.finish_freeze(*f.chunk);
   CHECK(f.chunk->fd == -1);
   CHECK(f.chunk->next_run(f.chunk->range, true).empty());
@@ -137,7 +137,7 @@ TEST_CASE("a range frozen in shared mode still reaches its file") {
   FileChunk f;
   REQUIRE(f.backing.commit(*f.chunk, f.range(0, 2 * kMiB)).ok());
   os::Fd old_file = os::duplicate(f.chunk->fd);
-  f.backing.freeze(*f.chunk, f.range(0, 2 * kMiB), ForkMode::kShared);
+  f.backing.freeze(*f.chunk, f.range(0, 2 * kMiB), ForkMode::kShared, /*is_uniform=*/true);
   f.backing.finish_freeze(*f.chunk);
   test::stamp(f.at(0), 2 * kMiB, 6);
   uint64_t word = 0;
@@ -151,7 +151,7 @@ TEST_CASE("a thawed range has the same bytes and reaches the chunk's own file") 
     FileChunk f;
     REQUIRE(f.backing.commit(*f.chunk, f.range(0, 6 * kMiB)).ok());
     test::stamp(f.at(0), 6 * kMiB, 7);
-    f.backing.freeze(*f.chunk, f.range(0, 6 * kMiB), ForkMode::kSnapshot);
+    f.backing.freeze(*f.chunk, f.range(0, 6 * kMiB), ForkMode::kSnapshot, /*is_uniform=*/true);
     f.backing.finish_freeze(*f.chunk);
     f.at(2 * kMiB)[100] = 'x';  // a page that is memory of the process
     REQUIRE(f.backing.thaw(*f.chunk, f.range(2 * kMiB, 2 * kMiB)).ok());
@@ -173,7 +173,7 @@ TEST_CASE(
     FileChunk f;
     REQUIRE(f.backing.commit(*f.chunk, f.range(0, 2 * kMiB)).ok());
     test::stamp(f.at(0), 2 * kMiB, 7);
-    f.backing.freeze(*f.chunk, f.range(0, 2 * kMiB), ForkMode::kSnapshot);
+    f.backing.freeze(*f.chunk, f.range(0, 2 * kMiB), ForkMode::kSnapshot, /*is_uniform=*/true);
     f.backing.finish_freeze(*f.chunk);
     REQUIRE(os::program_mprotect(f.at(kMiB), kPageBytes, PROT_NONE) == 0);
     CHECK(f.backing.thaw(*f.chunk, f.range(0, 2 * kMiB)) == EFAULT);
@@ -191,7 +191,7 @@ TEST_CASE("a snapshot of a range whose descriptor the program closed has its byt
   REQUIRE(f.backing.commit(*f.chunk, f.range(0, 4 * kMiB)).ok());
   test::stamp(f.at(0), 4 * kMiB, 8);
   close(f.chunk->fd);
-  f.backing.freeze(*f.chunk, f.range(0, 4 * kMiB), ForkMode::kSnapshot);
+  f.backing.freeze(*f.chunk, f.range(0, 4 * kMiB), ForkMode::kSnapshot, /*is_uniform=*/true);
   f.backing.finish_freeze(*f.chunk);
   CHECK(test::has_stamp(f.at(0), 4 * kMiB, 8));
 }
