@@ -193,7 +193,7 @@ Errno Pager::discard_part(PageRange pages) {
   if (extent.state == State::kStored || extent.state == State::kScattered)
     want(extent);
   else
-    extent.wanted = true;
+    begin_wait(extent);
   return Errno(EAGAIN);
 }
 
