@@ -291,8 +291,19 @@ Result<PageRange> map_shared_readable(int fd, uint64_t bytes) {
 Result<PageRange> map_shared_writable(int fd, uint64_t bytes) {
   return map(fd, bytes, PROT_READ | PROT_WRITE, MAP_SHARED);
 }
+Errno map_shared_readable_at(PageRange range, int fd) {
+  KeepErrno keep;
+  void* at = mmap(range.base, range.bytes, PROT_READ, MAP_SHARED | MAP_FIXED, fd, 0);
+  return at == MAP_FAILED ? Errno::last() : Errno{};
+}
 Result<PageRange> map_private_memory(uint64_t bytes) {
   return map(-1, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE);
+}
+Errno map_private_memory_at(PageRange range) {
+  KeepErrno keep;
+  void* at = mmap(range.base, range.bytes, PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  return at == MAP_FAILED ? Errno::last() : Errno{};
 }
 Errno replace_by_zeroes(PageRange range) {
   KeepErrno keep;

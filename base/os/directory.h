@@ -71,7 +71,10 @@ uint64_t wall_clock_ms();  // since 1970; to a few milliseconds
 // Whole files in memory. The range ends with the page that has the file's last byte.
 Result<PageRange> map_shared_readable(int fd, uint64_t bytes);
 Result<PageRange> map_shared_writable(int fd, uint64_t bytes);
+// In place of what was there, atomically.
+Errno map_shared_readable_at(PageRange range, int fd);
 Result<PageRange> map_private_memory(uint64_t bytes);  // zeroes; takes memory only where it is written
+Errno map_private_memory_at(PageRange range);          // in place of what was there, atomically
 // In place of what was there, atomically: reads zeroes from now on and takes no memory.
 Errno replace_by_zeroes(PageRange range);
 

@@ -67,7 +67,7 @@ uint64_t Writer::make_extent_huge() {
   if (is_all_in_memory(extent) && !is_huge() && !(os::make_huge_pages(extent).ok() && is_huge())) {
     // Nobody may have it mapped: what is mapped stays.
     (void)os::discard(extent);
-    Mapping* const mapping = (*view_->table)[segment.row].load(std::memory_order_acquire);
+    Mapping* const mapping = reader_.table()[segment.row].load(std::memory_order_acquire);
     if (mapping != nullptr && mapping->try_pin()) {
       if (mapping->bytes().bytes >= segment.at + kExtentBytes)
         (void)os::discard({const_cast<char*>(mapping->bytes().base) + segment.at, kExtentBytes});

@@ -1,8 +1,11 @@
 #include "libpool/segstore/index.h"
 
 #include <algorithm>
+#include <mutex>
 #include <utility>
 #include <vector>
+
+#include "libpool/segstore/fork_safe.h"
 
 namespace spillway::segstore {
 namespace {
@@ -12,10 +15,49 @@ constexpr uint64_t kGrowAt10 =
 
 }  // namespace
 
+IndexPlaces::~IndexPlaces() {
+  for (const PageRange& range : free_) os::unreserve(range);
+}
+
+Result<PageRange> IndexPlaces::take(uint64_t bytes) {
+  {
+    const std::lock_guard lock(fork_safe_mutex());
+    const auto same = std::find_if(free_.begin(), free_.end(),
+                                   [&](const PageRange& range) { return range.bytes == bytes; });
+    if (same != free_.end()) {
+      const PageRange range = *same;
+      free_.erase(same);
+      return range;
+    }
+  }
+  return os::reserve(bytes, kExtentBytes);  // so that large pages can be mapped as such
+}
+
+void IndexPlaces::give(PageRange range) {
+  (void)os::replace_by_zeroes(range);
+  const std::lock_guard lock(fork_safe_mutex());
+  free_.push_back(range);
+}
+
+void Index::unmap() {
+  if (!is_open() || is_left_) return;
+  if (places_ != nullptr)
+    places_->give(range_);
+  else
+    os::unreserve(range_);
+}
+
+void Index::leave(IndexPlaces& places) {
+  if (std::exchange(is_left_, true)) return;
+  places.give(range_);
+}
+
 Index& Index::operator=(Index&& other) noexcept {
   if (this != &other) {
-    if (is_open()) os::unreserve(range_);
+    unmap();
     range_ = std::exchange(other.range_, {});
+    is_left_ = other.is_left_;
+    places_ = other.places_;
     fd_ = std::move(other.fd_);
     overflow_ = other.overflow_;
     huge_main_ = other.huge_main_;
@@ -24,18 +66,14 @@ Index& Index::operator=(Index&& other) noexcept {
   return *this;
 }
 
-Index::~Index() {
-  if (is_open()) os::unreserve(range_);
-}
+Index::~Index() { unmap(); }
 
 void Index::place_overflow() {
   overflow_ = reinterpret_cast<Bucket*>(range_.base + kBucketsOffset + header().max_bytes);
 }
 
-Result<Index> Index::start(PageRange range, os::Fd fd, uint64_t max_bytes, uint64_t keys) {
-  Index index;
-  index.range_ = range;
-  index.fd_ = std::move(fd);
+// In memory that is all zeroes.
+Result<Index> Index::start(Index index, uint64_t max_bytes, uint64_t keys) {
   if (index.fd_.valid())
     if (Errno e = os::allocate_file(index.fd_.get(), 0, kPageBytes); !e.ok()) return e;
   IndexHeader& header = index.header();
@@ -58,21 +96,30 @@ Result<Index> Index::create(int directory, const char* name, uint64_t max_bytes,
     if (Errno e = os::set_length(fd->get(), mapped_bytes(max_bytes)); !e.ok()) return e;
     Result<PageRange> range = os::map_shared_writable(fd->get(), mapped_bytes(max_bytes));
     if (!range) return range.error();
-    return start(*range, std::move(*fd), max_bytes, keys);
+    Index made;
+    made.range_ = *range;
+    made.fd_ = std::move(*fd);
+    return start(std::move(made), max_bytes, keys);
   };
   Result<Index> index = make();
   if (!index) (void)os::unlink_in(directory, name);  // the error that matters is the first
   return index;
 }
 
-Result<Index> Index::create_private(uint64_t max_bytes, uint64_t keys) {
+Result<Index> Index::create_private(uint64_t max_bytes, uint64_t keys, IndexPlaces* places) {
   max_bytes = round_up(max_bytes, kPageBytes);
-  Result<PageRange> range = os::map_private_memory(mapped_bytes(max_bytes));
+  const uint64_t bytes = mapped_bytes(max_bytes);
+  Result<PageRange> range = places != nullptr ? places->take(bytes) : os::map_private_memory(bytes);
   if (!range) return range.error();
-  return start(*range, os::Fd(), max_bytes, keys);
+  Index index;
+  index.range_ = *range;
+  index.places_ = places;
+  if (places != nullptr)
+    if (Errno e = os::map_private_memory_at(*range); !e.ok()) return e;
+  return start(std::move(index), max_bytes, keys);
 }
 
-Result<Index> Index::attach(int fd, bool writable) {
+Result<IndexHeader> Index::read_header(int fd) {
   IndexHeader header{};
   Result<uint64_t> got = os::read_some(fd, &header, sizeof header, 0);
   if (!got) return got.error();
@@ -81,14 +128,31 @@ Result<Index> Index::attach(int fd, bool writable) {
     return Errno(EINVAL);
   Result<os::FileFacts> facts = os::facts_of(fd);
   if (!facts) return facts.error();
-  const uint64_t bytes = mapped_bytes(header.max_bytes);
-  if (facts->bytes != bytes) return Errno(EINVAL);
-  Result<PageRange> range =
-      writable ? os::map_shared_writable(fd, bytes) : os::map_shared_readable(fd, bytes);
+  if (facts->bytes != mapped_bytes(header.max_bytes)) return Errno(EINVAL);
+  return header;
+}
+
+Result<Index> Index::attach_writable(int fd) {
+  Result<IndexHeader> header = read_header(fd);
+  if (!header) return header.error();
+  Result<PageRange> range = os::map_shared_writable(fd, mapped_bytes(header->max_bytes));
   if (!range) return range.error();
   Index index;
   index.range_ = *range;
-  if (writable) index.fd_ = os::duplicate(fd);
+  index.fd_ = os::duplicate(fd);
+  index.place_overflow();
+  return index;
+}
+
+Result<Index> Index::attach_readable(int fd, IndexPlaces& places) {
+  Result<IndexHeader> header = read_header(fd);
+  if (!header) return header.error();
+  Result<PageRange> range = places.take(mapped_bytes(header->max_bytes));
+  if (!range) return range.error();
+  Index index;
+  index.range_ = *range;
+  index.places_ = &places;
+  if (Errno e = os::map_shared_readable_at(*range, fd); !e.ok()) return e;
   index.place_overflow();
   return index;
 }

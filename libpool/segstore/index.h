@@ -174,6 +174,26 @@ static_assert(sizeof(IndexHeader) <= kPageBytes);
 inline constexpr uint64_t kIndexMagic = 0x3230584449575053;  // "SPWIDX02"
 inline constexpr uint64_t kRingMagic = 0x3130474E49525753;   // "SWRING01"; see ring.h
 
+// Addresses for the indexes of one reader, which has another one whenever the store was opened to write. Some
+// get may still be under way in any it ever had: so they are never unmapped while it lives, but used again
+// for indexes of the same size. That get finds another index where it looks, or zeroes, and asks again
+// (get.cc, reader.cc: what a slot says is compared with the segment's row and the record, and absence with
+// the state and the generation). Threads: any.
+class IndexPlaces {
+ public:
+  IndexPlaces() = default;
+  ~IndexPlaces();
+  IndexPlaces(const IndexPlaces&) = delete;
+  IndexPlaces& operator=(const IndexPlaces&) = delete;
+
+  Result<PageRange> take(uint64_t bytes);
+  // What is there is zeroes from now on, and takes no memory.
+  void give(PageRange range);
+
+ private:
+  std::vector<PageRange> free_;
+};
+
 class Index {
  public:
   Index() = default;
@@ -183,9 +203,10 @@ class Index {
 
   // In `directory`, a new file with room for `keys`. ENOSPC and the like leave nothing.
   static Result<Index> create(int directory, const char* name, uint64_t max_bytes, uint64_t keys);
-  static Result<Index> create_private(uint64_t max_bytes, uint64_t keys);
+  static Result<Index> create_private(uint64_t max_bytes, uint64_t keys, IndexPlaces* places = nullptr);
   // What is no index of ours, or of another version, is EINVAL.
-  static Result<Index> attach(int fd, bool writable);
+  static Result<Index> attach_writable(int fd);
+  static Result<Index> attach_readable(int fd, IndexPlaces& places);
 
   bool is_open() const { return !range_.empty(); }
   IndexHeader& header() const { return *reinterpret_cast<IndexHeader*>(range_.base); }
@@ -270,9 +291,9 @@ class Index {
   // takes no more memory for it. One thread of the writer's process.
   void use_huge_pages();
 
-  // From now on readers of this mapping find zeroes, and the memory is free when all have done so.
-  // The header stays.
-  void blank() { (void)os::replace_by_zeroes(range_.sub(kPageBytes, range_.bytes - kPageBytes)); }
+  // From now on readers of this mapping find zeroes, or another index; the file's memory is free when all
+  // have done so.
+  void leave(IndexPlaces& places);
 
  private:
   static constexpr uint64_t kBucketsOffset = 32 * kMiB;
@@ -280,7 +301,9 @@ class Index {
   static constexpr uint64_t kStateMask = (uint64_t{1} << 24) - 1;
 
   static uint64_t mapped_bytes(uint64_t max_bytes) { return kBucketsOffset + 2 * max_bytes; }
-  static Result<Index> start(PageRange range, os::Fd fd, uint64_t max_bytes, uint64_t keys);
+  static Result<IndexHeader> read_header(int fd);
+  static Result<Index> start(Index index, uint64_t max_bytes, uint64_t keys);
+  void unmap();
   void place_overflow();
   void bump(uint64_t buckets);
   Errno allocate(uint64_t offset, uint64_t& allocated, uint64_t needed);
@@ -292,7 +315,9 @@ class Index {
   void append(Bucket& bucket, uint64_t word);
 
   PageRange range_;
-  os::Fd fd_;  // the writer's, to grow it; invalid: private memory, or a reader
+  bool is_left_ = false;           // others may be there by now
+  IndexPlaces* places_ = nullptr;  // where the range goes; null: it is unmapped
+  os::Fd fd_;                      // the writer's, to grow it; invalid: private memory, or a reader
   Bucket* overflow_ = nullptr;
   uint64_t huge_main_ = 0, huge_overflow_ = 0;  // bytes
 };

@@ -8,6 +8,7 @@
 
 #include "base/core/check.h"
 #include "base/os/memory.h"
+#include "libpool/segstore/fork_safe.h"
 #include "libpool/segstore/scan.h"
 
 namespace spillway::segstore {
@@ -148,6 +149,18 @@ Result<std::unique_ptr<MappingTable>> MappingTable::create() {
   Result<PageRange> range = os::map_private_memory(kRows * sizeof(std::atomic<Mapping*>));
   if (!range) return range.error();
   return std::unique_ptr<MappingTable>(new MappingTable(*range));
+}
+
+void MappingTable::begin(uint64_t generation) {
+  const std::lock_guard lock(fork_safe_mutex());
+  generation_ = generation;
+}
+
+bool MappingTable::put(uint32_t row, uint64_t generation, Mapping* known, Mapping* fresh) {
+  const std::lock_guard lock(fork_safe_mutex());
+  if (generation != generation_) return false;
+  if (highest_.load(std::memory_order_relaxed) <= row) highest_.store(row + 1, std::memory_order_release);
+  return rows_[row].compare_exchange_strong(known, fresh);
 }
 
 MappingTable::~MappingTable() { os::unreserve(range_); }

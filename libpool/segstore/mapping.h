@@ -129,7 +129,8 @@ class Maps {
   std::vector<Mapping*> free_;
 };
 
-// Which Mapping each row of one index has in this process. The table is memory only where it is used.
+// Which Mapping each row of a reader's index has in this process; one index after the other. The table is
+// memory only where it is used.
 class MappingTable {
  public:
   static Result<std::unique_ptr<MappingTable>> create();
@@ -147,11 +148,11 @@ class MappingTable {
     }
     if (!gone.empty()) Maps::retire(gone);
   }
-  void note(uint32_t row) {
-    uint32_t now = highest_.load(std::memory_order_relaxed);
-    while (now <= row && !highest_.compare_exchange_weak(now, row + 1)) {
-    }
-  }
+  // What is put for another generation's index has no place here any more; what was is for the caller to
+  // retire.
+  void begin(uint64_t generation);
+  // In place of `known`. False: not any more, or somebody was quicker; the caller keeps it.
+  bool put(uint32_t row, uint64_t generation, Mapping* known, Mapping* fresh);
 
  private:
   explicit MappingTable(PageRange range)
@@ -159,6 +160,7 @@ class MappingTable {
   PageRange range_;
   std::atomic<Mapping*>* rows_;
   std::atomic<uint32_t> highest_{0};
+  uint64_t generation_ = 0;
 };
 
 }  // namespace spillway::segstore

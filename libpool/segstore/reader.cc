@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/os/clock.h"
+#include "libpool/segstore/fork_safe.h"
 #include "libpool/segstore/scan.h"
 
 namespace spillway {
@@ -22,13 +23,9 @@ constexpr uint64_t kNoGeneration = UINT64_MAX;  // no view has it
 }  // namespace
 
 std::shared_ptr<View> make_view(Index index, uint64_t generation, std::string path) {
-  auto table = MappingTable::create();
-  if (!table) return nullptr;
   auto view = std::make_shared<View>();
   view->index = std::move(index);
   view->generation = generation;
-  view->table = std::move(*table);
-  view->rows = &(*view->table)[0];
   view->index_path = std::move(path);
   return view;
 }
@@ -39,7 +36,7 @@ QuickView::QuickView(Reader& of, const View& view, const uint64_t* newest_genera
       short_seed(view.index.header().hash_seed),
       header(&view.index.header()),
       main(&view.index.main_bucket(0)),
-      rows(view.rows),
+      rows(&of.table()[0]),
       segments(&view.index.row(0)),
       overflow(&view.index.overflow_bucket(0)),
       reader(&of) {
@@ -62,9 +59,10 @@ StoreStatus failure(Errno error, const std::string& what) {
   return {code, what + ": " + strerror(error.code()), error.code()};
 }
 
-Reader::Reader(os::Fd directory, std::string path, Heal heal)
+Reader::Reader(os::Fd directory, std::string path, std::unique_ptr<MappingTable> table, Heal heal)
     : path_(std::move(path)),
       maps_(std::move(directory)),
+      table_(std::move(table)),
       heal_(std::move(heal)),
       generation_(&kNoGeneration) {}
 
@@ -97,8 +95,7 @@ Mapping* Reader::pin_row(View& view, uint32_t number, Errno& error) {
   error = {};
   const uint64_t file_id = load(view.index.row(number).file_id);
   if (file_id == 0) return nullptr;
-  std::atomic<Mapping*>& entry = (*view.table)[number];
-  Mapping* known = entry.load(std::memory_order_acquire);
+  Mapping* known = (*table_)[number].load(std::memory_order_acquire);
   if (known != nullptr && known->try_pin()) {
     if (known->file_id() == file_id) [[likely]]
       return known;
@@ -110,20 +107,18 @@ Mapping* Reader::pin_row(View& view, uint32_t number, Errno& error) {
     return nullptr;
   }
   Mapping* const fresh = *mapped;
-  if (view.mapped.fetch_add(1) >= kMostMapped) {
-    view.mapped = 0;
-    view.table->retire_if([](uint32_t, const Mapping&) { return true; });
+  if (mapped_.fetch_add(1) >= kMostMapped) {
+    retire_all();
     known = nullptr;
   }
-  view.table->note(number);
-  if (entry.compare_exchange_strong(known, fresh)) {
+  if (table_->put(number, view.generation, known, fresh)) {
     if (known != nullptr) Maps::retire({known});
   } else {
-    Maps::retire({fresh});  // somebody was quicker; this one goes with its last pin
+    Maps::retire({fresh});  // this one goes with its last pin
   }
   // The first mapping brings the thread that lets mappings go when segments do.
-  const std::lock_guard lock(watcher_mutex_);
-  if (!watcher_.joinable() && !stopping_) watcher_ = start_thread([this] { watch_retired(); });
+  if (!has_watcher_.load(std::memory_order_relaxed) && !has_watcher_.exchange(true))
+    watcher_ = start_thread([this] { watch_retired(); });
   return fresh;
 }
 
@@ -177,6 +172,8 @@ StoreResult<Value> Reader::get_slowly(std::string_view key) {
     View& view = **current;
     const uint32_t hash = index_hash(hash_of(key, view.index.header().hash_seed));
     const uint64_t state = view.index.state();
+    if (state == 0) [[unlikely]]
+      continue;  // it was left meanwhile
     Found found;
     StoreStatus error;
     bool again = false;
@@ -218,22 +215,33 @@ StoreResult<View*> Reader::view() {
   return current_.load(std::memory_order_acquire);
 }
 
-// Under refresh_mutex_, or before anybody else knows of the reader.
+void Reader::retire_all() {
+  mapped_ = 0;
+  table_->retire_if([](uint32_t, const Mapping&) { return true; });
+}
+
+// In a turn, or before anybody else knows of the reader.
 View* Reader::adopt(std::shared_ptr<View> fresh) {
   View* const before = current_.load(std::memory_order_acquire);
   View* const view = fresh.get();
-  views_.push_back(std::move(fresh));
-  current_.store(view, std::memory_order_release);
-  if (before != nullptr) {
-    before->index.blank();
-    before->table->retire_if([](uint32_t, const Mapping&) { return true; });
-  }
+  // 1. From here on nobody puts a mapping of the former index's segments into the table: their numbers may be
+  // those of other segments, if the store was begun anew.
+  table_->begin(view->generation);
+  retire_all();
+  // 2. The new one.
   if (!control_.is_open()) open_control();
-  make_quick();
+  {
+    const std::lock_guard lock(fork_safe_mutex());
+    views_.push_back(std::move(fresh));
+    current_.store(view, std::memory_order_release);
+    make_quick();
+  }
+  // 3. Nothing is looked for in the old one any more.
+  if (before != nullptr) before->index.leave(places_);
   return view;
 }
 
-// Under refresh_mutex_, like adopt.
+// With fork_safe_mutex(), like all that changes what it reads.
 void Reader::make_quick() {
   const View* const view = current_.load(std::memory_order_acquire);
   if (view == nullptr) return;
@@ -244,10 +252,9 @@ void Reader::make_quick() {
 }
 
 void Reader::renew_quick() {
-  // Who waited would wait for the watcher, which looks through whole segments; in a forked child, for ever.
-  const std::unique_lock lock(refresh_mutex_, std::try_to_lock);
+  const std::lock_guard lock(fork_safe_mutex());
   const QuickView* const now = quick();
-  if (!lock || now == nullptr) return;
+  if (now == nullptr) return;
   const uint64_t buckets = Index::buckets_of(load(now->header->state));
   if (buckets <= now->small || buckets > now->large) make_quick();  // else somebody was quicker
 }
@@ -260,6 +267,7 @@ void Reader::end_quick_gets() {
 void Reader::open_control() {
   Result<Control> control = Control::open(directory());
   if (!control) return;
+  const std::lock_guard lock(fork_safe_mutex());
   control_ = std::move(*control);
   const uint64_t* const generation = &control_.block().generation;
   generation_.store(generation, std::memory_order_release);
@@ -273,7 +281,7 @@ StoreResult<std::shared_ptr<View>> Reader::attach() {
     return StoreStatus(StoreCode::kBusy, path_ + ": no index");
   Result<os::Fd> fd = os::open_in(directory(), path.c_str(), os::OpenFor::kReading);
   if (!fd) return failure(fd.error(), path);
-  Result<Index> index = Index::attach(fd->get(), false);
+  Result<Index> index = Index::attach_readable(fd->get(), places_);
   if (!index) return failure(index.error(), path);
   const IndexHeader& header = index->header();
   Result<os::FileFacts> facts = os::facts_of(directory());
@@ -282,13 +290,31 @@ StoreResult<std::shared_ptr<View>> Reader::attach() {
   if (!facts || header.generation != generation || header.directory_inode != facts->inode ||
       header.directory_device != facts->device || strncmp(header.boot_id, boot_id, sizeof boot_id) != 0)
     return StoreStatus(StoreCode::kBusy, path + ": belongs to another store, or to an earlier time");
-  std::shared_ptr<View> view = make_view(std::move(*index), generation, path);
-  if (view == nullptr) return failure(Errno(ENOMEM), path_);
-  return view;
+  return make_view(std::move(*index), generation, path);
 }
 
+// One thread of the process at a time looks for another index. A child has none of the threads whose turn it
+// was when it was forked.
+class Reader::Turn {
+ public:
+  explicit Turn(Reader& reader) : of_(reader.refreshing_) {
+    for (;;) {
+      uint32_t whose = of_.load();
+      if (whose != 0 && os::is_token_of_this_process(whose))
+        os::sleep_us(1000);
+      else if (of_.compare_exchange_strong(whose, os::process_token()))
+        return;
+    }
+  }
+  ~Turn() { of_ = 0; }
+  Turn(const Turn&) = delete;
+
+ private:
+  std::atomic<uint32_t>& of_;
+};
+
 StoreStatus Reader::refresh() {
-  const std::lock_guard lock(refresh_mutex_);
+  const Turn turn(*this);
   const uint64_t deadline = os::monotonic_ms() + kWaitForWriterMs;
   for (;;) {
     if (!control_.is_open()) open_control();
@@ -310,7 +336,7 @@ StoreStatus Reader::refresh() {
       os::sleep_us(1000);
       continue;
     }
-    StoreResult<std::shared_ptr<View>> healed = heal_();
+    StoreResult<std::shared_ptr<View>> healed = heal_(places_);
     if (!healed) return healed.status();
     if (*healed != nullptr) {
       adopt(*healed);
@@ -320,29 +346,29 @@ StoreStatus Reader::refresh() {
 }
 
 void Reader::sweep(View& view) {
-  view.table->retire_if([&](uint32_t row, const Mapping& mapping) {
+  table_->retire_if([&](uint32_t row, const Mapping& mapping) {
     return mapping.file_id() != load(view.index.row(row).file_id);
   });
 }
 
 // Where gets have compared the checksums of most of a sealed segment's records, the rest is done for them.
 // One segment at a time.
-void Reader::verify_what_is_hot(View& view) {
+void Reader::verify_what_is_hot(const View& view) {
   const auto rows = static_cast<uint32_t>(load(view.index.header().rows_used));
   for (uint32_t tried = 0; tried < rows; ++tried) {
     const uint32_t number = next_row_to_verify_++ % rows;
     const SegmentRow& row = view.index.row(number);
-    Mapping* const mapping = (*view.table)[number].load(std::memory_order_acquire);
+    Mapping* const mapping = (*table_)[number].load(std::memory_order_acquire);
     if (mapping == nullptr || mapping->was_tried() || (load(row.flags) & kSealed) == 0 ||
         mapping->records_verified() * 4 < load(row.live_records) * 3 || !mapping->try_pin())
       continue;
-    bool all_intact = mapping->file_id() == load(row.file_id);
+    const uint64_t used = load(row.used);
+    bool all_intact = mapping->file_id() == load(row.file_id);  // else `used` is another's
     const auto check = [&](const Record& record) {
       all_intact = all_intact && (record.header.type() != RecordType::kPut || record.value_is_intact());
     };
     if (all_intact)
-      scan_records(mapping->bytes(), load(row.used), -1, check,
-                   [&](uint64_t, uint64_t) { all_intact = false; });
+      scan_records(mapping->bytes(), used, -1, check, [&](uint64_t, uint64_t) { all_intact = false; });
     mapping->set_tried();
     if (all_intact) mapping->set_whole();
     mapping->unpin();
@@ -359,18 +385,17 @@ void Reader::watch_retired() {
     watcher_wakes_.wait_for(lock, std::chrono::milliseconds(250));
     if (stopping_) return;
     lock.unlock();
-    {
-      const std::lock_guard refreshing(refresh_mutex_);
-      View* const view = current_.load(std::memory_order_acquire);
-      const uint64_t* generation = generation_.load(std::memory_order_acquire);
-      if (view != nullptr && generation != &kNoGeneration && load(*generation) != view->generation) {
-        // Another index: nothing of the old view is wanted any more. The next get takes the new one.
-        view->table->retire_if([](uint32_t, const Mapping&) { return true; });
-      } else if (view != nullptr && load(view->index.header().retired) != seen) {
-        seen = load(view->index.header().retired);
+    // Views stay, so what is done here to one that is replaced meanwhile is done in vain, and no more.
+    View* const view = current_.load(std::memory_order_acquire);
+    const uint64_t* generation = generation_.load(std::memory_order_acquire);
+    if (view != nullptr && generation != &kNoGeneration && load(*generation) != view->generation) {
+      retire_all();  // nothing of the old view is wanted any more; the next get takes the new one
+    } else if (view != nullptr) {
+      if (const uint64_t retired = load(view->index.header().retired); retired != seen) {
+        seen = retired;
         sweep(*view);
       }
-      if (view != nullptr) verify_what_is_hot(*view);
+      verify_what_is_hot(*view);
     }
     lock.lock();
   }

@@ -1,8 +1,9 @@
 // reader.h - finding values by the shared index, without a lock and without writing anything others see.
 //
-// A View is one index, and this process's mappings of the segments in it. Views are never destroyed while the
-// store is open, because a get may be under way in one; what they hold is given back at once.
-// Threads: any.
+// A View is one index. Views are never destroyed while the store is open, because a get may be under way in
+// one; what they hold is given back at once, but for the addresses, which a later one gets (index.h,
+// IndexPlaces). So a reader that meets many writers has addresses for two indexes, and some 400 bytes for
+// each that it met. Threads: any. Children: a get of a forked child waits for no thread of its parent.
 #pragma once
 #include <atomic>
 #include <condition_variable>
@@ -64,9 +65,6 @@ struct alignas(64) QuickView {
 struct View {
   Index index;
   uint64_t generation = 0;
-  std::unique_ptr<MappingTable> table;
-  std::atomic<Mapping*>* rows = nullptr;  // the table's
-  std::atomic<uint32_t> mapped{0};        // since everything was let go
   std::string index_path;
 };
 
@@ -81,8 +79,8 @@ struct Found {
 class Reader {
  public:
   // `heal` makes an index where there is none; called without locks. It may return a private view.
-  using Heal = std::function<StoreResult<std::shared_ptr<View>>()>;
-  Reader(os::Fd directory, std::string path, Heal heal);
+  using Heal = std::function<StoreResult<std::shared_ptr<View>>(IndexPlaces&)>;
+  Reader(os::Fd directory, std::string path, std::unique_ptr<MappingTable> table, Heal heal);
   ~Reader();
 
   // A get whatever happens; Store::get does by itself what is common.
@@ -98,6 +96,8 @@ class Reader {
   // The view that the writer made or attached.
   View* adopt(std::shared_ptr<View> view);
   Maps& maps() { return maps_; }
+  // Of the segments of the view in use.
+  MappingTable& table() { return *table_; }
   const std::string& path() const { return path_; }
   int directory() const { return maps_.directory(); }
 
@@ -114,15 +114,19 @@ class Reader {
   void sweep(View& view);
 
  private:
+  class Turn;
   StoreStatus refresh();
   void open_control();
   void make_quick();
   StoreResult<std::shared_ptr<View>> attach();
   void watch_retired();
-  void verify_what_is_hot(View& view);
+  void verify_what_is_hot(const View& view);
+  void retire_all();
 
   std::string path_;
   Maps maps_;
+  std::unique_ptr<MappingTable> table_;
+  std::atomic<uint32_t> mapped_{0};  // since everything was let go
   Heal heal_;
   Control control_;
   std::atomic<const uint64_t*> generation_;  // in control_, if there is one
@@ -131,11 +135,14 @@ class Reader {
   std::atomic<bool> has_quick_ended_{false};
   std::atomic<uint64_t> latest_ms_{0};
 
-  std::mutex refresh_mutex_;
+  std::atomic<uint32_t> refreshing_{0};  // the token of the process whose turn it is
+  IndexPlaces places_;                   // outlives the views
+  // Changed in a turn, or before anybody else knows of the reader, and with fork_safe_mutex().
   std::vector<std::shared_ptr<View>> views_;
   std::vector<std::unique_ptr<QuickView>> quick_views_;  // all, as a get may be under way with each
 
   uint32_t next_row_to_verify_ = 0;  // the watcher's
+  std::atomic<bool> has_watcher_{false};
   std::mutex watcher_mutex_;
   std::condition_variable watcher_wakes_;
   bool stopping_ = false;

@@ -42,7 +42,7 @@ std::string absolute(const std::string& path) {
 constexpr uint64_t kShareFrom = 65'536;  // keys; a smaller index is made in no time by each reader
 
 // For a reader of a store that nobody has open, and whose index is gone or was never kept.
-StoreResult<std::shared_ptr<View>> heal(int directory, const std::string& path) {
+StoreResult<std::shared_ptr<View>> heal(int directory, const std::string& path, IndexPlaces& places) {
   Result<Control> control = Control::open(directory);
   RecoveryInput input;
   input.directory = directory;
@@ -50,8 +50,9 @@ StoreResult<std::shared_ptr<View>> heal(int directory, const std::string& path) 
   const uint64_t generation = control ? control->generation() : 0;
   if (control) input.control = &control->block();
   input.boot_id = Files::real().boot_id();
-  input.make_index = [](uint64_t keys) {
-    return Index::create_private(std::max<uint64_t>(64 * kMiB, keys * 32), keys);
+  input.make_index = [&places](uint64_t keys) {
+    // Of few sizes, so that one finds room where another was.
+    return Index::create_private(std::max<uint64_t>(64 * kMiB, std::bit_ceil(keys * 32)), keys, &places);
   };
   StoreResult<std::unique_ptr<Recovered>> recovered = recover(input);
   if (!recovered) return recovered.status();
@@ -64,9 +65,7 @@ StoreResult<std::shared_ptr<View>> heal(int directory, const std::string& path) 
     if (writer && (*writer)->close().ok()) return std::shared_ptr<View>();
     if (writer.status().code() == StoreCode::kLocked) return std::shared_ptr<View>();
   }
-  std::shared_ptr<View> view = make_view(std::move((*recovered)->index), generation, "");
-  if (view == nullptr) return failure(Errno(ENOMEM), path);
-  return view;
+  return make_view(std::move((*recovered)->index), generation, "");
 }
 
 StoreResult<std::shared_ptr<Reader>> make_reader(const std::string& directory, bool create) {
@@ -79,8 +78,10 @@ StoreResult<std::shared_ptr<Reader>> make_reader(const std::string& directory, b
                          path + ": no store here (" + strerror(fd.error().code()) + ")", fd.error().code());
     return failure(fd.error(), path);
   }
-  const int number = fd->get();
-  return std::make_shared<Reader>(std::move(*fd), path, [number, path] { return heal(number, path); });
+  Result<std::unique_ptr<MappingTable>> table = MappingTable::create();
+  if (!table) return failure(table.error(), path);
+  auto healing = [number = fd->get(), path](IndexPlaces& places) { return heal(number, path, places); };
+  return std::make_shared<Reader>(std::move(*fd), path, std::move(*table), healing);
 }
 
 StoreStatus check(const StoreOptions& options) {
@@ -211,7 +212,10 @@ StoreResult<StoreState> StoreImpl::state() {
     state.segments.push_back(std::move(segment));
   }
   state.disk_bytes += disk("RESERVE");
-  return state;
+  // Unless all of it was another index's half way.
+  StoreResult<View*> now = reader_->view();
+  if (!now) return now.status();
+  return *now == *view ? StoreResult<StoreState>(std::move(state)) : this->state();
 }
 
 }  // namespace segstore
@@ -339,8 +343,12 @@ StoreStatus Store::sync() {
 
 uint64_t Store::durable_sequence() const {
   if (!impl_ || !impl_->is_open()) return 0;
-  StoreResult<segstore::View*> view = impl_->reader().view();
-  return view ? segstore::load((*view)->index.header().durable_sequence) : 0;
+  for (segstore::View* seen = nullptr;;) {
+    StoreResult<segstore::View*> view = impl_->reader().view();
+    if (!view) return 0;
+    const uint64_t sequence = segstore::load((*view)->index.header().durable_sequence);
+    if (std::exchange(seen, *view) == *view) return sequence;  // it was still the one after it was read
+  }
 }
 
 StoreStatus Store::compact() {

@@ -146,7 +146,7 @@ bool Writer::attach_index() {
     return false;
   Result<os::Fd> fd = os::open_in(directory_, path.c_str(), os::OpenFor::kWriting);
   if (!fd) return false;
-  Result<Index> index = Index::attach(fd->get(), true);
+  Result<Index> index = Index::attach_writable(fd->get());
   Result<os::FileFacts> facts = os::facts_of(directory_);
   if (!index || !facts) return false;
   IndexHeader& header = index->header();
@@ -194,9 +194,7 @@ bool Writer::attach_index() {
     if (!in_rows.contains(id)) kept_.push_back(id);
   active_ = std::move(active);
   next_file_id_ = next_file_id;
-  std::shared_ptr<View> view = make_view(std::move(*index), generation, path);
-  if (view == nullptr) return false;
-  view_ = reader_.adopt(std::move(view));
+  view_ = reader_.adopt(make_view(std::move(*index), generation, path));
   return true;
 }
 
@@ -267,7 +265,6 @@ StoreStatus Writer::rebuild_index() {
   }
   const uint64_t generation = header.generation;
   std::shared_ptr<View> view = make_view(std::move(recovered.index), generation, index_path_);
-  if (view == nullptr) return failure(Errno(ENOMEM), reader_.path());
   files_.step("recover:switch");
   control_.write_index_path(index_path_, generation);
   view_ = reader_.adopt(std::move(view));
