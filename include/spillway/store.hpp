@@ -378,12 +378,20 @@ class SPILLWAY_API ShardedStore {
   }
   StoreResult<bool> remove(std::string_view key) { return of(key).remove(key); }
   // Opens one more and moves to it the keys that are its own now; returns how many. Nobody else may use the
-  // shards meanwhile. When it fails half way, no key is lost: call it again.
+  // shards meanwhile. When it fails half way, no key is lost: call it again, with the same directory, also if
+  // size() says that it is one of the shards already; 0 if there was nothing left to do. Where the process
+  // died in it, open the former list and call it again before anything is written.
   StoreResult<uint64_t> add_shard(const std::string& directory, const StoreOptions& options = {});
   StoreStatus close();
 
  private:
   Store& of(std::string_view key) const;
+  StoreStatus for_each_of_last(
+      uint32_t count, const std::function<StoreStatus(Store&, std::string_view, const Value&)>& each);
+  StoreStatus copy_to(Store& fresh);
+  StoreResult<uint64_t> remove_moved();
+  class NewShard;
+  StoreResult<uint64_t> finish(const NewShard& shard);
   std::vector<std::unique_ptr<Store>> shards_;
 };
 
