@@ -12,10 +12,10 @@
 #include <algorithm>
 #include <chrono>
 #include <optional>
-#include <random>
 #include <spillway/pool.hpp>
 
 #include "tools/failure.h"
+#include "tools/new_file.h"
 #include "tools/pool_verbs.h"
 #include "tools/pool_view.h"
 
@@ -53,29 +53,6 @@ class Progress {
   std::chrono::steady_clock::time_point last_{};
 };
 
-class OpenFile {
- public:
-  explicit OpenFile(int fd = -1) : fd_(fd) {}
-  ~OpenFile() {
-    if (fd_ > 2) ::close(fd_);
-  }
-  OpenFile(OpenFile&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  OpenFile& operator=(OpenFile&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    return *this;
-  }
-  int fd() const { return fd_; }
-  int release() { return std::exchange(fd_, -1); }
-
- private:
-  int fd_;
-};
-
-std::string folder_of(const std::string& path) {
-  const size_t slash = path.rfind('/');
-  return slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash);
-}
-
 [[noreturn]] void fail(const std::string& what, int error) {
   throw Failure(1, what + ": " + strerror(error));
 }
@@ -103,74 +80,6 @@ void write_all(int out, const char* data, size_t bytes, const std::string& to) {
     bytes -= static_cast<size_t>(n);
   }
 }
-
-// ---- get
-
-// A file that has its name when it is complete: made beside the one it replaces, without a name where the
-// file system can do that.
-class NewFile {
- public:
-  NewFile(const std::string& path, bool replace) : path_(path), replace_(replace) {
-    struct stat old {};
-    char real[4096];
-    if (::stat(path.c_str(), &old) == 0) {
-      if (S_ISDIR(old.st_mode)) throw Failure(1, path + " is a directory; name a file in it");
-      if (!replace) throw Failure(1, path + " exists; --force overwrites it");
-      if (!S_ISREG(old.st_mode)) {  // a device or a pipe stays what it is
-        file_ = OpenFile(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
-        if (file_.fd() < 0) fail(path, errno);
-        named_ = true;
-        return;
-      }
-      if (::realpath(path.c_str(), real) != nullptr) path_ = real;  // a link goes on to lead there
-    }
-    beside_ = fmt::format("{}.{:08x}.tmp", path_, std::random_device()());
-    file_ = OpenFile(::open(folder_of(path_).c_str(), O_WRONLY | O_TMPFILE | O_CLOEXEC, 0666));
-    if (file_.fd() < 0) {
-      file_ = OpenFile(::open(beside_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
-      if (file_.fd() < 0) fail(path, errno);
-      has_beside_ = true;
-    }
-    if (old.st_ino != 0) {
-      (void)!::fchown(file_.fd(), old.st_uid, old.st_gid);  // as far as that is permitted
-      (void)!::fchmod(file_.fd(), old.st_mode & 07777);
-    }
-  }
-  ~NewFile() {
-    if (has_beside_) ::unlink(beside_.c_str());
-  }
-  NewFile(const NewFile&) = delete;
-  NewFile& operator=(const NewFile&) = delete;
-  int fd() const { return file_.fd(); }
-
-  void complete() {
-    if (named_) {
-      if (::close(file_.release()) != 0) fail(path_, errno);
-      return;
-    }
-    const std::string self = fmt::format("/proc/self/fd/{}", file_.fd());
-    const auto link_as = [&](const std::string& name) {
-      return has_beside_ ? ::link(beside_.c_str(), name.c_str())
-                         : ::linkat(AT_FDCWD, self.c_str(), AT_FDCWD, name.c_str(), AT_SYMLINK_FOLLOW);
-    };
-    if (!replace_) {
-      if (link_as(path_) != 0)
-        throw Failure(
-            1, errno == EEXIST ? path_ + " exists; --force overwrites it" : path_ + ": " + strerror(errno));
-    } else {
-      if (!has_beside_ && link_as(beside_) != 0) fail(path_, errno);
-      has_beside_ = true;
-      if (::rename(beside_.c_str(), path_.c_str()) != 0) fail(path_, errno);
-      has_beside_ = false;
-    }
-    if (::close(file_.release()) != 0) fail(path_, errno);
-  }
-
- private:
-  std::string path_, beside_;
-  bool replace_, named_ = false, has_beside_ = false;
-  OpenFile file_;
-};
 
 // ---- put
 
@@ -249,7 +158,7 @@ int get(const Arguments& a) {
   const Pin pin = pool.get(a.name, options);
   std::optional<NewFile> file;
   if (named)
-    file.emplace(a.file, a.force);
+    file.emplace(a.file, a.force, 1);
   else if (isatty(1) && pin.text().find('\0') != std::string_view::npos)
     throw Failure(1, "the object is binary, and this is a terminal: name a file or redirect");
   Progress progress("get", pin.size());

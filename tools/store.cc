@@ -15,6 +15,7 @@
 #include <spillway/store.hpp>
 
 #include "tools/failure.h"
+#include "tools/new_file.h"
 #include "tools/store_result.h"
 #include "tools/suggest.h"
 
@@ -155,11 +156,14 @@ int get(const StoreArguments& words) {
     print_all(value.view());
     return 0;
   }
-  FILE* file = fopen(words.output.c_str(), "wbe");
-  if (!file) throw Failure(kCannotStart, fmt::format("{}: {}", words.output, strerror(errno)));
-  const bool written = fwrite(value.data(), 1, value.size(), file) == value.size();
-  if (fclose(file) != 0 || !written)
-    throw Failure(kCannotStart, fmt::format("{}: {}", words.output, strerror(errno)));
+  NewFile file(words.output, true, kCannotStart);
+  for (std::string_view rest = value.view(); !rest.empty();) {
+    const ssize_t n = ::write(file.fd(), rest.data(), std::min<size_t>(rest.size(), 1 << 30));
+    if (n < 0 && errno != EINTR)
+      throw Failure(kCannotStart, fmt::format("{}: {}", words.output, strerror(errno)));
+    if (n > 0) rest.remove_prefix(static_cast<size_t>(n));
+  }
+  file.complete();
   return 0;
 }
 

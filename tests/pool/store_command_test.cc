@@ -185,3 +185,34 @@ TEST_CASE("spillway store: a store of another version or a damaged one is told, 
   CHECK(store({"put", at, "k", "new"}).exit_code == 0);
   CHECK(store({"get", at, "k"}).out == "new");
 }
+
+TEST_CASE("spillway store: a file that get names is all of the value, or is what it was") {
+  ScratchDir dir;
+  const std::string at = dir / "s", large(3'000'000, 'v');
+  REQUIRE(store({"put", at, "large"}, large).exit_code == 0);
+  REQUIRE(store({"put", at, "small", "s"}).exit_code == 0);
+  std::ofstream(dir / "old") << "what it was";
+  const auto get = [&](const char* key, const std::string& file, const std::string& limit) {
+    return run({.argv = {"/bin/sh", "-c", limit + "exec \"$0\" store get \"$1\" \"$2\" -o \"$3\"",
+                         spillway_bin(), at, key, file}});
+  };
+  for (const char* name : {"new", "old"}) {
+    const Outcome outcome = get("large", dir / name, "trap '' XFSZ; ulimit -f 1000; ");
+    INFO(outcome.text());
+    CHECK(outcome.exit_code == 125);
+    CHECK_THAT(outcome.err, Catch::Contains("File too large"));
+  }
+  CHECK_FALSE(fs::exists(dir / "new"));
+  CHECK(read_file(dir / "old") == "what it was");
+  fs::create_symlink(dir / "old", dir / "link");
+  CHECK(get("large", dir / "link", "").exit_code == 0);
+  CHECK(fs::is_symlink(dir / "link"));
+  CHECK(read_file(dir / "old") == large);
+  CHECK(get("small", dir / "new", "").exit_code == 0);
+  CHECK(read_file(dir / "new") == "s");
+  CHECK(get("small", dir.path(), "").exit_code == 125);
+  CHECK(get("none", dir / "none", "").exit_code == 1);
+  CHECK_FALSE(fs::exists(dir / "none"));
+  for (const auto& entry : fs::directory_iterator(dir.path()))
+    CHECK_THAT(entry.path().filename().string(), !Catch::Contains(".tmp"));
+}
