@@ -89,6 +89,10 @@ std::optional<Manifest> read_manifest(int directory, bool& is_damaged) {
   return manifest;
 }
 
+Errno manifest_error(int directory) {
+  return os::open_in(directory, kManifestName, os::OpenFor::kReading).error();
+}
+
 uint64_t manifest_format(int directory) {
   Result<os::Fd> fd = os::open_in(directory, kManifestName, os::OpenFor::kReading);
   std::string text = fd ? text_of(fd->get()) : std::string(), value;

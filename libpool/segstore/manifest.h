@@ -31,6 +31,8 @@ std::optional<Manifest> read_manifest(int directory, bool& is_damaged);
 // Of an intact manifest; 0: there is none, or it is damaged. What is not kFormatVersion is for another
 // version of this library to read, and nothing of it to be made anew.
 uint64_t manifest_format(int directory);
+// Why it cannot be opened.
+Errno manifest_error(int directory);
 Errno write_manifest(Files& files, int directory, const Manifest& manifest);
 
 }  // namespace spillway::segstore

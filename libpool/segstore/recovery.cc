@@ -1,5 +1,7 @@
 #include "libpool/segstore/recovery.h"
 
+#include <cstring>
+
 #include "libpool/segstore/recovery_steps.h"
 
 namespace spillway::segstore {
@@ -30,8 +32,16 @@ bool is_store(int directory) {
   return any;
 }
 
+StoreStatus not_for_this_user(const std::string& path) {
+  return {StoreCode::kIo,
+          path + ": a store is for the user alone who made it, whatever its directory permits (" +
+              strerror(EACCES) + "); read and write as that user",
+          EACCES};
+}
+
 StoreStatus check_is_store(int directory, const std::string& path) {
   if (!is_store(directory)) return {StoreCode::kNotAStore, path + ": no store here"};
+  if (manifest_error(directory) == EACCES) return not_for_this_user(path);
   const uint64_t format = manifest_format(directory);
   if (format != 0 && format != kFormatVersion)
     return {StoreCode::kNotAStore, path + ": a store of format " + std::to_string(format) +

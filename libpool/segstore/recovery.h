@@ -46,7 +46,7 @@ struct RecoveryInput {
 StoreResult<std::unique_ptr<Recovered>> recover(const RecoveryInput& input);
 // Whether there is a store at all.
 bool is_store(int directory);
-// kNotAStore: there is none, or one that another version of this library made.
+// kNotAStore: there is none, or one that another version of this library made; kIo: it is another user's.
 StoreStatus check_is_store(int directory, const std::string& path);
 
 }  // namespace spillway::segstore

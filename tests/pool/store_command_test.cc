@@ -8,6 +8,7 @@
 #include <spillway/store.hpp>
 
 #include "tests/support/catch.h"
+#include "tests/support/needs.h"
 #include "tests/support/paths.h"
 #include "tests/support/program.h"
 #include "tests/support/scratch_dir.h"
@@ -215,4 +216,21 @@ TEST_CASE("spillway store: a file that get names is all of the value, or is what
   CHECK_FALSE(fs::exists(dir / "none"));
   for (const auto& entry : fs::directory_iterator(dir.path()))
     CHECK_THAT(entry.path().filename().string(), !Catch::Contains(".tmp"));
+}
+
+TEST_CASE("spillway store: another user is told whom a store is for, whatever its directory permits") {
+  if (!needs_root()) return;
+  ScratchDir dir;
+  const std::string at = dir / "s";
+  REQUIRE(store({"put", at, "k", "v"}).exit_code == 0);
+  for (const std::string& path : {dir.path(), at}) REQUIRE(::chmod(path.c_str(), 0777) == 0);
+  for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
+           {"get", at, "k"}, {"ls", at}, {"put", at, "k", "w"}, {"verify", at}, {"backup", at, dir / "b"}}) {
+    const Outcome outcome = store(words, "", 65'534);
+    INFO(words[0] << ": " << outcome.text());
+    CHECK(outcome.exit_code == 125);
+    CHECK(outcome.out.empty());
+    CHECK_THAT(outcome.err, Catch::Contains("a store is for the user alone who made it"));
+  }
+  CHECK(store({"get", at, "k"}).out == "v");
 }
