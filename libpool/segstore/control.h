@@ -31,6 +31,9 @@ struct ControlBlock {
   // nobody.
   uint64_t ring_generation;
   char ring_path[1024];
+  // Of the last write, or of the writer's close: no record that had expired by then is alive again, whatever
+  // the machine's clock says now.
+  uint64_t latest_clock_ms;
 };
 static_assert(sizeof(ControlBlock) <= kPageBytes);
 

@@ -56,6 +56,7 @@ StoreResult<std::shared_ptr<View>> heal(int directory, const std::string& path, 
   };
   StoreResult<std::unique_ptr<Recovered>> recovered = recover(input);
   if (!recovered) return recovered.status();
+  if (control) (*recovered)->index.header().latest_clock_ms = load(control->block().latest_clock_ms);
   if ((*recovered)->index.keys() >= kShareFrom) {
     // Worth sharing: whoever may write makes the index for all, and keeps it.
     StoreOptions options;

@@ -90,6 +90,12 @@ void Writer::unpoint(const Slot& slot) {
   live_bytes_ -= slot.bytes;
 }
 
+// Once in a tick of the coarse clock. append_mutex_ is held.
+void Writer::note_clock(uint64_t now_ms) {
+  for (uint64_t* const latest : {&view_->index.header().latest_clock_ms, &control_.block().latest_clock_ms})
+    if (*latest < now_ms) store(*latest, now_ms);
+}
+
 void Writer::point(uint32_t hash, const Slot& slot, Location at, uint64_t bytes) {
   SegmentRow& row = view_->index.row(at.row);
   add(row.live_bytes, bytes);
@@ -161,7 +167,7 @@ StoreResult<uint64_t> Writer::put(std::string_view key, std::string_view value, 
       if (StoreStatus bad = flush_files({}); !bad.ok()) return bad;
     ++next_sequence_;
     store(header.written_sequence, sequence);
-    if (header.latest_clock_ms < now) store(header.latest_clock_ms, now);
+    if (header.latest_clock_ms < now) note_clock(now);
     files_.step("point");
     point(hash, slot, at, bytes);
     store(header.applied_sequence, sequence);

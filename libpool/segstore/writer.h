@@ -118,6 +118,7 @@ class Writer final : public Writes {
                                                           uint64_t base_sequence, bool holds_copies = false);
   uint64_t wanted_capacity() const;
   StoreStatus append(const std::string& bytes, std::string_view value, uint64_t records);
+  void note_clock(uint64_t now_ms);
   void set_row(const OpenSegment& segment, uint64_t flags);
   void point(uint32_t hash, const Slot& slot, Location at, uint64_t bytes);
   void unpoint(const Slot& slot);

@@ -100,6 +100,7 @@ StoreStatus Writer::start(bool serves) {
 
   IndexHeader& header = view_->index.header();
   ControlBlock& block = control_.block();
+  note_clock(std::max(header.latest_clock_ms, block.latest_clock_ms));
   next_sequence_ = header.applied_sequence + 1;
   header.writer_pid = static_cast<uint64_t>(os::process_id());
   header.is_clean = 0;
@@ -299,6 +300,7 @@ StoreStatus Writer::close() {
     block.active_used = active_ != nullptr ? active_->used : 0;
     block.active_records = active_ != nullptr ? active_->records : 0;
     block.last_sequence = header.applied_sequence;
+    note_clock(reader_.now_ms(*view_));
     header.writer_pid = 0;
     // Full segments that are not sealed yet are read again: the index would be right, their footers missing.
     const bool all_sealed = full_.empty();

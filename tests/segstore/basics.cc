@@ -310,6 +310,28 @@ TEST_CASE("expired keys are absent from gets and lists, and go with compaction")
   check();
 }
 
+TEST_CASE("what had expired stays so when the store is opened again and the clock has gone back") {
+  ScratchDir dir;
+  PutOptions passing;
+  passing.ttl = std::chrono::hours(1);
+  {
+    Store store = must(Store::open(dir / "s", quick(dir)));
+    must(store.put("k", "v", passing));
+    put_clock_on(store, std::chrono::hours(2));
+    CHECK_FALSE(value_of(store, "k"));
+    must(store.close());
+  }
+  CHECK_FALSE(value_of(must(Store::open_reader(dir / "s")), "k"));
+  {
+    Store store = must(Store::open(dir / "s", quick(dir)));
+    CHECK_FALSE(value_of(store, "k"));
+    CHECK_FALSE(value_of(must(Store::open_reader(dir / "s")), "k"));
+    must(store.put("k", "new", passing));
+    CHECK(value_of(store, "k") == "new");
+  }
+  CHECK(value_of(must(Store::open_reader(dir / "s")), "k") == "new");
+}
+
 TEST_CASE("shards: keys go by jump consistent hash, and one more takes about its share of them") {
   ScratchDir dir;
   ShardedStore shards = must(ShardedStore::open({dir / "0", dir / "1", dir / "2"}, quick(dir)));

@@ -21,6 +21,7 @@
 #include <thread>
 #include <vector>
 
+#include "libpool/segstore/index.h"
 #include "tests/support/catch.h"
 #include "tests/support/scratch_dir.h"
 
@@ -66,6 +67,20 @@ inline std::map<std::string, std::string> all_of(const Store& store) {
     return true;
   }));
   return all;
+}
+
+// The store's clock is at least this far ahead from now on, as if the machine's had been. Of one in quick()'s
+// directories, open for writing.
+inline void put_clock_on(const Store& store, std::chrono::milliseconds by) {
+  const std::string index = must(store.state()).index_file;
+  const int fd = ::open(index.c_str(), O_RDWR | O_CLOEXEC);
+  REQUIRE(fd >= 0);
+  const auto now = std::chrono::duration_cast<std::chrono::milliseconds>(
+      std::chrono::system_clock::now().time_since_epoch());
+  const uint64_t later = static_cast<uint64_t>((now + by).count());
+  constexpr off_t kAt = offsetof(segstore::IndexHeader, latest_clock_ms);
+  REQUIRE(::pwrite(fd, &later, sizeof later, kAt) == sizeof later);
+  ::close(fd);
 }
 
 #ifdef __SANITIZE_ADDRESS__
