@@ -197,7 +197,13 @@ void Writer::maintain() {
       lock.lock();
       if (us != 0 && !wanted_ && !stopping_) thread_wakes_.wait_for(lock, std::chrono::microseconds(us));
     }
-    if (!wanted_ && !stopping_) thread_wakes_.wait_for(lock, std::chrono::seconds(5));
+    for (int seconds = 0; seconds < 5 && !wanted_ && !stopping_; ++seconds) {
+      thread_wakes_.wait_for(lock, std::chrono::seconds(1));
+      if (stopping_) return;
+      lock.unlock();
+      replace_index_if_gone();
+      lock.lock();
+    }
     if (stopping_) return;
     wanted_ = false;
     lock.unlock();

@@ -192,6 +192,34 @@ Errno Index::allocate_rows(uint32_t row) {
   return os::allocate_file(fd_.get(), kPageBytes, end - kPageBytes);
 }
 
+Errno Index::move_to(int directory, const char* name, uint64_t generation) {
+  Result<os::Fd> fd = os::open_in(directory, name, os::OpenFor::kCreatingNew, 0644);
+  if (!fd) return fd.error();
+  const auto move = [&]() -> Errno {
+    if (Errno e = os::set_length(fd->get(), range_.bytes); !e.ok()) return e;
+    IndexHeader moved = header();
+    moved.generation = generation;
+    if (Errno e = os::write_all(fd->get(), reinterpret_cast<const char*>(&moved), sizeof moved, 0); !e.ok())
+      return e;
+    if (Errno e = os::allocate_file(fd->get(), 0, kPageBytes); !e.ok()) return e;
+    const auto copy = [&](uint64_t offset, uint64_t bytes) {
+      return bytes == 0 ? Errno() : os::write_all(fd->get(), range_.base + offset, bytes, offset);
+    };
+    const uint64_t rows = round_up(moved.rows_used * sizeof(SegmentRow), kPageBytes);
+    if (Errno e = copy(kPageBytes, rows); !e.ok()) return e;
+    if (Errno e = copy(kBucketsOffset, moved.main_allocated); !e.ok()) return e;
+    if (Errno e = copy(kBucketsOffset + moved.max_bytes, moved.overflow_allocated); !e.ok()) return e;
+    return os::map_file_shared(range_, fd->get(), 0);
+  };
+  if (Errno e = move(); !e.ok()) {
+    (void)os::unlink_in(directory, name);  // the error that matters is the first
+    return e;
+  }
+  fd_ = std::move(*fd);
+  huge_main_ = huge_overflow_ = 0;
+  return {};
+}
+
 int64_t Index::take_row() {
   IndexHeader& h = header();
   for (uint32_t tried = 0; tried < kRows; ++tried) {

@@ -291,6 +291,9 @@ class Index {
   // takes no more memory for it. One thread of the writer's process.
   void use_huge_pages();
 
+  // The same in a new file, under another generation, at the same addresses: for an index whose file was
+  // removed. Nobody may write to it meanwhile. What fails has changed nothing.
+  [[nodiscard]] Errno move_to(int directory, const char* name, uint64_t generation);
   // From now on readers of this mapping find zeroes, or another index; the file's memory is free when all
   // have done so.
   void leave(IndexPlaces& places);

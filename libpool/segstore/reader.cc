@@ -313,6 +313,18 @@ class Reader::Turn {
   std::atomic<uint32_t>& of_;
 };
 
+// Who sees the one generation and not yet the other waits for its turn, and finds them equal then.
+void Reader::rename(View& view, const std::string& path, uint64_t generation,
+                    const std::function<void()>& publish) {
+  const Turn turn(*this);
+  publish();
+  table_->begin(generation);
+  const std::lock_guard lock(fork_safe_mutex());
+  view.index_path = path;
+  view.generation = generation;
+  make_quick();
+}
+
 StoreStatus Reader::refresh() {
   const Turn turn(*this);
   const uint64_t deadline = os::monotonic_ms() + kWaitForWriterMs;

@@ -64,8 +64,8 @@ struct alignas(64) QuickView {
 
 struct View {
   Index index;
-  uint64_t generation = 0;
-  std::string index_path;
+  std::atomic<uint64_t> generation{0};
+  std::string index_path;  // with fork_safe_mutex(), but for the writer
 };
 
 enum class Look { kMatch, kOther, kAgain, kCorrupt };
@@ -95,6 +95,8 @@ class Reader {
   StoreResult<View*> view();
   // The view that the writer made or attached.
   View* adopt(std::shared_ptr<View> view);
+  // The writer's view has another file and generation now; `publish` tells the others.
+  void rename(View& view, const std::string& path, uint64_t generation, const std::function<void()>& publish);
   Maps& maps() { return maps_; }
   // Of the segments of the view in use.
   MappingTable& table() { return *table_; }

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <new>
 
+#include "base/os/clock.h"
 #include "base/os/futex.h"
 #include "libpool/segstore/reader.h"
 #include "libpool/segstore/shared_files.h"
@@ -26,6 +27,8 @@ StoreResult<std::unique_ptr<RingServer>> RingServer::start(Writes& writer, int d
   if (!control) return failure(control.error(), path + "/CONTROL");
   server->control_ = std::move(*control);
   server->directory_ = directory;
+  server->path_ = path;
+  server->index_directory_ = index_directory;
   Result<Ring> ring = Ring::create(directory, index_directory, path, server->ring_path_);
   if (!ring) return failure(ring.error(), path + ": a ring for those who write through this process");
   server->ring_ = std::move(*ring);
@@ -40,10 +43,13 @@ StoreResult<std::unique_ptr<RingServer>> RingServer::start(Writes& writer, int d
 }
 
 void RingServer::stop() {
-  if (!ring_.is_open() || stopping_.exchange(true)) return;
-  ring_.end(kEnding);
-  ++ring_.header().bell;
-  os::wake_all_shared(&ring_.header().bell);
+  {
+    const std::lock_guard lock(ring_mutex_);
+    if (!ring_.is_open() || stopping_.exchange(true)) return;
+    ring_.end(kEnding);
+    ++ring_.header().bell;
+    os::wake_all_shared(&ring_.header().bell);
+  }
   end_thread(taker_);
   // Long ones go on to the flusher, so it ends last.
   const auto end_lane = [&](bool& no_more, std::condition_variable& wakes, std::thread& lane) {
@@ -61,8 +67,9 @@ void RingServer::stop() {
 }
 
 void RingServer::take_requests() {
-  RingHeader& header = ring_.header();
+  uint64_t looked_ms = os::monotonic_ms();
   while (!stopping_) {
+    RingHeader& header = ring_.header();
     const uint32_t bell = header.bell;
     if (take_submitted(false)) continue;
     bool rang = false;
@@ -71,11 +78,47 @@ void RingServer::take_requests() {
     header.is_asleep = 1;
     if (header.bell == bell && !stopping_) os::wait_shared(&header.bell, bell, kLookAroundMs);
     header.is_asleep = 0;
-    if (header.bell != bell) continue;
+    if (header.bell != bell && os::monotonic_ms() - looked_ms < kLookAroundMs) continue;
+    looked_ms = os::monotonic_ms();
     // A client may have died between submitting and saying so, or with half of a request here.
     (void)take_submitted(true);
     drop_of_the_dead();
+    replace_ring_if_gone();
   }
+}
+
+// As Writer::replace_index_if_gone. By the thread that takes requests: when it has none, the others have.
+void RingServer::replace_ring_if_gone() {
+  if (!(os::open_in(directory_, ring_path_.c_str(), os::OpenFor::kReading).error() == ENOENT)) return;
+  // 1. Clients keep what was not taken, and wait for another ring.
+  ring_.end(kEnding);
+  // 2. What was taken is answered, so the other threads do not look at the ring. Until then it is not over.
+  const auto is_busy = [&] {
+    for (uint32_t number = 0; number < kRingSlots; ++number) {
+      const SlotState state = ring_.slot(number).state;
+      if (state == SlotState::kTaken || state == SlotState::kMade) return true;
+    }
+    return false;
+  };
+  while (is_busy()) {
+    if (stopping_) return;
+    os::sleep_us(1000);
+  }
+  const uint64_t coming = control_.ring_generation() | 1;
+  store(control_.block().ring_generation, coming);
+  ring_.end(kEnded);
+  for (std::string& request : requests_) request = {};
+  // 3. The other one.
+  std::string path;
+  Result<Ring> ring = Ring::create(directory_, index_directory_, path_, path);
+  const std::lock_guard lock(ring_mutex_);
+  if (!ring || stopping_) {
+    if (ring) remove_shared_file(directory_, path);
+    return;  // in a second again
+  }
+  ring_ = std::move(*ring);
+  ring_path_ = path;
+  control_.write_ring_path(ring_path_, coming + 1);
 }
 
 bool RingServer::take_submitted(bool all) {

@@ -44,6 +44,7 @@ class RingServer {
   StoreResult<uint64_t> make_now(const ReadRequest& request, Durability durability);
   void answer(uint32_t number, const StoreResult<uint64_t>& result);
   void drop_of_the_dead();
+  void replace_ring_if_gone();
   void flush_for_all();
   void do_long_ones();
 
@@ -51,6 +52,8 @@ class RingServer {
   Files& files_;
   Control control_;
   int directory_ = -1;
+  std::string path_, index_directory_;
+  std::mutex ring_mutex_;  // for replacing it, and ending it for good
   std::string ring_path_;
   Ring ring_;
   std::vector<std::string> requests_{kRingSlots};  // so far; the first thread's

@@ -63,7 +63,10 @@ StoreResult<SharedWrites::Turn> SharedWrites::turn() {
     turn_.other = RingClient::attach((*reader)->directory());
     if (turn_.other != nullptr) return turn_;
     Result<Control> control = Control::open((*reader)->directory());
-    const bool is_coming = control && control->ring_generation() % 2 != 0;
+    // Also if it is named and not there: who serves notices (RingServer::replace_ring_if_gone).
+    std::string ring;
+    uint64_t unused = 0;
+    const bool is_coming = control && (!control->read_ring_path(ring, unused) || !ring.empty());
     const uint64_t waited = os::monotonic_ms() - start;
     if (!is_coming && waited > kBeforeRefusedMs) return own.status();
     if (waited > kPatienceMs)

@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "libpool/segstore/fork_safe.h"
 #include "libpool/segstore/recovery.h"
 #include "libpool/segstore/shared_writes.h"
 #include "libpool/segstore/snapshot.h"
@@ -178,7 +179,10 @@ StoreResult<StoreState> StoreImpl::state() {
   const IndexHeader& header = index.header();
   StoreState state;
   state.directory = reader_->path();
-  state.index_file = (*view)->index_path;
+  {
+    const std::lock_guard lock(fork_safe_mutex());
+    state.index_file = (*view)->index_path;
+  }
   state.keys = index.keys();
   state.index_bytes = index.bytes();
   state.sequence = load(header.applied_sequence);

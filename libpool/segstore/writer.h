@@ -83,6 +83,7 @@ class Writer final : public Writes {
   bool attach_index();
   StoreStatus rebuild_index();
   Result<Index> make_index(uint64_t keys);
+  void replace_index_if_gone();
 
   struct Slot {
     uint64_t* address = nullptr;

@@ -218,6 +218,23 @@ Result<Index> Writer::make_index(uint64_t keys) {
   return index;
 }
 
+// Who cleans up in shared memory removes the index of a living writer, too: systemd does when its user logs
+// out (RemoveIPC). Those who have it mapped notice nothing, but nobody else would find one.
+void Writer::replace_index_if_gone() {
+  // The thread's, which alone changes the path.
+  if (!(os::open_in(directory_, view_->index_path.c_str(), os::OpenFor::kReading).error() == ENOENT)) return;
+  const std::lock_guard one_at_a_time(maintenance_mutex_);
+  const std::lock_guard lock(append_mutex_);
+  Result<std::vector<std::string>> names = new_shared_names(directory_, options_.index_directory);
+  if (failed_ || !names) return;
+  const uint64_t generation = (control_.generation() | 1) + 3;
+  for (const std::string& name : *names) {
+    if (!view_->index.move_to(directory_, name.c_str(), generation).ok()) continue;  // else in a second again
+    reader_.rename(*view_, name, generation, [&] { control_.write_index_path(name, generation); });
+    return;
+  }
+}
+
 StoreStatus Writer::rebuild_index() {
   std::string old_path;
   uint64_t old_generation = 0;
