@@ -9,8 +9,9 @@ namespace spillway::segstore {
 void Writer::set_durable(uint64_t sequence) {
   IndexHeader& header = view_->index.header();
   if (load(header.durable_sequence) >= sequence) return;
-  store(header.durable_sequence, sequence);
+  // Whoever waits sees the header: what is answered must not be unknown to who recovers after a kill.
   store(control_.block().durable_sequence, sequence);
+  store(header.durable_sequence, sequence);
 }
 
 // The files, and the directory if it has names that are not on the device yet. After a failure the kernel may

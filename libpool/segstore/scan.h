@@ -1,5 +1,6 @@
 // scan.h - the records of a segment from front to back, over whatever damage there is; and its footer.
 #pragma once
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -26,7 +27,10 @@ uint64_t scan_records(const SegmentBytes& segment, uint64_t end, int fd, Visit&&
       continue;
     }
     const uint64_t next = find_record(segment, offset + kGrid, end, fd);
-    if (next < end || segment.base[offset] != 0) damage(offset, next);
+    const char* const header = segment.base + offset;
+    const bool is_something =
+        std::any_of(header, header + sizeof(RecordHeader), [](char c) { return c != 0; });
+    if (next < end || is_something) damage(offset, next);
     offset = next;
   }
   return last_end;

@@ -164,6 +164,16 @@ TEST_CASE("damage is no torn end: it is told when what it hit was on the device,
       CHECK(tells_of(dir, hit.path));
     }
   }
+  SECTION("in the last record that was durable, of which the first byte is zero") {
+    ScratchDir dir("/dev/shm");
+    die_after(
+        dir, [](Store& store) { return acknowledge(store, Durability::kGroup); }, put_torn);
+    const Placed hit = place_of(dir / "s", "acknowledged"), torn = place_of(dir / "s", "torn");
+    edit(hit.path, hit.offset, std::string(1, '\0'));
+    flip(hit.path, hit.offset + 8);
+    edit(torn.path, torn.offset, std::string(torn.bytes, '\0'));
+    CHECK(tells_of(dir, hit.path));
+  }
   SECTION("in the last durable record, and then a torn one") {
     ScratchDir dir("/dev/shm");
     die_after(
