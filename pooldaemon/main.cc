@@ -126,6 +126,12 @@ int run(int argc, char** argv) {
   os::raise_descriptor_limit();
   Listening listening;
   if (int status = listen(options, listening); status != kInOrder) return status;
+  // The server's own handlers answer these, in this thread, while it runs. After that its end is under way,
+  // and another one must not make a lesser end of it.
+  sigset_t ends;
+  sigemptyset(&ends);
+  for (int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&ends, signal);
+  pthread_sigmask(SIG_BLOCK, &ends, nullptr);
   Server server(options.config, std::move(listening.socket), listening.file);
   if (std::string why = server.open(); !why.empty()) {
     listening.file.remove();
@@ -154,7 +160,9 @@ int run(int argc, char** argv) {
                        options.config.memory_limit, options.config.directories.front().path,
                        policy_name(options.config.policy)));
   os::notify_service_manager("READY=1");
+  pthread_sigmask(SIG_UNBLOCK, &ends, nullptr);
   server.run();
+  pthread_sigmask(SIG_BLOCK, &ends, nullptr);
   metrics.end();
   if (!kept.empty() && !server.ended_idle()) forget_settings(kept);
   log_line("ended");

@@ -9,6 +9,9 @@
 using namespace spillway;
 using namespace spillway::test;
 
+// Not with the undefined behaviour sanitizer: to look at a pointer to a virtual table it opens a pipe, and
+// where it cannot it says that the table is invalid.
+#ifndef __SANITIZE_ADDRESS__
 TEST_CASE("a writer that can open no more files takes no key for absent") {
   ScratchDir dir;
   {
@@ -49,6 +52,7 @@ TEST_CASE("a writer that can open no more files takes no key for absent") {
     CHECK(value_of(store, key_of(i)) == std::nullopt);
   }
 }
+#endif
 
 TEST_CASE("a store has more files than a process may open") {
   ScratchDir dir;
