@@ -8,12 +8,16 @@
 #include <cstring>
 #include <filesystem>
 
+#include "base/os/clock.h"
 #include "libpool/segstore/manifest.h"
 #include "libpool/segstore/scan.h"
 #include "libpool/segstore/store_impl.h"
 
 namespace spillway::segstore {
 namespace {
+
+// As a rule the first try does; small segments under a busy writer take some.
+constexpr uint64_t kTryForMs = 30'000;
 
 // Up to `bytes`, and the last `tail` bytes; the file has the length of the original.
 StoreStatus copy_file(int from, int to_directory, const std::string& name, uint64_t bytes, uint64_t capacity,
@@ -151,14 +155,15 @@ StoreStatus StoreImpl::backup(const std::string& directory) {
   if (!names_in(to->get()).empty())
     return {StoreCode::kInvalid, directory + ": a backup needs a directory that is missing or empty"};
   StoreStatus bad;
-  for (int tries = 0; tries < 20; ++tries) {
+  const uint64_t deadline = os::monotonic_ms() + kTryForMs;
+  do {
     bool again = false;
     bad = backup_once(to->get(), again);
     if (bad.ok() && !again) return {};
     for (const std::string& name : names_in(to->get()))
       if (is_own(name)) (void)os::unlink_in(to->get(), name.c_str());
     if (!bad.ok()) return bad;
-  }
+  } while (os::monotonic_ms() < deadline);
   return {StoreCode::kBusy, reader_->path() + ": segments come and go too quickly for a backup"};
 }
 
