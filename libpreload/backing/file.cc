@@ -144,14 +144,17 @@ bool FileBacking::snapshot(Chunk& chunk, PageRange run) {
 bool FileBacking::snapshot_parts(Chunk& chunk, PageRange run) {
   os::MappingList mappings;
   if (!owns_file(chunk) || !mappings.open().ok()) return snapshot(chunk, run);
+  bool any = false;
   for (os::MappingList::Entry entry; mappings.next(entry) && entry.range.base < run.end();) {
     const PageRange part = run.intersect(entry.range);
     if (part.empty() || !entry.is_shared || entry.inode != chunk.file.inode) continue;
+    any = true;
     if (!snapshot(chunk, part)) return false;
     if (entry.protection == os::kReadWrite) continue;
     if (os::program_mprotect(part.base, part.bytes, entry.protection) != 0) return false;
   }
-  return true;
+  // None: a file system (overlayfs) whose numbers in /proc are not those of fstat(2). The bytes matter most.
+  return any || snapshot(chunk, run);
 }
 
 void FileBacking::freeze(Chunk& chunk, PageRange live, ForkMode mode, bool is_uniform) {
