@@ -83,6 +83,7 @@ PYTHON_PACKAGE := $(if $(PYTHON),$(patsubst bindings/python/%,$(BUILD)/python/%,
                $(BUILD)/python/spillway/_spillway.so)
 DAEMON      := $(BUILD)/bin/spillwayd
 
+.DEFAULT_GOAL := all
 .PHONY: all python tests check test asan tsan fuzz bench bench-typed soak demo install uninstall format deps clean victims
 .SECONDARY:
 all: $(PRELOAD_LIB) $(POOL_LIBS) $(DAEMON) $(BUILD)/bin/spillway $(BUILD)/bin/exm
