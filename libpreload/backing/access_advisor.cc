@@ -14,6 +14,8 @@ constexpr uint64_t kLargestWindow = 16 * kMiB;  // larger gained nothing, and ea
 constexpr int kRunOfStream = 4;
 constexpr uint64_t kSmallWindow = 256 * kKiB;
 constexpr int kIdleRounds = 100;
+constexpr int kVotes = 64;
+constexpr int kMostWrong = 5;
 
 char* page_of(char* p) {
   return reinterpret_cast<char*>(round_down(reinterpret_cast<uint64_t>(p), kPageBytes));
@@ -31,14 +33,26 @@ AccessAdvisor::Block& AccessAdvisor::block_of(Region* region) {
   return block;
 }
 
-void AccessAdvisor::on_fault(char* address) {
+void AccessAdvisor::on_fault(char* address, uint32_t thread) {
   Region* region = LargeHeap::block_around(address);
   // A block of a few windows is soon in memory, whatever the advice.
   if (region == nullptr || region->span.bytes < 8 * kMiB) return;
   if (region->advice_is_programs) return;
   Block& block = block_of(region);
-  vote(block, page_of(address));
+  vote(block, {page_of(address), thread, 0});
   decide(block, address);
+}
+
+// The fault `back` before the next, or null.
+const AccessAdvisor::Fault* AccessAdvisor::earlier(const Block& block, int back) const {
+  const Fault& fault = block.last[(block.next + kRemembered - back) % kRemembered];
+  return fault.page != nullptr ? &fault : nullptr;
+}
+
+const AccessAdvisor::Fault* AccessAdvisor::last_of(const Block& block, uint32_t thread) const {
+  for (int i = 1; i <= kRemembered; ++i)
+    if (const Fault* fault = earlier(block, i); fault != nullptr && fault->thread == thread) return fault;
+  return nullptr;
 }
 
 // To the nearest of the last faults, since several streams may run through a block; but of no more than so
@@ -48,28 +62,43 @@ int64_t AccessAdvisor::distance_to_nearest(const Block& block, const char* page)
   const int compared =
       std::clamp<int>(static_cast<int>(std::min<uint64_t>(windows, kRemembered)), 1, kRemembered);
   int64_t distance = INT64_MAX;
-  for (int i = 1; i <= compared; ++i) {
-    const char* earlier = block.last[(block.next + kRemembered - i) % kRemembered];
-    if (earlier != nullptr && std::abs(page - earlier) < std::abs(distance)) distance = page - earlier;
-  }
+  for (int i = 1; i <= compared; ++i)
+    if (const Fault* fault = earlier(block, i);
+        fault != nullptr && std::abs(page - fault->page) < std::abs(distance))
+      distance = page - fault->page;
   return distance;
 }
 
-// In the direction it moved before, not far, and not by a constant stride: a stream that found some of its
-// pages in memory (a scan again and again of little more than fits). Says nothing about read-ahead.
-bool AccessAdvisor::moves_on(Block& block, const char* page) {
-  const char* last = block.last[(block.next + kRemembered - 1) % kRemembered];
-  if (last == nullptr) return false;
-  const int64_t before = block.step;
-  block.step = page - last;
-  return (block.step > 0) == (before > 0) && block.step != before &&
-         std::abs(block.step) <= static_cast<int64_t>(block.region->span.bytes / 16);
+// The program is using most of the pages between the two.
+bool AccessAdvisor::is_walked(const char* from, const char* to) const {
+  constexpr int kLooks = 16;
+  const char* start = std::min(from, to);
+  const uint64_t pages = static_cast<uint64_t>(std::abs(to - from)) / kPageBytes;
+  if (pages < kLooks) return false;
+  int present = 0;
+  for (uint64_t i = 0; i < kLooks; ++i) {
+    const char* page = start + (pages * i + pages / 2) / kLooks * kPageBytes;
+    present += pages_.count({const_cast<char*>(page), kPageBytes}).present != 0;
+  }
+  return present >= kLooks * 3 / 4;
 }
 
-void AccessAdvisor::vote(Block& block, char* page) {
-  const bool stream_goes_on = moves_on(block, page);
-  const int64_t distance = distance_to_nearest(block, page);
-  block.last[block.next++ % kRemembered] = page;
+// From its thread's fault before, in the direction in which that one moved, not far, and not by a constant
+// stride, or along pages that are in use: a stream, of which some was in memory already (a scan again and
+// again of little more than fits) or was read ahead. Says nothing about read-ahead.
+bool AccessAdvisor::moves_on(const Block& block, const Fault& fault, const Fault& before) const {
+  if ((fault.step > 0) != (before.step > 0) ||
+      std::abs(fault.step) > static_cast<int64_t>(block.region->span.bytes / 16))
+    return false;
+  return fault.step != before.step || is_walked(before.page, fault.page);
+}
+
+void AccessAdvisor::vote(Block& block, Fault fault) {
+  const Fault* before = last_of(block, fault.thread);
+  if (before != nullptr) fault.step = fault.page - before->page;
+  const bool stream_goes_on = before != nullptr && moves_on(block, fault, *before);
+  const int64_t distance = distance_to_nearest(block, fault.page);
+  block.last[block.next++ % kRemembered] = fault;
   if (distance == INT64_MAX || distance == 0) return;
 
   const int64_t pages = distance / static_cast<int64_t>(kPageBytes);
@@ -93,23 +122,27 @@ void AccessAdvisor::vote(Block& block, char* page) {
   ++block.dense;
   block.run = distance < 0 ? block.run + 1 : 0;
   if (block.run >= kRunOfStream) {
-    start_stream(block.region, page);
+    start_stream(block.region, fault.page);
     block.run = 0;
   }
 }
 
 int AccessAdvisor::votes_needed(const Block& block) const {
+  if (block.region->advice == os::kAdviceRandom) return kVotes;
   // Each vote under normal advice may cost a window.
-  return block.region->advice != os::kAdviceRandom && window_bytes_ > kSmallWindow ? 16 : 64;
+  return (window_bytes_ > kSmallWindow ? kVotes / 4 : kVotes) << block.wrong;
 }
 
 void AccessAdvisor::decide(Block& block, char* address) {
   const int votes = votes_needed(block);
   if (block.scattered + block.dense < votes) return;
+  const bool was_random = block.region->advice == os::kAdviceRandom;
   const int advice = block.scattered >= votes * 3 / 4 ? os::kAdviceRandom
                      : block.dense >= votes * 3 / 4   ? os::kAdviceNormal
                                                       : -1;
   block.scattered = block.dense = 0;
+  if (was_random && advice == os::kAdviceRandom) block.wrong = std::max(block.wrong - 1, 0);
+  if (was_random && advice == os::kAdviceNormal) block.wrong = std::min(block.wrong + 1, kMostWrong);
   if (advice >= 0 && advice != block.region->advice) large_heap.advise_block(address, advice);
 }
 
@@ -142,13 +175,13 @@ void AccessAdvisor::read_ahead(Stream& stream) {
     (void)os::prefetch(range);
 }
 
-bool AccessAdvisor::advance_streams(const os::PageTable& pages) {
+bool AccessAdvisor::advance_streams() {
   bool active = false;
   for (Stream& s : streams_) {
     if (s.region == nullptr) continue;
     // The reader has come half-way through the window: its page there is mapped.
     char* half_way = s.front + s.window / 2;
-    if (s.region->is_live_at(half_way) && pages.count({half_way, kPageBytes}).present != 0) {
+    if (s.region->is_live_at(half_way) && pages_.count({half_way, kPageBytes}).present != 0) {
       s.idle = 0;
       read_ahead(s);
     } else if (++s.idle > kIdleRounds) {

@@ -2,9 +2,10 @@
 // right for streams and ruinous for scattered accesses (with 128 KiB read-ahead a random read moves 32 times
 // too much, with 8 MiB 2,048 times). Learns from the addresses of major faults.
 //
-// A fault is compared with the last few of its block. Just beyond what the kernel read around one of them
-// speaks for MADV_NORMAL. Far from all, a constant large stride away, or within what was read and is gone
-// again, speaks for MADV_RANDOM; there, the very next page speaks for MADV_NORMAL. A clear majority decides.
+// A fault is compared with the last few of its block. Just beyond what the kernel read around one of them, or
+// at the end of pages that are in use, speaks for MADV_NORMAL. Far from all, a constant large stride away, or
+// within what was read and is gone again, speaks for MADV_RANDOM; there, the very next page speaks for
+// MADV_NORMAL. A clear majority decides, and a larger one after each MADV_RANDOM that was soon taken back.
 // Backward streams, for which the kernel does not read ahead, are read ahead here: 886 MB/s instead of 420
 // (bench, row backward); doing the same for forward streams gained nothing. Threads: the pacer's.
 #pragma once
@@ -16,13 +17,14 @@ namespace spillway {
 class AccessAdvisor {
  public:
   // read_ahead_bytes: the window the kernel reads around a fault.
-  explicit AccessAdvisor(uint64_t read_ahead_bytes) : window_bytes_(read_ahead_bytes) {}
+  AccessAdvisor(uint64_t read_ahead_bytes, const os::PageTable& pages)
+      : window_bytes_(read_ahead_bytes), pages_(pages) {}
 
   // A thread had to wait for the page at `address`.
-  void on_fault(char* address);
+  void on_fault(char* address, uint32_t thread);
   // Reads ahead for streams that came along. True: streams are going on; call again within a millisecond or
   // two.
-  bool advance_streams(const os::PageTable& pages);
+  bool advance_streams();
 
  private:
   static constexpr int kRemembered = 8;
@@ -30,14 +32,19 @@ class AccessAdvisor {
   static constexpr int kBlocks =
       64;  // blocks learned about at once; others share, and only learn more slowly
 
+  struct Fault {
+    char* page = nullptr;
+    uint32_t thread = 0;
+    int64_t step = 0;  // from the thread's fault before
+  };
   struct Block {
     Region* region = nullptr;
     char* base = nullptr;
-    char* last[kRemembered] = {};
+    Fault last[kRemembered];
     int next = 0;
-    int64_t step = 0;  // from the fault before the last to the last
     int scattered = 0, dense = 0;
-    int run = 0;  // faults in a row that continue a backward stream
+    int run = 0;    // faults in a row that continue a backward stream
+    int wrong = 0;  // times that MADV_RANDOM was taken back; less when it proved right
   };
   struct Stream {
     Region* region = nullptr;
@@ -47,15 +54,19 @@ class AccessAdvisor {
   };
 
   Block& block_of(Region* region);
-  void vote(Block& block, char* page);
-  bool moves_on(Block& block, const char* page);
+  void vote(Block& block, Fault fault);
+  const Fault* earlier(const Block& block, int back) const;
+  const Fault* last_of(const Block& block, uint32_t thread) const;
+  bool moves_on(const Block& block, const Fault& fault, const Fault& before) const;
+  bool is_walked(const char* from, const char* to) const;
   int64_t distance_to_nearest(const Block& block, const char* page) const;
   int votes_needed(const Block& block) const;
   void decide(Block& block, char* address);
   void start_stream(Region* region, char* at);
   void read_ahead(Stream& stream);
 
-  uint64_t window_bytes_;
+  const uint64_t window_bytes_;
+  const os::PageTable& pages_;
   Block blocks_[kBlocks];
   Stream streams_[kStreams];
 };

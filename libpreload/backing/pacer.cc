@@ -56,10 +56,11 @@ void* Pacer::rehome(void*) {
 void Pacer::loop() {
   os::leave_this_thread_running();
   os::wake_soon();
-  AccessAdvisor advisor(os::read_ahead_bytes(large_heap.any_file()));
+  const uint64_t read_ahead_bytes = os::read_ahead_bytes(large_heap.any_file());
   (void)os::use_own_descriptors();
   os::PageTable pages;
   (void)pages.open();
+  AccessAdvisor advisor(read_ahead_bytes, pages);
   os::FaultSamples faults;
   if (!settings.masked.perf) (void)faults.open();
   AccessSampler sampler;
@@ -71,8 +72,8 @@ void Pacer::loop() {
 
     os::FaultSample samples[256];
     while (int n = faults.read(samples, 256))
-      for (int i = 0; i < n; ++i) advisor.on_fault(samples[i].address);
-    if (advisor.advance_streams(pages)) wait_ms = 1;
+      for (int i = 0; i < n; ++i) advisor.on_fault(samples[i].address, samples[i].thread);
+    if (advisor.advance_streams()) wait_ms = 1;
     if (!faults.is_open() && sampling.is_over()) sampler.look(pages);
   }
 }

@@ -19,18 +19,20 @@ constexpr uint64_t kWindow = 128 * kKiB;
 constexpr uint64_t kBlockBytes = 256 * kMiB;
 
 struct Advised {
-  explicit Advised(uint64_t window = kWindow) : advisor(window) {}
+  explicit Advised(uint64_t window = kWindow) : advisor(window, pages) { REQUIRE(pages.open().ok()); }
   HeapFixture heap{BackingChoice::kFile};
   Block block{kBlockBytes};
+  os::PageTable pages;
   AccessAdvisor advisor;
 
+  void fault(char* address, uint32_t thread = 1) { advisor.on_fault(address, thread); }
   int advice() { return block.region().advice; }
   void scattered_faults(unsigned seed, int count) {
     std::mt19937_64 random(seed);
-    for (int i = 0; i < count; ++i) advisor.on_fault(block.data() + random() % kBlockBytes);
+    for (int i = 0; i < count; ++i) fault(block.data() + random() % kBlockBytes);
   }
   void stream_of_faults(int64_t step, int count, char* from) {
-    for (int i = 0; i < count; ++i, from += step) advisor.on_fault(from);
+    for (int i = 0; i < count; ++i, from += step) fault(from);
   }
 };
 
@@ -61,7 +63,7 @@ TEST_CASE("a forward stream that finds some of its pages in memory keeps normal 
     for (int round = 0; round < 4; ++round)
       for (uint64_t at = 0; at < kBlockBytes;
            at += kWindow + random() % (12 * kMiB) / kPageBytes * kPageBytes)
-        a.advisor.on_fault(a.block.data() + at);
+        a.fault(a.block.data() + at);
     CHECK(a.advice() == os::kAdviceNormal);
   }
 }
@@ -70,7 +72,7 @@ TEST_CASE("several streams at once are streams") {
   Advised a;
   for (uint64_t i = 0; i < 100; ++i)
     for (uint64_t stream = 0; stream < 4; ++stream)
-      a.advisor.on_fault(a.block.data() + stream * 64 * kMiB + i * (kWindow + kPageBytes));
+      a.fault(a.block.data() + stream * 64 * kMiB + i * (kWindow + kPageBytes));
   CHECK(a.advice() == os::kAdviceNormal);
 }
 
@@ -99,7 +101,7 @@ TEST_CASE("with a large read-ahead streams keep normal advice") {
 TEST_CASE("pages that were read ahead and are gone when they are needed speak against reading ahead") {
   Advised a(8 * kMiB);
   std::mt19937_64 random(8);
-  for (int i = 0; i < 40; ++i) a.advisor.on_fault(a.block.data() + 64 * kMiB + random() % (3 * kMiB));
+  for (int i = 0; i < 40; ++i) a.fault(a.block.data() + 64 * kMiB + random() % (3 * kMiB));
   CHECK(a.advice() == os::kAdviceRandom);
 }
 
@@ -122,14 +124,14 @@ TEST_CASE("faults in small blocks, freed blocks and foreign memory teach nothing
   Advised a;
   Block small(4 * kMiB);
   std::mt19937 random(5);
-  for (int i = 0; i < 200; ++i) a.advisor.on_fault(small.data() + random() % (4 * kMiB));
+  for (int i = 0; i < 200; ++i) a.fault(small.data() + random() % (4 * kMiB));
   CHECK(small.region().advice == os::kAdviceNormal);
   char* const gone = a.block.data();
   Block keeps_the_chunk(2 * kMiB);
   a.block.free();
-  a.advisor.on_fault(gone);
-  a.advisor.on_fault(reinterpret_cast<char*>(&a));
-  a.advisor.on_fault(nullptr);
+  a.fault(gone);
+  a.fault(reinterpret_cast<char*>(&a));
+  a.fault(nullptr);
   CHECK(LargeHeap::block_around(gone) == nullptr);
 }
 
@@ -147,22 +149,18 @@ TEST_CASE("what was learned of a freed block does not count for the next one the
 
 TEST_CASE("a backward stream is read ahead until nobody follows it") {
   Advised a;
-  os::PageTable pages;
-  REQUIRE(pages.open().ok());
-  CHECK_FALSE(a.advisor.advance_streams(pages));
+  CHECK_FALSE(a.advisor.advance_streams());
   const int64_t step = static_cast<int64_t>(kWindow / 2 + kPageBytes);
   a.stream_of_faults(-step, 8, a.block.data() + kBlockBytes / 2);
-  CHECK(a.advisor.advance_streams(pages));
+  CHECK(a.advisor.advance_streams());
   int rounds = 0;
-  while (a.advisor.advance_streams(pages) && rounds < 1000) ++rounds;
+  while (a.advisor.advance_streams() && rounds < 1000) ++rounds;
   CHECK(rounds > 10);
   CHECK(rounds < 1000);
 }
 
 TEST_CASE("a forward stream is left to the kernel") {
   Advised a;
-  os::PageTable pages;
-  REQUIRE(pages.open().ok());
   a.stream_of_faults(static_cast<int64_t>(kWindow + kPageBytes), 50, a.block.data());
-  CHECK_FALSE(a.advisor.advance_streams(pages));
+  CHECK_FALSE(a.advisor.advance_streams());
 }
