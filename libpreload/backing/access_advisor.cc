@@ -14,6 +14,7 @@ constexpr uint64_t kLargestWindow = 16 * kMiB;  // larger gained nothing, and ea
 constexpr int kRunOfStream = 4;
 constexpr uint64_t kSmallWindow = 256 * kKiB;
 constexpr int kIdleRounds = 100;
+constexpr int64_t kFaultAround = 64 * kKiB;  // a fault maps so much of what is in the page cache
 constexpr int kVotes = 64;
 constexpr int kMostWrong = 5;
 
@@ -90,7 +91,8 @@ bool AccessAdvisor::moves_on(const Block& block, const Fault& fault, const Fault
   if ((fault.step > 0) != (before.step > 0) ||
       std::abs(fault.step) > static_cast<int64_t>(block.region->span.bytes / 16))
     return false;
-  return fault.step != before.step || is_walked(before.page, fault.page);
+  return fault.step != before.step ||
+         (std::abs(fault.step) > kFaultAround && is_walked(before.page, fault.page));
 }
 
 void AccessAdvisor::vote(Block& block, Fault fault) {

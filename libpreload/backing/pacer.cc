@@ -71,8 +71,10 @@ void Pacer::loop() {
     wait_ms = faults.is_open() ? 100 : 50;
 
     os::FaultSample samples[256];
-    while (int n = faults.read(samples, 256))
+    while (int n = faults.read(samples, 256)) {
       for (int i = 0; i < n; ++i) advisor.on_fault(samples[i].address, samples[i].thread);
+      wait_ms = 5;
+    }
     if (advisor.advance_streams()) wait_ms = 1;
     if (!faults.is_open() && sampling.is_over()) sampler.look(pages);
   }
