@@ -146,25 +146,39 @@ Errno PageTable::open() {
   return fd_.valid() ? Errno{} : Errno::last();
 }
 
+namespace {
+// Bits of an entry of pagemap: Documentation/admin-guide/mm/pagemap.rst
+constexpr uint64_t kPresent = uint64_t{1} << 63, kSwapped = uint64_t{1} << 62, kOfFile = uint64_t{1} << 61;
+constexpr size_t kEntries = 512;
+
+// Of so many pages the kernel told, from the range's first on.
+size_t read_entries(const Fd& pagemap, PageRange range, uint64_t* entries) {
+  const size_t wanted = std::min<uint64_t>(range.bytes / kPageBytes, kEntries) * sizeof entries[0];
+  const uint64_t at = reinterpret_cast<uint64_t>(range.base) / kPageBytes * sizeof entries[0];
+  const ssize_t got = pread(pagemap.get(), entries, wanted, static_cast<off_t>(at));
+  return got <= 0 ? 0 : static_cast<size_t>(got) / sizeof entries[0];
+}
+}  // namespace
+
 PageTable::Count PageTable::count(PageRange range) const {
-  // Bits of an entry: Documentation/admin-guide/mm/pagemap.rst
-  constexpr uint64_t kPresent = uint64_t{1} << 63, kSwapped = uint64_t{1} << 62, kOfFile = uint64_t{1} << 61;
   KeepErrno keep;
   Count count;
-  uint64_t entries[512];
-  for (uint64_t page = 0, pages = range.bytes / kPageBytes; page < pages;) {
-    const size_t wanted = std::min<uint64_t>(pages - page, 512) * sizeof entries[0];
-    const uint64_t at = (reinterpret_cast<uint64_t>(range.base) / kPageBytes + page) * sizeof entries[0];
-    const ssize_t got = pread(fd_.get(), entries, wanted, static_cast<off_t>(at));
-    if (got <= 0) return count;
-    const size_t n = static_cast<size_t>(got) / sizeof entries[0];
+  uint64_t entries[kEntries];
+  while (const size_t n = read_entries(fd_, range, entries)) {
     for (size_t i = 0; i < n; ++i) {
       count.present += (entries[i] & kPresent) != 0;
       count.anonymous += (entries[i] & (kPresent | kSwapped)) != 0 && (entries[i] & kOfFile) == 0;
     }
-    page += n;
+    range = {range.base + n * kPageBytes, range.bytes - n * kPageBytes};
   }
   return count;
+}
+
+void PageTable::look(PageRange range, bool* present) const {
+  KeepErrno keep;
+  uint64_t entries[kEntries];
+  const size_t n = read_entries(fd_, range, entries);
+  for (size_t i = 0; i < range.bytes / kPageBytes; ++i) present[i] = i < n && (entries[i] & kPresent) != 0;
 }
 
 }  // namespace spillway::os

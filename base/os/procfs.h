@@ -95,6 +95,8 @@ class PageTable {
   };
   // Pages within the range. Zero counts when the kernel does not tell.
   Count count(PageRange range) const;
+  // present[i]: page i of the range is; of 512 at most. All false when the kernel does not tell.
+  void look(PageRange range, bool* present) const;
 
  private:
   Fd fd_;

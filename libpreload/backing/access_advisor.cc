@@ -15,8 +15,7 @@ constexpr int kRunOfStream = 4;
 constexpr uint64_t kSmallWindow = 256 * kKiB;
 constexpr int kIdleRounds = 100;
 constexpr int64_t kFaultAround = 64 * kKiB;  // a fault maps so much of what is in the page cache
-constexpr int kVotes = 64;
-constexpr int kMostWrong = 5;
+constexpr int kFaultVotes = 64;
 
 char* page_of(char* p) {
   return reinterpret_cast<char*>(round_down(reinterpret_cast<uint64_t>(p), kPageBytes));
@@ -106,7 +105,7 @@ void AccessAdvisor::vote(Block& block, Fault fault) {
   const int64_t pages = distance / static_cast<int64_t>(kPageBytes);
   if (block.region->advice == os::kAdviceRandom) {
     // Every page faults: only neighbours make a stream.
-    ++(std::abs(pages) <= 2 ? block.dense : block.scattered);
+    block.votes.add(/*is_dense=*/std::abs(pages) <= 2);
     return;
   }
   // The kernel reads a window around the fault, so the next fault of a dense stream is just beyond it: half a
@@ -117,11 +116,11 @@ void AccessAdvisor::vote(Block& block, Fault fault) {
   const bool gone = std::abs(distance) < window / 2 - 2 * static_cast<int64_t>(kPageBytes);
   const bool stride = window_bytes_ <= kSmallWindow && std::abs(pages) >= 16 && pages % 16 == 0;
   if (far || gone || stride) {
-    block.scattered += !stream_goes_on;
+    if (!stream_goes_on) block.votes.add(/*is_dense=*/false);
     block.run = 0;
     return;
   }
-  ++block.dense;
+  block.votes.add(/*is_dense=*/true);
   block.run = distance < 0 ? block.run + 1 : 0;
   if (block.run >= kRunOfStream) {
     start_stream(block.region, fault.page);
@@ -129,23 +128,12 @@ void AccessAdvisor::vote(Block& block, Fault fault) {
   }
 }
 
-int AccessAdvisor::votes_needed(const Block& block) const {
-  if (block.region->advice == os::kAdviceRandom) return kVotes;
-  // Each vote under normal advice may cost a window.
-  return (window_bytes_ > kSmallWindow ? kVotes / 4 : kVotes) << block.wrong;
-}
-
 void AccessAdvisor::decide(Block& block, char* address) {
-  const int votes = votes_needed(block);
-  if (block.scattered + block.dense < votes) return;
-  const bool was_random = block.region->advice == os::kAdviceRandom;
-  const int advice = block.scattered >= votes * 3 / 4 ? os::kAdviceRandom
-                     : block.dense >= votes * 3 / 4   ? os::kAdviceNormal
-                                                      : -1;
-  block.scattered = block.dense = 0;
-  if (was_random && advice == os::kAdviceRandom) block.wrong = std::max(block.wrong - 1, 0);
-  if (was_random && advice == os::kAdviceNormal) block.wrong = std::min(block.wrong + 1, kMostWrong);
-  if (advice >= 0 && advice != block.region->advice) large_heap.advise_block(address, advice);
+  const int now = block.region->advice;
+  // Each vote under normal advice may cost a window.
+  const int votes = now != os::kAdviceRandom && window_bytes_ > kSmallWindow ? kFaultVotes / 4 : kFaultVotes;
+  const int advice = block.votes.decide(now, votes);
+  if (advice != AccessVotes::kUndecided && advice != now) large_heap.advise_block(address, advice);
 }
 
 void AccessAdvisor::start_stream(Region* region, char* at) {

@@ -5,11 +5,12 @@
 // A fault is compared with the last few of its block. Just beyond what the kernel read around one of them, or
 // at the end of pages that are in use, speaks for MADV_NORMAL. Far from all, a constant large stride away, or
 // within what was read and is gone again, speaks for MADV_RANDOM; there, the very next page speaks for
-// MADV_NORMAL. A clear majority decides, and a larger one after each MADV_RANDOM that was soon taken back.
+// MADV_NORMAL. A clear majority decides.
 // Backward streams, for which the kernel does not read ahead, are read ahead here: 886 MB/s instead of 420
 // (bench, row backward); doing the same for forward streams gained nothing. Threads: the pacer's.
 #pragma once
 #include "base/os/procfs.h"
+#include "libpreload/backing/access_votes.h"
 #include "libpreload/region.h"
 
 namespace spillway {
@@ -42,9 +43,8 @@ class AccessAdvisor {
     char* base = nullptr;
     Fault last[kRemembered];
     int next = 0;
-    int scattered = 0, dense = 0;
-    int run = 0;    // faults in a row that continue a backward stream
-    int wrong = 0;  // times that MADV_RANDOM was taken back; less when it proved right
+    AccessVotes votes;
+    int run = 0;  // faults in a row that continue a backward stream
   };
   struct Stream {
     Region* region = nullptr;
@@ -60,7 +60,6 @@ class AccessAdvisor {
   bool moves_on(const Block& block, const Fault& fault, const Fault& before) const;
   bool is_walked(const char* from, const char* to) const;
   int64_t distance_to_nearest(const Block& block, const char* page) const;
-  int votes_needed(const Block& block) const;
   void decide(Block& block, char* address);
   void start_stream(Region* region, char* at);
   void read_ahead(Stream& stream);

@@ -1,73 +1,98 @@
 #include "libpreload/backing/access_sampler.h"
 
+#include <algorithm>
+
 #include "base/os/memory.h"
 #include "libpreload/large.h"
 
 namespace spillway {
+namespace {
+
+constexpr int kProbeVotes = 8;
+constexpr uint64_t kRun = 32;        // pages, of a stream under MADV_RANDOM
+constexpr uint64_t kMappedRun = 64;  // under normal advice; a fault maps 16 pages at once
+
+bool is_cached(char* page) {
+  unsigned char cached = 0;
+  return os::cached_pages({page, kPageBytes}, &cached).ok() && (cached & 1) != 0;
+}
+
+}  // namespace
 
 void AccessSampler::choose_blocks() {
   int n = 0;
   large_heap.for_each_block([&](Region& region) {
     const PageRange span{region.span.base, round_down(region.committed, kExtentBytes)};
     if (n == kBlocks || span.bytes < 8 * kMiB || region.advice_is_programs) return;
-    if (Block& block = blocks_[n++]; block.region != &region || block.span.base != span.base) {
+    Block& block = blocks_[n++];
+    if (block.region != &region || block.span.base != span.base) {
       block = {};
       block.region = &region;
-      block.span = span;
-    } else {
-      block.span = span;
     }
+    block.span = span;
   });
   while (n < kBlocks) blocks_[n++] = {};
 }
 
-void AccessSampler::choose_extents(Block& block) {
-  for (Sample& sample : block.samples) {
+void AccessSampler::choose_probes(Block& block) {
+  const uint64_t extents = block.span.bytes / kExtentBytes;
+  const uint64_t part = (extents + kProbes - 1) / kProbes * kExtentBytes;
+  uint64_t at = 0;
+  for (char*& absent : block.absent) {
     random_ = random_ * 6364136223846793005u + 1442695040888963407u;  // Knuth's MMIX generator
-    sample.extent = block.span.base + (random_ >> 33) % (block.span.bytes / kExtentBytes) * kExtentBytes;
-    if (!os::cached_pages({sample.extent, kExtentBytes}, sample.cached).ok()) sample.extent = nullptr;
+    char* page = block.span.base + at + (random_ >> 33) % (part / kPageBytes) * kPageBytes;
+    absent = block.span.contains(page) && !is_cached(page) ? page : nullptr;
+    at += part;
   }
 }
 
-void AccessSampler::compare(Block& block, const os::PageTable& pages) {
-  for (Sample& sample : block.samples) {
-    unsigned char now[kPages];
-    if (sample.extent == nullptr || !os::cached_pages({sample.extent, kExtentBytes}, now).ok()) continue;
-    bool in_run = false;
-    for (uint64_t i = 0; i < kPages; ++i) {
-      const bool is_new = (now[i] & 1) != 0 && (sample.cached[i] & 1) == 0;
-      if (is_new) {
-        ++block.new_pages;
-        block.runs += !in_run;
-        block.mapped += pages.count({sample.extent + i * kPageBytes, kPageBytes}).present;
-      }
-      in_run = is_new;
-    }
+// False: nothing can be told from what is around the page.
+bool AccessSampler::vote(Block& block, char* page, const os::PageTable& pages) {
+  char* extent = block.span.base + round_down(static_cast<uint64_t>(page - block.span.base), kExtentBytes);
+  unsigned char cached[kPages];
+  if (!os::cached_pages({extent, kExtentBytes}, cached).ok()) return false;
+  const uint64_t at = static_cast<uint64_t>(page - extent) / kPageBytes;
+  if (block.region->advice == os::kAdviceRandom) {
+    uint64_t first = at, end = at;
+    while (first > 0 && (cached[first - 1] & 1) != 0) --first;
+    while (end < kPages && (cached[end] & 1) != 0) ++end;
+    block.votes.add(/*is_dense=*/end - first >= kRun);
+    return true;
   }
+  bool is_mapped[kPages];
+  pages.look({extent, kExtentBytes}, is_mapped);
+  uint64_t read = 0, mapped = 0, run = 0, longest = 0;
+  for (uint64_t i = 0; i < kPages; ++i) {
+    read += cached[i] & 1;
+    mapped += is_mapped[i];
+    run = is_mapped[i] ? run + 1 : 0;
+    longest = std::max(longest, run);
+  }
+  if (mapped == 0) return false;  // it was read ahead, for whom cannot be told yet
+  block.votes.add(/*is_dense=*/longest >= kMappedRun || mapped * 5 >= read * 3);
+  return true;
 }
 
 void AccessSampler::decide(Block& block) {
-  if (block.new_pages < 64) return;
-  if (block.region->advice == os::kAdviceRandom) {
-    if (block.new_pages >= 32 * block.runs) large_heap.advise_block(block.span.base, os::kAdviceNormal);
-  } else if (block.mapped * 5 < block.new_pages * 3) {
-    large_heap.advise_block(block.span.base, os::kAdviceRandom);
-  }
-  block.new_pages = block.mapped = block.runs = 0;
+  const int now = block.region->advice;
+  // Page by page, a stream passes one probe in 40 ms, and long runs there are no chance.
+  const int advice = block.votes.decide(now, now == os::kAdviceRandom ? kProbeVotes / 2 : kProbeVotes);
+  if (advice != AccessVotes::kUndecided && advice != now) large_heap.advise_block(block.span.base, advice);
 }
 
 void AccessSampler::look(const os::PageTable& pages) {
-  if (have_before_) {
-    for (Block& block : blocks_) {
-      if (block.region == nullptr) continue;
-      compare(block, pages);
-      decide(block);
-    }
-  }
   choose_blocks();
-  for (Block& block : blocks_)
-    if (block.region != nullptr) choose_extents(block);
-  have_before_ = true;
+  for (Block& block : blocks_) {
+    if (block.region == nullptr) continue;
+    int votes = 0;
+    for (char* page : block.absent) {
+      if (votes == kProbeVotes) break;
+      if (page == nullptr || !block.span.contains(page) || !is_cached(page)) continue;
+      votes += vote(block, page, pages);
+    }
+    decide(block);
+    choose_probes(block);
+  }
 }
 
 }  // namespace spillway

@@ -1,14 +1,15 @@
-// access_sampler.h - learns what blocks are used for where fault events are forbidden (access_advisor.h):
-// looks at a few random extents of each large block twice, and at the pages that came into the page cache
-// between the looks.
+// access_sampler.h - learns what blocks are used for where fault events are forbidden (access_advisor.h): looks
+// at single pages all over each large block, again and again, and around those that came into the page cache
+// between two looks.
 //
-// Under normal advice, read-ahead brings neighbours along: if the program then maps few of the new pages, the
-// accesses are scattered. Under MADV_RANDOM only pages that were asked for come: long runs of them are a
-// stream. Threads: the pacer's.
+// Under normal advice, read-ahead brings neighbours along: where the program maps few of them, and no long run,
+// accesses are scattered. Under MADV_RANDOM only pages that were asked for come: a long run is a stream.
+// Threads: the pacer's.
 #pragma once
 #include <cstdint>
 
 #include "base/os/procfs.h"
+#include "libpreload/backing/access_votes.h"
 #include "libpreload/region.h"
 
 namespace spillway {
@@ -20,28 +21,23 @@ class AccessSampler {
 
  private:
   static constexpr int kBlocks = 8;
-  static constexpr int kExtents = 24;  // of a block: 1 ms of looking
+  static constexpr uint64_t kProbes = 512;  // of a block: 0.2 ms of looking
   static constexpr uint64_t kPages = kExtentBytes / kPageBytes;
 
-  struct Sample {
-    char* extent = nullptr;
-    unsigned char cached[kPages] = {};
-  };
   struct Block {
     Region* region = nullptr;
     PageRange span;
-    Sample samples[kExtents];
-    // Since the last decision.
-    uint64_t new_pages = 0, mapped = 0, runs = 0;
+    AccessVotes votes;
+    // Pages that were not in the page cache at the last look, one in each of equal parts of the block.
+    char* absent[kProbes] = {};
   };
 
   void choose_blocks();
-  void choose_extents(Block& block);
-  void compare(Block& block, const os::PageTable& pages);
+  void choose_probes(Block& block);
+  bool vote(Block& block, char* page, const os::PageTable& pages);
   void decide(Block& block);
 
   Block blocks_[kBlocks];
-  bool have_before_ = false;
   uint64_t random_ = 0x9E3779B97F4A7C15u;
 };
 
