@@ -62,9 +62,13 @@ ProcessTotals process_totals() {
     totals.storage_read_bytes = field(text, "read_bytes:");
     totals.storage_written_bytes = field(text, "write_bytes:");
   }
-  rusage usage{};
-  if (getrusage(RUSAGE_SELF, &usage) == 0) totals.major_faults = static_cast<uint64_t>(usage.ru_majflt);
+  totals.major_faults = major_faults();
   return totals;
+}
+
+uint64_t major_faults() {
+  rusage usage{};
+  return getrusage(RUSAGE_SELF, &usage) == 0 ? static_cast<uint64_t>(usage.ru_majflt) : 0;
 }
 
 bool mapped_file_path(const void* address, char* path, size_t bytes) {

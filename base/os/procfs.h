@@ -40,6 +40,7 @@ struct ProcessTotals {
   uint64_t major_faults = 0;
 };
 ProcessTotals process_totals();
+uint64_t major_faults();
 
 // "/proc/PID/map_files/START-END" of the file mapping around the address, which opens the file also when
 // nothing else names it (root, CAP_CHECKPOINT_RESTORE). False: no such mapping, or this user may not.

@@ -1,6 +1,7 @@
 #include "libpreload/backing/access_sampler.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/os/memory.h"
 #include "libpreload/large.h"
@@ -80,17 +81,39 @@ void AccessSampler::decide(Block& block) {
   if (advice != AccessVotes::kUndecided && advice != now) large_heap.advise_block(block.span.base, advice);
 }
 
-void AccessSampler::look(const os::PageTable& pages) {
+void AccessSampler::favour_stream(Block& block, bool is_read, uint64_t waits) {
+  constexpr uint64_t kFew = 2;
+  constexpr int kMostCalm = 64;
+  const int now = block.region->advice;
+  if (now == os::kAdviceSequential && waits > kFew) {
+    large_heap.advise_block(block.span.base, os::kAdviceNormal);
+    block.calm_needed = std::min(2 * block.calm_needed, kMostCalm);
+    block.calm = 0;
+  } else if (waits > kFew) {
+    block.calm = 0;
+  } else if (is_read && ++block.calm == block.calm_needed && now == os::kAdviceNormal) {
+    large_heap.advise_block(block.span.base, os::kAdviceSequential);
+  } else if (block.calm == 4 * block.calm_needed && now == os::kAdviceSequential) {
+    block.calm_needed = std::max(block.calm_needed / 2, 2);
+    block.calm = block.calm_needed;
+  }
+}
+
+void AccessSampler::look(const os::PageTable& pages, uint64_t major_faults) {
+  const uint64_t waits = major_faults - std::exchange(major_faults_, major_faults);
   choose_blocks();
   for (Block& block : blocks_) {
     if (block.region == nullptr) continue;
     int votes = 0;
+    bool is_read = false;
     for (char* page : block.absent) {
-      if (votes == kProbeVotes) break;
+      if (votes == kProbeVotes || (is_read && !with_votes_)) break;
       if (page == nullptr || !block.span.contains(page) || !is_cached(page)) continue;
-      votes += vote(block, page, pages);
+      is_read = true;
+      if (with_votes_) votes += vote(block, page, pages);
     }
-    decide(block);
+    if (with_votes_) decide(block);
+    if (streams_are_sequential_) favour_stream(block, is_read, waits);
     choose_probes(block);
   }
 }

@@ -63,7 +63,7 @@ void Pacer::loop() {
   AccessAdvisor advisor(read_ahead_bytes, pages);
   os::FaultSamples faults;
   if (!settings.masked.perf) (void)faults.open();
-  AccessSampler sampler;
+  AccessSampler sampler(read_ahead_bytes, /*with_votes=*/!faults.is_open());
   os::Interval sampling(50);
 
   for (int wait_ms = 0;;) {
@@ -76,7 +76,7 @@ void Pacer::loop() {
       wait_ms = 5;
     }
     if (advisor.advance_streams()) wait_ms = 1;
-    if (!faults.is_open() && sampling.is_over()) sampler.look(pages);
+    if (sampling.is_over()) sampler.look(pages, os::major_faults());
   }
 }
 

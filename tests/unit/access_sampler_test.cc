@@ -23,7 +23,7 @@ struct Sampled {
   HeapFixture heap{BackingChoice::kFile};
   Block block{kSampledBytes};
   os::PageTable pages;
-  AccessSampler sampler;
+  AccessSampler sampler{128 * kKiB, /*with_votes=*/true};
 
   int advice() { return block.region().advice; }
   void advise_random() { large_heap.advise_block(block.data(), os::kAdviceRandom); }
@@ -32,9 +32,9 @@ struct Sampled {
   void stream(uint64_t from, uint64_t to, uint64_t pages_a_look) {
     for (uint64_t page = from; page < to; ++page) {
       touch(page);
-      if (page % pages_a_look == 0) sampler.look(pages);
+      if (page % pages_a_look == 0) sampler.look(pages, 0);
     }
-    sampler.look(pages);
+    sampler.look(pages, 0);
   }
 };
 
@@ -44,7 +44,7 @@ TEST_CASE("pages that are touched all over a block earn the advice that accesses
   Sampled s;
   std::mt19937_64 random(1);
   for (int look = 0; look < 40 && s.advice() == os::kAdviceNormal; ++look) {
-    s.sampler.look(s.pages);
+    s.sampler.look(s.pages, 0);
     for (int i = 0; i < 4; ++i) s.touch(random() % kSampledPages);
   }
   CHECK(s.advice() == os::kAdviceRandom);
@@ -82,7 +82,7 @@ TEST_CASE("pages all over a block keep the advice that accesses are random") {
   s.advise_random();
   std::mt19937_64 random(2);
   for (int look = 0; look < 30; ++look) {
-    s.sampler.look(s.pages);
+    s.sampler.look(s.pages, 0);
     for (int i = 0; i < 200; ++i) s.touch(random() % kSampledPages);
   }
   CHECK(s.advice() == os::kAdviceRandom);
