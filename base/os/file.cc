@@ -145,6 +145,15 @@ Result<Fd> open_unlinked(const char* directory, bool allow_tmpfile) {
   return move_high(std::move(*fd));
 }
 
+Result<Fd> reopen(int fd) {
+  KeepErrno keep;
+  char path[40];
+  snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+  Fd again = open_high(path, O_RDWR);
+  if (!again.valid()) return Errno::last();
+  return again;
+}
+
 Errno set_length(int fd, uint64_t bytes) {
   KeepErrno keep;
   rlimit limit{};

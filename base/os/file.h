@@ -63,6 +63,10 @@ Result<Fd> fetch_descriptor(int programs);
 // unlinked. EFBIG, ENOSPC, EROFS, ENOENT, EACCES, EMFILE ...
 Result<Fd> open_unlinked(const char* directory, bool allow_tmpfile);
 
+// Opens the file once more, for reading and writing, on a high number: the kernel then knows it apart (its
+// read-ahead). EACCES: not this user's any more; ENOENT: no /proc.
+Result<Fd> reopen(int fd);
+
 // Length of the file; the new part is a hole. EFBIG: more than the file system or RLIMIT_FSIZE permits
 // (checked first: the kernel would send SIGXFSZ).
 Errno set_length(int fd, uint64_t bytes);

@@ -29,6 +29,7 @@ struct Chunk {
   // `file` backing: the file whose offsets are the chunk's; none right after a fork, until the next commit.
   int fd = -1;
   os::FileIdentity file;
+  bool has_small_read_ahead = false;
 
   // Bytes of memory a chunk over `range_bytes` needs: its bitmap follows it.
   static uint64_t footprint(uint64_t range_bytes) {

@@ -18,6 +18,10 @@ PageRange after(PageRange run, PageRange whole) {
   return {run.end(), static_cast<uint64_t>(whole.end() - run.end())};
 }
 
+constexpr uint64_t kPieceBytes = 64 * kMiB;
+constexpr uint64_t kMostPieces = 1024;  // of a chunk: each is a mapping, of which a process has 65,530
+constexpr uint64_t kSmallReadAhead = kMiB;
+
 }  // namespace
 
 uint64_t FileBacking::chunk_bytes(uint64_t needed) const {
@@ -39,6 +43,7 @@ Errno FileBacking::open(Chunk& chunk) {
   auto file = os::identify(fd->get());
   if (!file) return file.error();
   chunk.file = *file;
+  chunk.has_small_read_ahead = os::read_ahead_bytes(fd->get()) < kSmallReadAhead;
   chunk.fd = fd->release();
   return {};
 }
@@ -57,10 +62,27 @@ Errno FileBacking::ensure_file(Chunk& chunk) {
 
 // Maps the file over the run.
 Errno FileBacking::map(const Chunk& chunk, PageRange run) {
-  if (Errno e = os::map_file_shared(run, chunk.fd, chunk.range.offset_of(run.base)); !e.ok()) return e;
+  const bool in_pieces = chunk.has_small_read_ahead && run.bytes >= 2 * kPieceBytes;
+  if (Errno e = in_pieces ? map_in_pieces(chunk, run)
+                          : os::map_file_shared(run, chunk.fd, chunk.range.offset_of(run.base));
+      !e.ok())
+    return e;
   // A limit cannot be held when one fault maps 2 MiB that happen to be in the page cache.
   if (settings.limit_bytes != 0) (void)os::use_small_pages(run);
   return unit_ == Unit::kPage ? os::advise(run, os::kAdviceRandom) : Errno{};
+}
+
+Errno FileBacking::map_in_pieces(const Chunk& chunk, PageRange run) {
+  const uint64_t most = std::max(kPieceBytes, round_up(chunk.range.bytes / kMostPieces, kExtentBytes));
+  while (!run.empty()) {
+    const PageRange piece{run.base, std::min(run.bytes, most)};
+    Result<os::Fd> own = os::reopen(chunk.fd);
+    auto file = own ? os::identify(own->get()) : Result<os::FileIdentity>(own.error());
+    const int fd = file && *file == chunk.file ? own->get() : chunk.fd;
+    if (Errno e = os::map_file_shared(piece, fd, chunk.range.offset_of(piece.base)); !e.ok()) return e;
+    run = after(piece, run);
+  }
+  return {};
 }
 
 Errno FileBacking::map_unmapped(Chunk& chunk, PageRange granules) {
