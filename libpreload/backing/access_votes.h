@@ -23,7 +23,8 @@ class AccessVotes {
                          : dense_ >= votes * 3 / 4   ? os::kAdviceNormal
                                                      : kUndecided;
     dense_ = scattered_ = 0;
-    if (advice == os::kAdviceSequential && decision == os::kAdviceNormal) return kUndecided;  // it is no better
+    if (advice == os::kAdviceSequential && decision == os::kAdviceNormal)
+      return kUndecided;  // it is no better
     if (is_random && decision == os::kAdviceNormal) wrong_ = std::min(wrong_ + 1, kMostWrong);
     if (is_random && decision == os::kAdviceRandom) wrong_ = std::max(wrong_ - 1, 0);
     return decision;

@@ -9,9 +9,9 @@
 // they are in chunks of their own, advised MADV_RANDOM throughout, where the unit is the page.
 //
 // The kernel keeps the state of its read-ahead in the open file. Threads that stream through one block would
-// share it, and each wait for what the other made of it; so large blocks are mapped in pieces, each through an
-// opening of its own: 1.2 to 1.5 times as fast with two threads (bench, rows fill to cyclic at 128 KiB). Not
-// where read-ahead is large: the kernel's units start small again in each piece, which costs more.
+// share it, and each wait for what the other made of it; so large blocks are mapped in pieces, each through
+// an opening of its own: 1.2 to 1.5 times as fast with two threads (bench, rows fill to cyclic at 128 KiB).
+// Not where read-ahead is large: the kernel's units start small again in each piece, which costs more.
 //
 // Fork: a live range that was mapped shared becomes a private mapping of the same file, and both processes
 // leave that file alone from then on; both see the snapshot, pages they write are their own. Later blocks go

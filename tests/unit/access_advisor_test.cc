@@ -76,6 +76,20 @@ TEST_CASE("several streams at once are streams") {
   CHECK(a.advice() == os::kAdviceNormal);
 }
 
+TEST_CASE("threads that stream beside each other, in equal steps through pages in use, are streams") {
+  Advised a;
+  constexpr uint64_t kStep = 2 * kWindow, kPart = kBlockBytes / 2;
+  for (uint64_t at = 0; at < kPart - kStep; at += kStep) {
+    for (uint32_t thread : {1, 2}) {
+      char* part = a.block.data() + (thread - 1) * kPart;
+      for (uint64_t page = at; page < at + kStep; page += kPageBytes)
+        (void)*static_cast<volatile char*>(part + page);
+      a.fault(part + at + kStep, thread);
+    }
+    REQUIRE(a.advice() == os::kAdviceNormal);
+  }
+}
+
 TEST_CASE("a large constant stride is no stream") {
   Advised a;
   a.stream_of_faults(kMiB, 65, a.block.data());

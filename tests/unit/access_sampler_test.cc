@@ -96,6 +96,33 @@ TEST_CASE("the sampler leaves the program's own advice alone") {
   CHECK(s.advice() == os::kAdviceRandom);
 }
 
+TEST_CASE("a stream that never waits where read-ahead is large is sequential until it waits") {
+  Sampled s;
+  AccessSampler sampler{8 * kMiB, /*with_votes=*/false};
+  uint64_t page = 0, waits = 100;
+  auto looks = [&](int count) {
+    for (int i = 0; i < count; ++i) {
+      for (int k = 0; k < 1024; ++k) s.touch(page++);
+      sampler.look(s.pages, waits);
+    }
+  };
+  looks(5);
+  CHECK(s.advice() == os::kAdviceSequential);
+  waits += 10;
+  looks(1);
+  CHECK(s.advice() == os::kAdviceNormal);
+  looks(3);
+  CHECK(s.advice() == os::kAdviceNormal);  // it was taken back once: longer this time
+  looks(4);
+  CHECK(s.advice() == os::kAdviceSequential);
+}
+
+TEST_CASE("a stream where read-ahead is small keeps normal advice") {
+  Sampled s;
+  s.stream(0, kSampledPages, 1000);
+  CHECK(s.advice() == os::kAdviceNormal);
+}
+
 TEST_CASE("what took MADV_RANDOM back once needs more votes for it the next time") {
   AccessVotes votes;
   auto looks_needed = [&](int advice, bool is_dense) {

@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "base/os/memory.h"
+#include "base/os/procfs.h"
 #include "libpreload/address_space.h"
 #include "tests/unit/heap_fixture.h"
 
@@ -20,11 +21,12 @@ using test::Set;
 
 namespace {
 
-// An open chunk of 32 MiB.
+// An open chunk.
 struct FileChunk {
-  explicit FileChunk(FileBacking::Unit unit = FileBacking::Unit::kGranule) : backing(unit) {
+  explicit FileChunk(FileBacking::Unit unit = FileBacking::Unit::kGranule, uint64_t bytes = 32 * kMiB)
+      : backing(unit) {
     (void)region_directory.change(directory.path().c_str());
-    auto range = os::reserve(32 * kMiB, kExtentBytes);
+    auto range = os::reserve(bytes, kExtentBytes);
     REQUIRE(range);
     chunk = space.add_chunk(*range, backing);
     REQUIRE(backing.open(*chunk).ok());
@@ -64,6 +66,32 @@ TEST_CASE("committed space is mapped, zero, and has its disk blocks before anybo
     CHECK(run.base == f.at(4 * kMiB));
     CHECK(run.bytes == 6 * kMiB);
     CHECK(test::is_zero(run.base, 5 * kMiB));
+  }
+}
+
+TEST_CASE("large runs are mapped in pieces where read-ahead is small, small ones together") {
+  constexpr uint64_t kLarge = 192 * kMiB;
+  for (const bool is_small : {true, false}) {
+    FileChunk f(FileBacking::Unit::kGranule, 256 * kMiB);
+    f.chunk->has_small_read_ahead = is_small;
+    for (uint64_t at = kLarge; at < 256 * kMiB; at += 16 * kMiB)
+      REQUIRE(f.backing.commit(*f.chunk, f.range(at, 16 * kMiB)).ok());
+    REQUIRE(f.backing.commit(*f.chunk, f.range(0, kLarge)).ok());
+    uint64_t large = 0, small = 0;
+    os::MappingList mappings;
+    REQUIRE(mappings.open().ok());
+    for (os::MappingList::Entry entry; mappings.next(entry);) {
+      if (entry.inode != f.chunk->file.inode) continue;
+      ++(entry.range.base < f.at(kLarge) ? large : small);
+    }
+    CHECK(large == (is_small ? 3 : 1));
+    CHECK(small == (is_small ? 1 : 0));
+    for (uint64_t at = 0; at < 256 * kMiB; at += 16 * kMiB) *f.at(at) = static_cast<char>(at >> 24);
+    for (uint64_t at = 0; at < 256 * kMiB; at += 16 * kMiB) {
+      char byte = -1;
+      REQUIRE(pread(f.chunk->fd, &byte, 1, static_cast<off_t>(at)) == 1);
+      CHECK(byte == static_cast<char>(at >> 24));
+    }
   }
 }
 
