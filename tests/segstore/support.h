@@ -110,7 +110,7 @@ inline pid_t fork_process() {
     }
     ::close(ready[1]);
     pollfd it{ready[0], POLLIN, 0};
-    const bool is_ready = pid < 0 || ::poll(&it, 1, 20'000) == 1;
+    const bool is_ready = pid < 0 || ::poll(&it, 1, 5'000) == 1;
     ::close(ready[0]);
     if (is_ready) return pid;
     ::kill(pid, SIGKILL);
