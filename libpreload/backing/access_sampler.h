@@ -1,15 +1,15 @@
-// access_sampler.h - learns what blocks are used for where fault events are forbidden (access_advisor.h): looks
-// at single pages all over each large block, again and again, and around those that came into the page cache
-// between two looks.
+// access_sampler.h - learns what blocks are used for where fault events are forbidden (access_advisor.h):
+// looks at single pages all over each large block, again and again, and around those that came into the page
+// cache between two looks.
 //
-// Under normal advice, read-ahead brings neighbours along: where the program maps few of them, and no long run,
-// accesses are scattered. Under MADV_RANDOM only pages that were asked for come: a long run is a stream.
+// Under normal advice, read-ahead brings neighbours along: where the program maps few of them, and no long
+// run, accesses are scattered. Under MADV_RANDOM only pages that were asked for come: a long run is a stream.
 //
-// Where the read-ahead is large and pages come while nobody waits for one, a stream has the kernel read ahead of
-// it in units of up to 2 MiB. Then MADV_SEQUENTIAL has one more effect, that pages which were used are let go first:
-// updating 1 GiB in 256 MiB is up to twice as fast (bench, row update at 8 MiB). But once such a stream has to wait, the
-// kernel reads a window of single pages at a time for ever, so the advice is taken back at once.
-// Threads: the pacer's.
+// Where the read-ahead is large and pages come while nobody waits for one, a stream has the kernel read ahead
+// of it in units of up to 2 MiB. Then MADV_SEQUENTIAL has one more effect, that pages which were used are let
+// go first: updating 1 GiB in 256 MiB is up to twice as fast (bench, row update at 8 MiB). But once such a
+// stream has to wait, the kernel reads a window of single pages at a time for ever, so the advice is taken
+// back at once. Threads: the pacer's.
 #pragma once
 #include <cstdint>
 
